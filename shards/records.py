@@ -1,0 +1,247 @@
+"""The contracts that travel: label schema, one side of a pair, pair, and manifest."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from shards import atomic
+from shards.command import BadInput
+
+FORMAT_VERSION = 1
+SIZE_MULTIPLE = 16
+LabelKind = Literal["sketch", "pose", "classes"]
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class LabelSchema:
+    """What the channels of a label map mean. Written once into the manifest; travels to the ONNX file.
+
+    kind: `sketch` (68 face landmarks, drawn at load time), `pose` (18 body keypoints, drawn at load
+        time) or `classes` (one uint8 id per pixel).
+    channels: label channels C_L after expansion; each lies in [0, 1].
+    height, width: picture size in pixels; multiples of 16, at least 32.
+    names: one name per channel.
+    ids: for `classes`, the uint8 id that each channel stands for (the void id included); else empty.
+    void: for `classes`, the id that means "unlabelled", or None.
+    colours: one RGB triple per channel, for people to look at.
+    """
+
+    kind: LabelKind
+    channels: int
+    height: int
+    width: int
+    names: tuple[str, ...]
+    colours: tuple[tuple[int, int, int], ...]
+    ids: tuple[int, ...] = ()
+    void: int | None = None
+
+    def __post_init__(self) -> None:
+        check_size(self.height, self.width)
+        counts = {len(self.names), len(self.colours), self.channels}
+        if self.kind == "classes":
+            counts.add(len(self.ids))
+        if len(counts) > 1:
+            raise BadInput(
+                f"label schema of kind {self.kind!r}: {self.channels} channels, but {len(self.names)} names, "
+                f"{len(self.colours)} colours and {len(self.ids)} ids"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; `from_json` gives the same schema back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "LabelSchema":
+        """Raises BadInput when a field is missing or unknown."""
+        try:
+            return cls(
+                **{
+                    **data,
+                    "names": tuple(data["names"]),
+                    "ids": tuple(data["ids"]),
+                    "colours": tuple((int(r), int(g), int(b)) for r, g, b in data["colours"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"not a label schema: {error}") from error
+
+    def difference(self, other: "LabelSchema") -> str | None:
+        """The first field in which `other` differs, in words, or None when the schemas agree."""
+        for name, ours in asdict(self).items():
+            theirs = getattr(other, name)
+            if ours != theirs:
+                return f"{name} is {ours!r} here and {theirs!r} there"
+        return None
+
+
+def check_size(height: int, width: int) -> None:
+    """Raises BadInput unless both sides are multiples of 16 and at least 32 (specification 9.1)."""
+    for name, value in (("height", height), ("width", width)):
+        if value < 2 * SIZE_MULTIPLE or value % SIZE_MULTIPLE:
+            nearest = max(2 * SIZE_MULTIPLE, round(value / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+            raise BadInput(
+                f"picture {name} {value} is not a multiple of 16 of at least 32 "
+                f"(the generator halves pictures four times); try {nearest}"
+            )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a photo comes from, and what its label is drawn from.
+
+    source: the video (or picture folder) it comes from, relative to the source directory.
+    number: position in the source, counted from 0 in decoded frames; seconds: its presentation time.
+    style: the style key; photos with equal keys have the same style.
+    landmarks: for `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture.
+    keypoints: for `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height.
+    """
+
+    source: str
+    number: int
+    seconds: float
+    style: str
+    landmarks: tuple[tuple[int, int], ...] | None = None
+    keypoints: tuple[tuple[float, float, float], ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Frame":
+        landmarks, keypoints = data.get("landmarks"), data.get("keypoints")
+        return cls(
+            source=data["source"],
+            number=data["number"],
+            seconds=data["seconds"],
+            style=data["style"],
+            landmarks=None if landmarks is None else tuple((int(x), int(y)) for x, y in landmarks),
+            keypoints=None if keypoints is None else tuple((float(x), float(y), float(c)) for x, y, c in keypoints),
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One sample: four frames. The `json` member of a record (specification 1 and 5.2).
+
+    target: the photo `z` to be painted, whose label map is `x`. exemplar: the photo `I`.
+    consistent: `y+`, another photo with the exemplar's style, never the exemplar itself.
+    inconsistent: `y-`, a photo with another style.
+    """
+
+    key: str
+    target: Frame
+    exemplar: Frame
+    consistent: Frame
+    inconsistent: Frame
+
+    @property
+    def same_style(self) -> bool:
+        """`s`: whether target and exemplar share a style."""
+        return self.target.style == self.exemplar.style
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "s": int(self.same_style),
+            **{side: getattr(self, side).to_json() for side in SIDES},
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Pair":
+        """Raises BadInput when a field is missing."""
+        try:
+            return cls(data["key"], *(Frame.from_json(data[side]) for side in SIDES))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise BadInput(f"not a pair record: {error!r}") from error
+
+
+SIDES = ("target", "exemplar", "consistent", "inconsistent")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One tar file of the manifest: its name, how many samples, how many bytes, their SHA-256."""
+
+    name: str
+    samples: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json` beside the shards: what is in them, and how it was made.
+
+    sampling: the parameters of the pair sampler, preset name included. seed: its seed.
+    sources: the source videos of each split; no source stands in both, unless `shared_sources` says that
+        the splits are halves of the same videos (the dance split of the paper).
+    """
+
+    schema: LabelSchema
+    split: Split
+    seed: int
+    sampling: dict[str, Any]
+    shards: tuple[Shard, ...]
+    sources: dict[Split, tuple[str, ...]]
+    shared_sources: bool = False
+    version: int = field(default=FORMAT_VERSION)
+
+    @property
+    def samples(self) -> int:
+        return sum(shard.samples for shard in self.shards)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest's canonical JSON; checkpoints keep it."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+
+    def save(self, folder: Path) -> None:
+        """Writes `folder/manifest.json` atomically."""
+        atomic.write_text(folder / "manifest.json", self.dumps())
+
+
+def load_manifest(path: Path) -> tuple[Manifest, Path]:
+    """Reads a manifest, given its own path or its folder; returns it with the folder of the shards.
+
+    Raises BadInput when there is none, when it is not valid, or when a source stands in both splits.
+    """
+    path = Path(path)
+    file = path / "manifest.json" if path.is_dir() else path
+    if not file.is_file():
+        raise BadInput(f"no manifest at {file}; write shards with `python -m shards pack`")
+    try:
+        data = json.loads(file.read_text())
+        if data["version"] != FORMAT_VERSION:
+            raise BadInput(
+                f"{file} has format version {data['version']}; this release reads version {FORMAT_VERSION}: "
+                "pack the shards again"
+            )
+        manifest = Manifest(
+            schema=LabelSchema.from_json(data["schema"]),
+            split=data["split"],
+            seed=data["seed"],
+            sampling=data["sampling"],
+            shards=tuple(Shard(**shard) for shard in data["shards"]),
+            sources={split: tuple(names) for split, names in data["sources"].items()},
+            shared_sources=data["shared_sources"],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{file} is not a manifest: {error!r}; pack the shards again") from error
+    both = set(manifest.sources.get("train", ())) & set(manifest.sources.get("test", ()))
+    if both and not manifest.shared_sources:
+        raise BadInput(f"{file}: source {min(both)} stands in train and in test; pack the shards again")
+    return manifest, file.parent
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
