@@ -1,0 +1,15 @@
+"""Procedural worlds: videos whose every label is known, and whose true picture can be drawn for any label and style."""
+
+from types import ModuleType
+from typing import Any
+
+from shards.worlds import dance, faces, streets
+from shards.worlds.drawing import Array
+
+WORLDS: dict[str, ModuleType] = {"faces": faces, "dance": dance, "streets": streets}
+
+
+def render(world: str, state: Any, style: Any, size: int) -> Array:
+    """The picture of `state` in `style`: uint8 (H, W, 3) RGB, `size` pixels wide."""
+    picture: Array = WORLDS[world].render(state, style, size)
+    return picture

@@ -1,0 +1,131 @@
+"""Draws a world as real H.264 videos, with a sidecar beside each."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+from tqdm import tqdm
+
+from shards import atomic
+from shards.command import BadInput
+from shards.records import SIZE_MULTIPLE, check_size
+from shards.worlds import WORLDS
+from shards.worlds.drawing import Array
+from shards.worlds.sidecar import VERSION, sidecar_path
+
+
+def film(world: str, out: Path, videos: int, seconds: float, size: int, seed: int, fps: float = 8.0) -> None:
+    """Draws `videos` videos of a world into a new folder `out`: `video-0000.mp4`, `video-0000.json`, and so on.
+
+    size: picture width in pixels; the height follows from the world. seconds, fps: length and frames per second.
+    Video k depends on (seed, k) only. Equal arguments give equal bytes.
+    Raises BadInput for an unknown world, a bad size or length, and when `out` exists.
+    """
+    if world not in WORLDS:
+        raise BadInput(f"there is no world {world!r}; choose from {', '.join(WORLDS)}")
+    check_size(size, size)
+    height = WORLDS[world].height_of(size)
+    if height % SIZE_MULTIPLE:
+        raise BadInput(
+            f"{world} of --size {size} would be {height} pixels high, not a multiple of {SIZE_MULTIPLE}; "
+            f"try {max(1, round(size / 256)) * 256}"
+        )
+    if videos < 1:
+        raise BadInput(f"--videos {videos} draws nothing; give at least 1")
+    if fps <= 0 or round(seconds * fps) < 2:
+        raise BadInput(f"{seconds} s at {fps} frames per second is less than two frames; give more --seconds")
+    with atomic.new_folder(out) as folder:
+        shoot = partial(film_one, world, folder, round(seconds * fps), size, seed, fps)
+        workers = min(videos, os.cpu_count() or 1)
+        bar = partial(tqdm, total=videos, desc=f"drawing {world}", unit="video")
+        # Threads, as OpenCV draws without the interpreter's lock and the encoder is a process of its own.
+        with ThreadPoolExecutor(workers) as pool:
+            for _ in bar(pool.map(shoot, range(videos))):
+                pass
+
+
+def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: float, index: int) -> None:
+    """Draws video number `index` and its sidecar into `folder`."""
+    place = WORLDS[world]
+    rng = np.random.default_rng((seed, index))
+    style = place.sample_style(rng)
+    states = place.sample_states(rng, frames, fps)
+    video = folder / f"video-{index:04d}.mp4"
+    encode(video, (place.render(state, style, size) for state in states), fps, size, place.height_of(size))
+    entries = []
+    for number, state in enumerate(states):
+        entry: dict[str, Any] = {"number": number, "seconds": number / fps, "state": asdict(state)}
+        if place.KIND == "classes":
+            entry["label"] = f"{video.stem}.labels/{number:06d}.png"
+            picture = folder / entry["label"]
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_bytes(cv2.imencode(".png", place.class_ids(state, size))[1].tobytes())
+        entries.append(entry | place.annotate(state, size))
+    sidecar = {
+        "world": world,
+        "version": VERSION,
+        "size": size,
+        "fps": fps,
+        "style_key": getattr(style, "group", video.stem),
+        "style": asdict(style),
+        "frames": entries,
+    }
+    sidecar_path(video).write_text(json.dumps(sidecar) + "\n")
+
+
+def encode(path: Path, frames: Iterator[Array], fps: float, width: int, height: int) -> None:
+    """Writes RGB frames, uint8 (height, width, 3), as an H.264 video.
+
+    One encoder thread and no version strings, so that equal frames give equal bytes.
+    Raises OSError when the encoder fails, with what it said; its errno is ENOSPC when the disk is full.
+    """
+    process = (
+        ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=fps)
+        .output(
+            str(path),
+            format="mp4",
+            vcodec="libx264",
+            pix_fmt="yuv420p",
+            crf=14,
+            preset="veryfast",
+            threads=1,
+            map_metadata=-1,
+            movflags="+faststart",
+            **{
+                "flags:v": "+bitexact",
+                "fflags": "+bitexact",
+                "x264-params": "threads=1:lookahead-threads=1",
+                "vf": "scale=out_color_matrix=bt709:out_range=tv",
+                "colorspace": "bt709",
+                "color_primaries": "bt709",
+                "color_trc": "bt709",
+                "color_range": "tv",
+            },
+        )
+        .global_args("-loglevel", "error", "-nostats")
+        .overwrite_output()
+        .run_async(cmd=imageio_ffmpeg.get_ffmpeg_exe(), pipe_stdin=True, pipe_stderr=True)
+    )
+    try:
+        for frame in frames:
+            process.stdin.write(np.ascontiguousarray(frame).tobytes())
+    except BrokenPipeError:
+        # The encoder has ended early; its message follows.
+        pass
+    finally:
+        _, message = process.communicate()
+    if process.returncode:
+        said = message.decode(errors="replace").strip()
+        if os.strerror(errno.ENOSPC) in said:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        raise OSError(f"ffmpeg could not write {path}: {said or 'no message'}")
