@@ -1,0 +1,117 @@
+"""Proves that shards are what their manifest says."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from shards.command import BadInput
+from shards.labels import pose, sketch
+from shards.records import SIDES, Frame, LabelSchema, Manifest, Pair, load_manifest
+from shards.samples import (
+    KEY,
+    LABELLED_SIDES,
+    PICTURE_FORMATS,
+    SHARD,
+    Members,
+    check_shards,
+    decode,
+    iter_samples,
+    place,
+)
+
+_AGAIN = "pack the shards again"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was checked: counts, the share of pairs of one style, and the number of styles."""
+
+    shards: int
+    samples: int
+    bytes: int
+    same_style_rate: float
+    styles: int
+
+
+def verify(path: Path) -> Report:
+    """Recomputes size and SHA-256 of every shard, then decodes and checks every sample.
+
+    Checked: the set of members, picture sizes, label ids, landmarks or keypoints, `s`, the styles of `consistent`
+    and `inconsistent`, that `consistent` is not the exemplar, that keys are unique, that every source belongs to
+    the manifest's split, and (by `load_manifest`) that train and test share no source.
+
+    Raises BadInput at the first violation, naming shard, key, member, value and remedy.
+    """
+    manifest, folder = load_manifest(path)
+    check_shards(folder, manifest)
+    keys: set[bytes] = set()
+    styles: set[str] = set()
+    same_style = 0
+    samples = iter_samples(folder, manifest)
+    for _, members in tqdm(samples, total=manifest.samples, desc="verifying", unit="sample"):
+        if members[KEY] in keys:
+            raise BadInput(f"{members[SHARD].decode()} holds the key {members[KEY].decode()} again; {_AGAIN}")
+        keys.add(members[KEY])
+        _check_members(members, manifest.schema)
+        # A sketch or a pose can be drawn from any points; only id pictures can hold something wrong.
+        pair = decode(members, manifest.schema, labels=LABELLED_SIDES if manifest.schema.kind == "classes" else ()).pair
+        _check_pair(members, pair, manifest)
+        same_style += pair.same_style
+        styles |= {getattr(pair, side).style for side in SIDES}
+    return Report(
+        len(manifest.shards),
+        manifest.samples,
+        sum(shard.bytes for shard in manifest.shards),
+        same_style / max(1, manifest.samples),
+        len(styles),
+    )
+
+
+def _check_members(members: Members, schema: LabelSchema) -> None:
+    expected = {"json"}
+    for side in SIDES:
+        present = [f"{side}.{extension}" for extension in PICTURE_FORMATS if f"{side}.{extension}" in members]
+        if len(present) > 1:
+            raise BadInput(f"{place(members, present[1])} stands beside {present[0]}; {_AGAIN}")
+        expected.add(present[0] if present else f"{side}.jpg")
+        if schema.kind == "classes" and side in LABELLED_SIDES:
+            expected.add(f"{side}.label.png")
+    found = set(members) - {KEY, SHARD}
+    for name in sorted(expected - found):
+        raise BadInput(f"{place(members, name)} is missing; {_AGAIN}")
+    for name in sorted(found - expected):
+        raise BadInput(f"{place(members, name)} does not belong in a sample of kind {schema.kind!r}; {_AGAIN}")
+
+
+def _check_pair(members: Members, pair: Pair, manifest: Manifest) -> None:
+    where = place(members, "json")
+    flag = json.loads(members["json"]).get("s")
+    if flag != int(pair.same_style):
+        raise BadInput(
+            f"{where} says s = {flag!r}, but target has style {pair.target.style!r} and exemplar "
+            f"{pair.exemplar.style!r}; {_AGAIN}"
+        )
+    if pair.key.encode() != members[KEY]:
+        raise BadInput(f"{where} says key {pair.key!r}; {_AGAIN}")
+    for side in SIDES:
+        frame: Frame = getattr(pair, side)
+        if frame.source not in manifest.sources.get(manifest.split, ()):
+            raise BadInput(
+                f"{where}: {side} comes from {frame.source}, which is no {manifest.split} source of the manifest; "
+                f"{_AGAIN}"
+            )
+        points = {"sketch": frame.landmarks, "pose": frame.keypoints}.get(manifest.schema.kind)
+        wanted = {"sketch": sketch.LANDMARKS, "pose": pose.KEYPOINTS}.get(manifest.schema.kind)
+        if wanted is not None and len(points or ()) != wanted:
+            raise BadInput(f"{where}: {side} has {len(points or ())} label points instead of {wanted}; {_AGAIN}")
+    exemplar = pair.exemplar
+    if (pair.consistent.source, pair.consistent.number) == (exemplar.source, exemplar.number):
+        raise BadInput(
+            f"{where}: consistent is the exemplar itself, {exemplar.source} frame {exemplar.number}; {_AGAIN}"
+        )
+    if pair.consistent.style != exemplar.style:
+        raise BadInput(f"{where}: consistent has style {pair.consistent.style!r}, not {exemplar.style!r}; {_AGAIN}")
+    if pair.inconsistent.style == exemplar.style:
+        raise BadInput(f"{where}: inconsistent has the exemplar's style {exemplar.style!r}; {_AGAIN}")
