@@ -1,0 +1,199 @@
+"""Runs of the real loop on real shards: exact resume, what it writes, what it refuses."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from shards.command import BadInput
+from trainer import methods
+from trainer.checkpoint import Checkpoint, find, load_for_synthesis
+from trainer.config import Config
+from trainer.loop import train
+from trainer.tracking import read_journal
+
+MakeConfig = Callable[..., Config]
+ROOT = Path(__file__).parents[2]
+
+
+def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{file.name}/{name}": value
+        for file in sorted(folder.glob("*.safetensors"))
+        for name, value in load_file(file).items()
+    }
+
+
+def assert_same_checkpoint(first: Path, second: Path) -> None:
+    ours, theirs = tensors_of(first), tensors_of(second)
+    assert ours.keys() == theirs.keys()
+    differing = [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+    assert not differing
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("method", methods.available())
+def test_two_and_resume_and_two_are_four(method: str, workers: int, small_config: MakeConfig, tmp_path: Path) -> None:
+    straight = small_config(method, data__workers=workers, run=str(tmp_path / "straight"))
+    assert train(straight) == 0
+    halves = small_config(method, data__workers=workers, images=4)
+    assert train(halves) == 0
+    assert train(halves.model_copy(update={"images": 8}), resume="latest") == 0
+    end, resumed = find(straight.run), find(halves.run)
+    assert end is not None and resumed is not None
+    assert end.name == resumed.name == "checkpoint-0000000008"
+    assert_same_checkpoint(end, resumed)
+
+
+def test_weights_move_and_the_average_follows(small_config: MakeConfig) -> None:
+    config = small_config("style_consistent")
+    train(config)
+    before = tensors_of(config.run / "checkpoint-0000000004")
+    after = tensors_of(config.run / "checkpoint-0000000008")
+    for network in ("generator", "realism", "style", "generator.ema"):
+        moved = [not torch.equal(before[name], after[name]) for name in before if name.startswith(f"{network}.safe")]
+        assert all(moved)
+
+
+def test_what_a_run_leaves_for_people(small_config: MakeConfig) -> None:
+    config = small_config("style_consistent")
+    train(config)
+    lines = read_journal(config.run)
+    assert [line["images"] for line in lines] == [2, 4, 6, 8]
+    wanted = {"generator/semantic", "generator/total", "gradient/style", "images_per_s", "data_wait_share"}
+    assert wanted <= lines[0].keys()
+    grid = np.asarray(Image.open(config.run / "grids" / "0000000008.png"))
+    assert grid.shape == (2 * 128, 4 * 128, 3)
+    state = Checkpoint(config.run / "checkpoint-0000000008").state
+    client = mlflow.MlflowClient(tracking_uri=config.tracking.uri)
+    assert state.run_id is not None
+    run = client.get_run(state.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["options.weighting"] == "adaptive"
+    assert run.data.params["perceptual.weights"] == "random:0"
+    history = client.get_metric_history(state.run_id, "generator/total")
+    assert [(point.step, point.value) for point in history] == [(x["images"], x["generator/total"]) for x in lines]
+    artifacts = {item.path for item in client.list_artifacts(state.run_id)}
+    assert {"label_schema.json", "images"} <= artifacts
+
+
+def test_a_run_is_never_overwritten(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", images=2)
+    train(config)
+    with pytest.raises(BadInput, match="exists already; continue it with --resume latest"):
+        train(config)
+
+
+def test_resume_in_an_empty_folder_is_a_fresh_start(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", images=2)
+    assert train(config, resume="latest") == 0
+
+
+def test_a_damaged_checkpoint_is_named(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", images=2)
+    train(config)
+    file = config.run / "checkpoint-0000000002" / "generator.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match=r"generator\.safetensors is damaged"):
+        train(config.model_copy(update={"images": 4}), resume="latest")
+    with pytest.raises(BadInput, match=r"state\.json is missing"):
+        (file.parent / "state.json").unlink()
+        find(file.parent)
+
+
+def test_only_the_newest_checkpoints_are_kept(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", images=10, checkpoint={"every": 2, "keep": 2})
+    train(config)
+    assert sorted(path.name for path in config.run.glob("checkpoint-*")) == [
+        "checkpoint-0000000008",
+        "checkpoint-0000000010",
+    ]
+
+
+def test_shards_of_another_schema_are_refused(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", data__height=48, data__width=48)
+    with pytest.raises(BadInput, match="another label schema than this model: height is 48 here and 32 there"):
+        train(config)
+    assert not config.run.exists()
+
+
+def test_a_flipped_byte_in_a_shard_is_refused(packed: Path, small_config: MakeConfig, tmp_path: Path) -> None:
+    shutil.copytree(packed / "train", tmp_path / "flipped")
+    shard = tmp_path / "flipped" / "pairs-000001.tar"
+    content = bytearray(shard.read_bytes())
+    content[2000] ^= 1
+    shard.write_bytes(content)
+    config = small_config("pix2pixhd", data__train=str(tmp_path / "flipped"))
+    with pytest.raises(BadInput, match=r"pairs-000001\.tar is damaged: its SHA-256"):
+        train(config)
+
+
+def test_missing_loss_weights_are_an_error_before_anything_is_written(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", perceptual={"weights": "nowhere/vgg19.pth"})
+    with pytest.raises(BadInput, match=r"nowhere/vgg19\.pth does not exist. Fetch https://download\.pytorch\.org"):
+        train(config)
+    assert not config.run.exists()
+
+
+def test_the_averaged_generator_is_what_gets_exported(small_config: MakeConfig) -> None:
+    config = small_config("style_consistent")
+    train(config)
+    synthesis = load_for_synthesis(config.run)
+    assert synthesis.inputs == ("label", "exemplar_label", "exemplar")
+    assert (synthesis.images_seen, synthesis.perceptual) == (8, "random:0")
+    averaged = load_file(config.run / "checkpoint-0000000008" / "generator.ema.safetensors")
+    for name, value in synthesis.module.state_dict().items():
+        assert torch.equal(value, averaged[name.removeprefix("networks.generator.")])
+
+
+def command(config: Config, folder: Path) -> list[str]:
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(json.loads(config.model_dump_json())))
+    return [sys.executable, str(ROOT / "trainer" / "run.py"), "--config", str(file)]
+
+
+def test_sigterm_saves_and_says_so(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", images=10**6, checkpoint={"every": 10**6})
+    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not (config.run / "journal.jsonl").is_file() or not read_journal(config.run):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    found = find(config.run)
+    assert found is not None and Checkpoint(found).state.images > 0
+
+
+def test_two_processes_agree_with_one(small_config: MakeConfig, tmp_path: Path) -> None:
+    """The same global batch on one and on two ranks: equal weights but for the order of sums."""
+    config = small_config("style_consistent", images=8, data__shuffle=1, data__flip=False)
+    double = config.model_copy(update={"run": tmp_path / "double", "batch": 1})
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    script = command(double, tmp_path)[1:]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    torchrun += ["--master_addr", "127.0.0.1", "--master_port", str(port), *script]
+    subprocess.run(torchrun, env=environment, check=True, cwd=tmp_path, timeout=120)
+    found = find(double.run)
+    assert found is not None
+    state = Checkpoint(found).state
+    assert (state.ranks, state.images, state.steps) == (2, 8, 4)

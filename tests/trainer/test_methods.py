@@ -1,0 +1,94 @@
+"""One test over all methods: whatever lies in trainer/methods/ keeps the contract."""
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+import torch
+
+from shards.labels import standard_schema
+from trainer import methods
+from trainer.method import Batch, Method, Synthesizer
+from trainer.vgg import load_vgg19
+
+SCHEMA = standard_schema("sketch", 32, 32)
+
+
+def make(name: str, options: dict[str, int]) -> Method:
+    torch.manual_seed(0)
+    kind = methods.find(name)
+    method = kind(kind.options_type(**options), SCHEMA)
+    if kind.needs_perceptual:
+        method.perceptual = load_vgg19("random:0", divisor=16, resize_below=0)
+    return method
+
+
+def batch(count: int = 2) -> Batch:
+    torch.manual_seed(1)
+    photos = [torch.rand(count, 3, 32, 32) * 2 - 1 for _ in range(4)]
+    labels = [torch.rand(count, SCHEMA.channels, 32, 32) for _ in range(2)]
+    return Batch(
+        label=labels[0],
+        target=photos[0],
+        exemplar_label=labels[1],
+        exemplar=photos[1],
+        consistent=photos[2],
+        inconsistent=photos[3],
+        same_style=torch.arange(count) % 2 == 0,
+    )
+
+
+@pytest.fixture(params=methods.available())
+def method(request: pytest.FixtureRequest, tiny_options: Callable[[str], dict[str, int]]) -> Method:
+    return make(request.param, tiny_options(request.param))
+
+
+def test_both_published_systems_are_found() -> None:
+    assert {"style_consistent", "pix2pixhd"} <= set(methods.available())
+
+
+def test_pictures_have_the_labels_size_and_range(method: Method) -> None:
+    one = batch()
+    image = Synthesizer(method, method.networks)(*(getattr(one, name) for name in method.inputs))
+    assert image.shape == one.target.shape
+    assert image.abs().max() < 1
+    assert torch.isfinite(image).all()
+
+
+def test_each_player_gets_every_gradient_and_nobody_else_any(method: Method) -> None:
+    given = batch()
+    for tensor in (given.target, given.exemplar, given.consistent, given.inconsistent, given.label):
+        tensor.requires_grad_(False)
+    plays = method.play(given, images=10**9)
+    for player, names in method.players.items():
+        for name, network in method.networks.items():
+            network.requires_grad_(name in names)
+        played, losses = next(plays)
+        assert played == player
+        assert all(torch.isfinite(loss) and loss >= 0 for loss in losses.values())
+        torch.stack(list(losses.values())).sum().backward()
+        for name, network in method.networks.items():
+            for parameter in network.parameters():
+                assert (parameter.grad is not None) == (name in names)
+                parameter.grad = None
+    assert next(plays, None) is None, "as many turns as players"
+    if method.perceptual is not None:
+        assert all(parameter.grad is None for parameter in method.perceptual.parameters())
+
+
+def test_samples_of_a_batch_do_not_mix(method: Method) -> None:
+    together = [loss for _, losses in make_plays(method, batch(2)) for loss in losses.values()]
+    alone = [
+        [loss for _, losses in make_plays(method, one) for loss in losses.values()]
+        for one in (batch(2).first(1), _second(batch(2)))
+    ]
+    for both, first, second in zip(together, *alone, strict=True):
+        torch.testing.assert_close(both, (first + second) / 2, rtol=1e-4, atol=1e-6)
+
+
+def make_plays(method: Method, given: Batch) -> list[tuple[str, dict[str, torch.Tensor]]]:
+    return list(method.play(given, images=10**9))
+
+
+def _second(given: Batch) -> Batch:
+    return Batch(**{field.name: getattr(given, field.name)[1:2] for field in fields(given)})

@@ -1,0 +1,55 @@
+"""Compact batches of the reader to the tensors that networks read."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from shards.read import Loaded, Reading
+from shards.records import LabelSchema
+from trainer.method import Batch, Method
+
+
+def reading_of(method: type[Method], batch: int) -> Reading:
+    """The members that a method reads: its photos, the target's label, the exemplar's label if it is an input."""
+    sides = ("target", "exemplar") if "exemplar_label" in method.inputs else ("target",)
+    return Reading(photos=tuple(method.reads), labels=sides, batch=batch)
+
+
+def photo_channels(photos: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [-1, 1]: (v/255 - 0.5)/0.5."""
+    return photos.permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous()
+
+
+def label_channels(labels: Tensor, schema: LabelSchema) -> Tensor:
+    """Loaded label maps to float32 (N, C_L, H, W) in [0, 1]; ids are one-hot encoded here, on the device.
+
+    The reader has checked on the CPU that no id lies outside the schema.
+    """
+    if schema.kind != "classes":
+        return labels.float().div(255)
+    channel_of = torch.zeros(256, dtype=torch.long, device=labels.device)
+    channel_of[torch.tensor(schema.ids, device=labels.device)] = torch.arange(schema.channels, device=labels.device)
+    return F.one_hot(channel_of[labels.long()], schema.channels).permute(0, 3, 1, 2).float()
+
+
+def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batch:
+    """Moves a batch and expands it there; members that were not read become empty tensors."""
+    empty = torch.empty(0, device=device)
+
+    def photo(side: str) -> Tensor:
+        return photo_channels(loaded.photos[side].to(device, non_blocking=True)) if side in loaded.photos else empty
+
+    def label(side: str) -> Tensor:
+        if side not in loaded.labels:
+            return empty
+        return label_channels(loaded.labels[side].to(device, non_blocking=True), schema)
+
+    return Batch(
+        label=label("target"),
+        target=photo("target"),
+        exemplar_label=label("exemplar"),
+        exemplar=photo("exemplar"),
+        consistent=photo("consistent"),
+        inconsistent=photo("inconsistent"),
+        same_style=loaded.same_style.to(device, non_blocking=True),
+    )

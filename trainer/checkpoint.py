@@ -1,0 +1,237 @@
+"""Checkpoints: folders of safetensors and JSON that appear whole, and continue bit for bit."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
+
+from shards import atomic
+from shards.command import BadInput
+from shards.records import LabelSchema, sha256_of
+from trainer import config as configs
+from trainer import methods
+from trainer.method import Synthesizer
+
+STATE = "state.json"
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds beside tensors.
+
+    images: images seen by all ranks. batches: batches each rank has consumed, the reader's position.
+    digest: SHA-256 over the checksums of the tensor files; it names the checkpoint's content.
+    """
+
+    images: int
+    steps: int
+    batches: int
+    ranks: int
+    config: dict[str, Any]
+    schema: dict[str, Any]
+    manifest: str
+    run_id: str | None
+    files: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("".join(sorted(self.files.values())).encode()).hexdigest()
+
+
+def folder_of(run: Path, images: int) -> Path:
+    return run / f"checkpoint-{images:010d}"
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, network_names: Sequence[str]) -> dict[str, Tensor]:
+    """Adam's state, by the names of the parameters: `generator.body.first.1.weight/exp_avg` and so on."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{name}/{key}": torch.as_tensor(value)
+        for index, name in enumerate(network_names)
+        for key, value in state.get(index, {}).items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what `optimizer_tensors` gave; parameters that had no state get none."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, entry = key.rpartition("/")
+        state.setdefault(names.index(name), {})[entry] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The states of torch's, NumPy's and Python's global generators, as tensors and as JSON."""
+    tensors = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["cuda"] = torch.cuda.get_rng_state()
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    tensors["numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    version, internal, gauss_next = random.getstate()
+    plain = {
+        "numpy": [name, int(position), int(has_gauss), float(gauss)],
+        "python": [version, list(internal), gauss_next],
+    }
+    return tensors, plain
+
+
+def restore_random(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    torch.set_rng_state(tensors["torch"])
+    if "cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["cuda"])
+    name, position, has_gauss, gauss = plain["numpy"]
+    np.random.set_state((name, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = plain["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+def save(run: Path, state: State, tensors: Mapping[str, Mapping[str, Tensor]], plain: Mapping[str, Any]) -> Path:
+    """Writes `checkpoint-<images>/` under `run` and moves `latest` to it, last.
+
+    tensors: file stem to named tensors; plain: file stem to JSON content. A checkpoint of the same
+    images (the end of a resumed run) is left as it is.
+    """
+    folder = folder_of(run, state.images)
+    if not folder.exists():
+        with atomic.new_folder(folder) as partial:
+            files = {}
+            for stem, named in tensors.items():
+                file = partial / f"{stem}.safetensors"
+                save_file({name: value.detach().cpu().contiguous() for name, value in named.items()}, file)
+                files[file.name] = sha256_of(file)
+            for stem, content in plain.items():
+                file = partial / f"{stem}.json"
+                file.write_text(json.dumps(content) + "\n")
+                files[file.name] = sha256_of(file)
+            described = {**state.__dict__, "files": files}
+            (partial / STATE).write_text(json.dumps(described, indent=1) + "\n")
+    atomic.write_text(run / LATEST, folder.name + "\n")
+    return folder
+
+
+def prune(run: Path, keep: int) -> None:
+    """Deletes all but the newest `keep` checkpoints of a run."""
+    for folder in sorted(run.glob("checkpoint-*"))[:-keep]:
+        # Renamed first, so that a half-deleted folder never bears a checkpoint's name.
+        doomed = folder.with_name(f".{folder.name}-deleted")
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed)
+
+
+def find(path: Path) -> Path | None:
+    """The checkpoint that a path means: itself, or the `latest` one of a run's folder; None in an empty one.
+
+    Raises BadInput when the path does not exist or `latest` names a checkpoint that is gone.
+    """
+    if (path / STATE).is_file():
+        return path
+    if path.name.startswith("checkpoint-") and path.is_dir():
+        raise BadInput(f"{path}/{STATE} is missing: this is not a whole checkpoint; use another one")
+    latest = path / LATEST
+    if not latest.is_file():
+        return None
+    folder = path / latest.read_text().strip()
+    if not (folder / STATE).is_file():
+        raise BadInput(f"{latest} names {folder.name}, which is not there; write another checkpoint's name into it")
+    return folder
+
+
+class Checkpoint:
+    """A checkpoint on the disk; each file is checked against its SHA-256 when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self.state = State(**json.loads((folder / STATE).read_text()))
+        except (ValueError, TypeError) as error:
+            raise BadInput(f"{folder / STATE} is damaged ({error}); use an earlier checkpoint") from error
+
+    def _read(self, name: str) -> bytes:
+        file = self.folder / name
+        content = file.read_bytes() if file.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != self.state.files.get(name):
+            raise BadInput(f"{file} is damaged: its SHA-256 is not the recorded one; use an earlier checkpoint")
+        return content
+
+    def tensors(self, stem: str) -> dict[str, Tensor]:
+        return load(self._read(f"{stem}.safetensors"))
+
+    def plain(self, stem: str) -> Any:
+        return json.loads(self._read(f"{stem}.json"))
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """A generator ready to make pictures: what export and evaluation need of a checkpoint.
+
+    module: takes the tensors named in `inputs`, in order, and gives (N, 3, H, W) in (-1, 1); on the CPU,
+    in eval mode, with averaged weights. sha256: the checkpoint's digest, "untrained" without one.
+    """
+
+    module: nn.Module
+    inputs: tuple[str, ...]
+    schema: LabelSchema
+    method: str
+    config: dict[str, Any]
+    images_seen: int
+    sha256: str
+    run_id: str | None
+    tracking_uri: str | None
+    test_shards: str | None
+    perceptual: str
+
+
+def load_for_synthesis(path: Path) -> Synthesis:
+    """Reads the averaged generator of a checkpoint, or of a run's latest one.
+
+    Raises BadInput when there is no checkpoint at `path` or when it is damaged.
+    """
+    folder = find(path)
+    if folder is None:
+        raise BadInput(f"no checkpoint at {path}; give a run's folder or one of its checkpoint-… folders")
+    checkpoint = Checkpoint(folder)
+    config = configs.validate(checkpoint.state.config, str(folder / STATE))
+    synthesis = _synthesis(config, LabelSchema.from_json(checkpoint.state.schema), checkpoint.state)
+    networks = synthesis.module.networks
+    assert isinstance(networks, nn.ModuleDict)
+    for name, network in networks.items():
+        network.load_state_dict(checkpoint.tensors(f"{name}.ema"))
+    return synthesis
+
+
+def untrained(path: Path, overrides: Sequence[str] = ()) -> Synthesis:
+    """A config's generator with random weights, to measure an architecture before anybody trained it."""
+    config = configs.load(path, overrides)
+    torch.manual_seed(config.seed)
+    return _synthesis(config, config.data.label_schema, None)
+
+
+def _synthesis(config: configs.Config, schema: LabelSchema, state: State | None) -> Synthesis:
+    kind = methods.find(config.method)
+    method = kind(config.options, schema)
+    module = Synthesizer(method, method.networks).eval().requires_grad_(False)
+    return Synthesis(
+        module=module,
+        inputs=tuple(kind.inputs),
+        schema=schema,
+        method=config.method,
+        config=config.model_dump(mode="json"),
+        images_seen=state.images if state else 0,
+        sha256=state.digest if state else "untrained",
+        run_id=state.run_id if state else None,
+        tracking_uri=config.tracking.uri if state else None,
+        test_shards=str(config.data.test) if state and config.data.test else None,
+        perceptual=config.perceptual.weights,
+    )

@@ -1,0 +1,203 @@
+"""The typed config: YAML preset, then overrides from the command line, then checks."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+
+from shards.command import BadInput
+from shards.labels import standard_schema
+from shards.records import LabelKind, LabelSchema
+from trainer import methods
+from trainer.options import Options
+
+
+class Data(Options):
+    """What is read, and how."""
+
+    train: Path = Field(description="folder of the training shards")
+    test: Path | None = Field(None, description="folder of the held-out shards: sample grids and export gates")
+    label: LabelKind = Field(description="kind of label map: sketch, pose or classes")
+    height: int = Field(256, description="picture height in pixels, a multiple of 16")
+    width: int = Field(256, description="picture width in pixels, a multiple of 16")
+    workers: int = Field(2, ge=0, description="loader processes per rank")
+    flip: bool = Field(True, description="mirror half of the samples, all pictures of a sample alike")
+    permute_colours: bool = Field(
+        False, description="shuffle red, green and blue, all pictures of a sample alike: more styles than were filmed"
+    )
+    shuffle: int = Field(512, ge=1, description="samples in each worker's shuffle buffer")
+
+    @property
+    def label_schema(self) -> LabelSchema:
+        """The label schema that these settings call for."""
+        return standard_schema(self.label, self.height, self.width)
+
+
+class Perceptual(Options):
+    """The frozen loss network."""
+
+    weights: str = Field("download", description="path of torchvision's VGG-19 state dict, download, or random:SEED")
+    divisor: int = Field(1, ge=1, description="divides all widths; for random:SEED only")
+    imagenet_norm: bool = Field(False, description="normalise pictures as ImageNet training did")
+    resize_below: int = Field(224, ge=0, description="resize pictures less high than this to a square of it; 0: never")
+
+
+class Optimizer(Options):
+    """Adam, one instance per player."""
+
+    learning_rate: float = Field(2e-4, gt=0, description="learning rate of every player until `constant_images`")
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's moment decays")
+    constant_images: int = Field(500_000, ge=0, description="images until the linear decay to 0 begins")
+    decay_images: int = Field(500_000, gt=0, description="images that the linear decay to 0 takes")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the generator's moving average, per step")
+
+
+class Tracking(Options):
+    """Where figures and pictures of the run go."""
+
+    uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI")
+    experiment: str = Field("likeness", description="MLflow experiment")
+    log_every: int = Field(1_000, gt=0, description="images between log lines")
+    grid_every: int = Field(20_000, gt=0, description="images between sample grids")
+    grid_rows: int = Field(6, gt=0, description="held-out samples in a grid")
+
+
+class Checkpoints(Options):
+    """When to save, and how much to keep."""
+
+    every: int = Field(50_000, gt=0, description="images between checkpoints")
+    keep: int = Field(3, gt=0, description="newest checkpoints that are kept")
+
+
+class Config(Options):
+    """Everything a run depends on."""
+
+    method: str = Field(description="a file of trainer/methods/")
+    run: Path = Field(description="folder of the run: checkpoints, journal, grids")
+    seed: int = Field(0, ge=0, description="seed of weights, data order and augmentation")
+    images: int = Field(1_000_000, gt=0, description="images seen at the end of training")
+    batch: int = Field(1, gt=0, description="samples per step and rank")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs convolutions in bfloat16")
+    data: Data
+    options: SerializeAsAny[Options] = Field(description="the method's own options")
+    perceptual: Perceptual = Perceptual()
+    optimizer: Optimizer = Optimizer()
+    tracking: Tracking = Tracking()
+    checkpoint: Checkpoints = Checkpoints()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_options(cls, data: Any) -> Any:
+        """Gives `options` the type that the method declares, before anything else is looked at."""
+        if isinstance(data, dict) and isinstance(data.get("options", {}), dict) and "method" in data:
+            kind = methods.find(data["method"]).options_type
+            try:
+                options = kind.model_validate(data.get("options", {}))
+            except ValidationError as error:
+                raise BadInput(_explain(error, kind, "options.")) from error
+            return {**data, "options": options}
+        return data
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads a YAML preset and applies overrides such as `--data.workers 4` or `--data.workers=4`.
+
+    Raises BadInput for a missing file, an unknown key (with the nearest known one) or a bad value.
+    """
+    if not path.is_file():
+        raise BadInput(f"no config at {path}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise BadInput(f"{path} holds no settings")
+    for key, value in _pairs(overrides):
+        _set(data, key, value)
+    return validate(data, str(path))
+
+
+def validate(data: dict[str, Any], where: str) -> Config:
+    """Raises BadInput with one line that names the key, the value and the nearest known key."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise BadInput(f"{where}: {_explain(error, Config)}") from error
+    except BadInput as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every key of a config section: (dotted name, default, description), for `--help`."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Options:
+            yield from describe(inner, f"{prefix}{name}.")
+        else:
+            default = "required" if field.is_required() else str(field.default)
+            yield f"{prefix}{name}", default, field.description or ""
+
+
+def _presets() -> list[Path]:
+    return list((Path(__file__).parent / "configs").glob("*.yaml"))
+
+
+def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    words = iter(overrides)
+    for word in words:
+        if not word.startswith("--"):
+            raise BadInput(f"unexpected argument {word!r}; override a setting as --data.workers 4")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            found = next(words, None)
+            if found is None:
+                raise BadInput(f"--{key} needs a value, as in --{key} VALUE")
+            value = found
+        try:
+            yield key, _plain(yaml.safe_load(value))
+        except yaml.YAMLError as error:
+            raise BadInput(f"--{key} {value}: not a YAML value") from error
+
+
+def _plain(value: Any) -> Any:
+    """YAML 1.1 reads 2e-4 as text; people mean a number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    for section in sections:
+        inner = data.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise BadInput(f"--{key}: {section} is a value, not a section")
+        data = inner
+    data[name] = value
+
+
+def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"] if part != "options" or not prefix]
+    key = prefix + ".".join(location)
+    if first["type"] == "extra_forbidden":
+        section = _section(model, location[:-1])
+        near = difflib.get_close_matches(location[-1], section, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(section)}"
+        return f"unknown key {key!r}; {hint}"
+    if first["type"] == "missing":
+        return f"{key!r} is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key} = {first['input']!r}: {message}" if key else message
+
+
+def _section(model: type[BaseModel], path: list[str]) -> list[str]:
+    for name in path:
+        model = cast(type[BaseModel], model.model_fields[name].annotation)
+    return list(model.model_fields)

@@ -1,0 +1,55 @@
+"""Loss terms that several methods share (specification 3; pix2pixHD 3)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+RELATIVE_SIZES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+"""M_5 / M_i: element counts of VGG-19's relu1_1 … relu5_1, relative to the deepest (specification 3.3)."""
+Weighting = Literal["adaptive", "official", "fixed"]
+
+
+def least_squares(scores: Tensor, wanted: float) -> Tensor:
+    """LSGAN: mean over batch, channels and positions of (score - wanted)²."""
+    return (scores.float() - wanted).square().mean()
+
+
+def feature_distances(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """Mean |difference| per sample and layer: (N, layers). `wanted` gets no gradient."""
+    distances = [
+        (ours.float() - theirs.detach().float()).abs().flatten(1).mean(1)
+        for ours, theirs in zip(features, wanted, strict=True)
+    ]
+    return torch.stack(distances, dim=1)
+
+
+def semantic_factors(same_style: Tensor, weighting: Weighting, weight: float) -> Tensor:
+    """The factor in front of each layer's distance, per sample: (N,) flags to (N, 5).
+
+    adaptive (reading A, the paper's): `weight` in all layers for same-style samples, `weight`·M_5/M_i for others.
+    official (reading B, the released code's): `weight`·M_5/M_i for all, and 2·`weight` more for same-style samples.
+    fixed (the paper's ablation "w/o adaptive weights"): `weight`·M_5/M_i for all.
+    """
+    base = weight * torch.tensor(RELATIVE_SIZES, device=same_style.device)
+    extra = {
+        "adaptive": weight - base,
+        "official": torch.full_like(base, 2 * weight),
+        "fixed": torch.zeros_like(base),
+    }[weighting]
+    return base + same_style.float().unsqueeze(1) * extra
+
+
+def semantic_loss(distances: Tensor, same_style: Tensor, weighting: Weighting, weight: float) -> Tensor:
+    """lambda2 · L_SC: factors applied per sample, then the mean over the batch (specification 3.2)."""
+    return (semantic_factors(same_style, weighting, weight) * distances).sum(1).mean()
+
+
+def same_style_l1(image: Tensor, target: Tensor, same_style: Tensor) -> Tensor:
+    """Mean |image - target| over the same-style samples, counted over the whole batch. Not in the paper.
+
+    Where target and exemplar differ in style, the target is not what the picture should look like.
+    """
+    per_sample = (image.float() - target).abs().flatten(1).mean(1)
+    return (same_style * per_sample).mean()

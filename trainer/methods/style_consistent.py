@@ -1,0 +1,148 @@
+"""Style-consistent example-guided synthesis: Wang et al., CVPR 2019."""
+
+from collections.abc import Generator, Mapping
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from shards.records import LabelSchema
+from trainer.generator import GlobalGenerator, colours_of
+from trainer.losses import Weighting, feature_distances, least_squares, same_style_l1, semantic_loss
+from trainer.method import Batch, Losses, Method
+from trainer.options import Options
+from trainer.patchgan import PatchGAN
+from trainer.schedules import phase
+
+COLOUR_CELLS = 8
+
+
+class StyleConsistentOptions(Options):
+    """Options of the style-consistent method; the defaults are the paper's, reading A of its adaptive weights."""
+
+    generator_base: int = Field(64, gt=0, description="channels after the generator's first convolution")
+    generator_downsamplings: int = Field(4, gt=0, description="stride-2 convolutions of the generator")
+    generator_blocks: int = Field(9, ge=0, description="residual blocks of the generator")
+    colour_aware: bool = Field(False, description="let the generator see the exemplar's absolute colours")
+    discriminator_base: int = Field(64, gt=0, description="channels after a discriminator's first convolution")
+    weighting: Weighting = Field("adaptive", description="semantic weights: adaptive (A), official (B) or fixed")
+    realism_weight: float = Field(1.0, ge=0, description="weight of the realism adversary in the generator's loss")
+    style_weight: float = Field(10.0, ge=0, description="lambda1, weight of the style adversary")
+    semantic_weight: float = Field(10.0, ge=0, description="lambda2, weight of the adaptive semantic loss")
+    pixel_weight: float = Field(0.0, ge=0, description="L1 on same-style samples; not in the paper")
+    style_phases: list[tuple[Annotated[int, Field(ge=0)], float]] = Field(
+        [(0, 0.0), (250_000, 1.0)], description="m(t): pairs of (first image, multiplier of style_weight)"
+    )
+
+    @field_validator("style_phases")
+    @classmethod
+    def _ascending(cls, phases: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        starts = [first for first, _ in phases]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError("must begin at image 0 and ascend, such as [[0, 0.0], [250000, 1.0]]")
+        return phases
+
+
+class ExemplarGenerator(nn.Module):
+    """`G([x, F(I), I])`: three inputs, concatenated once; pictures (N, 3, H, W) in (-1, 1)."""
+
+    def __init__(self, channels: int, options: StyleConsistentOptions) -> None:
+        super().__init__()
+        self.colour_aware = options.colour_aware
+        self.body = GlobalGenerator(
+            2 * channels + 3,
+            options.generator_base,
+            options.generator_downsamplings,
+            options.generator_blocks,
+            colour_channels=3 * COLOUR_CELLS**2 if options.colour_aware else 0,
+        )
+
+    def forward(self, label: Tensor, exemplar_label: Tensor, exemplar: Tensor) -> Tensor:
+        colour = colours_of(exemplar, COLOUR_CELLS) if self.colour_aware else None
+        image: Tensor = self.body(torch.cat([label, exemplar_label, exemplar], dim=1), colour)
+        return image
+
+
+class StyleConsistent(Method):
+    """G against D_R (is it real, given the label?) and D_SC (do these two photos share a style?)."""
+
+    options_type = StyleConsistentOptions
+    players: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "generator": ("generator",),
+        "realism": ("realism",),
+        "style": ("style",),
+    }
+    synthesizers = ("generator",)
+    inputs = ("label", "exemplar_label", "exemplar")
+    reads = ("target", "exemplar", "consistent", "inconsistent")
+    needs_perceptual = True
+
+    def __init__(self, options: StyleConsistentOptions, schema: LabelSchema) -> None:
+        self.options = options
+        self.networks = {
+            "generator": ExemplarGenerator(schema.channels, options),
+            "realism": PatchGAN(schema.channels + 3, options.discriminator_base),
+            "style": PatchGAN(6, options.discriminator_base),
+        }
+
+    def synthesize(self, networks: Mapping[str, nn.Module], *inputs: Tensor) -> Tensor:
+        label, exemplar_label, exemplar = inputs
+        image: Tensor = networks["generator"](label, exemplar_label, exemplar)
+        return image
+
+    def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
+        fake = self.synthesize(self.networks, batch.label, batch.exemplar_label, batch.exemplar)
+        yield "generator", self._generator_losses(batch, fake, phase(images, self.options.style_phases))
+
+        fake = fake.detach()
+        # Instance norm keeps samples apart, so that all scores of a discriminator come from one exact call.
+        real_scores, fake_scores = self._realism(batch, batch.target, fake)
+        yield (
+            "realism",
+            {"real": least_squares(real_scores, 1.0) / 2, "fake": least_squares(fake_scores, 0.0) / 2},
+        )
+
+        consistent, judged, inconsistent = self._style(batch, batch.consistent, fake, batch.inconsistent)
+        yield (
+            "style",
+            {
+                "consistent": least_squares(consistent, 1.0) / 2,
+                "fake": least_squares(judged, 0.0) / 2,
+                "inconsistent": least_squares(inconsistent, 0.0) / 2,
+            },
+        )
+
+    def _generator_losses(self, batch: Batch, fake: Tensor, style_phase: float) -> Losses:
+        options = self.options
+        losses: Losses = {}
+        if options.realism_weight:
+            (scores,) = self._realism(batch, fake)
+            losses["realism"] = options.realism_weight * least_squares(scores, 1.0)
+        if options.style_weight * style_phase:
+            (scores,) = self._style(batch, fake)
+            losses["style"] = options.style_weight * style_phase * least_squares(scores, 1.0)
+        if options.semantic_weight:
+            assert self.perceptual is not None, "the loop gives the method its loss network"
+            with torch.no_grad():
+                wanted = self.perceptual(batch.target)
+            distances = feature_distances(self.perceptual(fake), wanted)
+            losses["semantic"] = semantic_loss(distances, batch.same_style, options.weighting, options.semantic_weight)
+        if options.pixel_weight:
+            losses["pixel"] = options.pixel_weight * same_style_l1(fake, batch.target, batch.same_style)
+        return losses
+
+    def _realism(self, batch: Batch, *photos: Tensor) -> tuple[Tensor, ...]:
+        """D_R's scores of each photo, conditioned on the label map."""
+        return self._scores("realism", [torch.cat([batch.label, photo], dim=1) for photo in photos])
+
+    def _style(self, batch: Batch, *candidates: Tensor) -> tuple[Tensor, ...]:
+        """D_SC's scores of each candidate beside the exemplar; photos only, no labels."""
+        return self._scores("style", [torch.cat([candidate, batch.exemplar], dim=1) for candidate in candidates])
+
+    def _scores(self, network: str, inputs: list[Tensor]) -> tuple[Tensor, ...]:
+        scores: Any = self.networks[network](torch.cat(inputs))
+        return tuple(scores.chunk(len(inputs)))
+
+
+METHOD = StyleConsistent

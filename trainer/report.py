@@ -1,0 +1,164 @@
+"""The demo's report: `python -m trainer.report --demo runs/demo` writes report.html and report.json."""
+
+import argparse
+import base64
+import io
+import json
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from shards import atomic, labels, samples
+from shards.command import BadInput, run_command
+from shards.records import LabelSchema, Pair, load_manifest
+from trainer.grid import enlarge
+from trainer.tracking import read_journal
+from trainer.truth import Scores, Truth, score
+
+Array = np.ndarray[Any, Any]
+ROWS = 12
+CURVES = {
+    "Generator": ("generator/pixel", "generator/semantic", "generator/style", "generator/realism"),
+    "Discriminators": ("realism/total", "style/total"),
+    "Images per second": ("images_per_s",),
+}
+PACKAGES = ("torch", "accelerate", "onnx", "onnxruntime-gpu", "mlflow", "webdataset", "numpy")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m trainer.report", description=__doc__)
+    parser.add_argument(
+        "--demo",
+        type=Path,
+        default=Path("runs/demo"),
+        help="folder with videos/, shards/test/, train/, pictures/, swapped/ and stages/ (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    print(write_report(arguments.demo))
+    return 0
+
+
+def write_report(demo: Path) -> Path:
+    """Writes `report.html` and `report.json` into the demo's folder; returns the page's path.
+
+    Raises BadInput naming the first stage whose output is missing.
+    """
+    manifest, folder = load_manifest(demo / "shards" / "test")
+    schema = manifest.schema
+    pictures, swapped = (_summary(demo / name) for name in ("pictures", "swapped"))
+    members = [members for _, members in samples.iter_samples(folder, manifest)]
+    pairs = [samples.decode_pair(each) for each in members]
+    truth = Truth(demo / "videos", schema)
+    scores = score(
+        truth,
+        pairs,
+        [_picture(demo / "pictures", pair) for pair in pairs],
+        [_picture(demo / "swapped", pair) for pair in pairs],
+        swapped["roll_labels"],
+    )
+    figures = _figures(demo, pictures, scores)
+    rows = [_row(demo, truth, schema, each) for each in members[:ROWS]]
+    page = _template().render(
+        **figures,
+        rows=rows,
+        curves=_curves(demo / "train"),
+        schema=schema,
+        summary=pictures,
+        distance=scores.distance,
+        images_seen=read_journal(demo / "train")[-1]["images"],
+    )
+    atomic.write_text(demo / "report.json", json.dumps(figures, indent=1) + "\n")
+    atomic.write_text(demo / "report.html", page)
+    return demo / "report.html"
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    file = folder / "summary.json"
+    if not file.is_file():
+        raise BadInput(f"{file} is missing; run `python -m deploy batch … --out {folder}` first")
+    summary: dict[str, Any] = json.loads(file.read_text())
+    return summary
+
+
+def _picture(folder: Path, pair: Pair) -> Array:
+    file = folder / f"{pair.key}.png"
+    if not file.is_file():
+        raise BadInput(f"{file} is missing; run `python -m deploy batch … --out {folder}` again")
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def _figures(demo: Path, summary: dict[str, Any], scores: Scores) -> dict[str, Any]:
+    """What `report.json` holds."""
+    parity = next(gate for gate in summary["gates"] if gate["name"] == "parity")["figures"]
+    stages = sorted((demo / "stages").glob("*"), key=lambda file: file.stat().st_mtime)
+    return {
+        "exemplar_percent": round(scores.exemplar_percent, 2),
+        "label_percent": round(scores.label_percent, 2),
+        "pairs": scores.pairs,
+        "latency_ms": summary["latency_ms"],
+        "parity": {"max_abs": parity["max_abs"], "psnr_db": parity["psnr_db"]},
+        "stages_s": {file.name: float(file.read_text()) for file in stages},
+        "provider": summary["provider"],
+        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
+    }
+
+
+def _row(demo: Path, truth: Truth, schema: LabelSchema, members: samples.Members) -> list[str]:
+    """label map | exemplar | our picture | true picture, as data URIs."""
+    sample = samples.decode(members, schema, ("exemplar",), ("target",))
+    cells = [
+        labels.picture(schema, sample.labels["target"]),
+        sample.photos["exemplar"],
+        _picture(demo / "pictures", sample.pair),
+        truth.draw(sample.pair.target, sample.pair.exemplar),
+    ]
+    return [_data_uri(enlarge(cell, 192)) for cell in cells]
+
+
+def _data_uri(picture: Array) -> str:
+    _, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    return "data:image/png;base64," + base64.b64encode(content.tobytes()).decode()
+
+
+def _curves(run: Path) -> str:
+    """The run's curves over images seen, as SVG."""
+    journal = read_journal(run)
+    if not journal:
+        raise BadInput(f"{run} has no journal; train first")
+    figure, axes = plt.subplots(1, len(CURVES), figsize=(12, 3.2), layout="constrained")
+    for axis, (title, names) in zip(axes, CURVES.items(), strict=True):
+        for name in names:
+            points = [(line["images"], line[name]) for line in journal if name in line]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=name.partition("/")[2] if title == "Generator" else name)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("images seen", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=8, frameon=False)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg")
+    plt.close(figure)
+    return buffer.getvalue()[buffer.getvalue().index("<svg") :]
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("report.html")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,55 @@
+"""The entry point of training: `accelerate launch trainer/run.py --config trainer/configs/face.yaml`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from shards.command import run_command
+from trainer import config as configs
+from trainer import methods
+
+
+def _parser() -> argparse.ArgumentParser:
+    settings = "\n".join(f"  --{key:<30} {text} (default: {default})" for key, default, text in _settings())
+    parser = argparse.ArgumentParser(
+        prog="accelerate launch trainer/run.py",
+        description="Trains a method on shards, with as many processes as accelerate starts.",
+        epilog=f"methods: {', '.join(methods.available())}\n\n"
+        "Any setting of the config can be overridden, for example --data.workers 4 --batch 8:\n"
+        f"{settings}\n\n"
+        "exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or SIGUSR1 with a checkpoint saved",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML preset, such as trainer/configs/face.yaml")
+    parser.add_argument(
+        "--resume",
+        metavar="latest|CHECKPOINT",
+        help="go on from the run's latest checkpoint (a fresh start where there is none), or from a given one",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config as JSON and stop")
+    return parser
+
+
+def _settings() -> list[tuple[str, str, str]]:
+    rows = [row for row in configs.describe(configs.Config) if row[0] != "options"]
+    for name in methods.available():
+        kind = methods.find(name).options_type
+        rows += [(key, default, f"[{name}] {text}") for key, default, text in configs.describe(kind, "options.")]
+    return rows
+
+
+def main() -> int:
+    arguments, overrides = _parser().parse_known_args()
+    config = configs.load(arguments.config, overrides)
+    if arguments.dry_run:
+        print(json.dumps(config.model_dump(mode="json"), indent=2))
+        return 0
+    from trainer.loop import train  # slow to import: bad settings are refused without the wait
+
+    return train(config, arguments.resume)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

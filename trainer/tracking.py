@@ -1,0 +1,88 @@
+"""Where a run's figures go: a local journal first, then MLflow. The one file here that imports mlflow."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards import atomic
+from shards.command import BadInput
+
+# A tracker that does not answer is a clear error within seconds, not after MLflow's default of minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+
+import mlflow
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+
+JOURNAL = "journal.jsonl"
+PARAM_LIMIT = 500
+
+
+def flatten(section: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings to dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def read_journal(run: Path) -> list[dict[str, float]]:
+    """The journal's lines: figures by name, each line with the `images` seen."""
+    file = run / JOURNAL
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+class Tracker:
+    """Figures, pictures and settings of one run; main process only.
+
+    images: images seen at the start; journal lines beyond them, of a run that ended abruptly, are dropped.
+    run_id: the MLflow run to continue, or None to start one. Raises BadInput when MLflow cannot be reached.
+    """
+
+    def __init__(
+        self, run: Path, uri: str, experiment: str, settings: dict[str, Any], images: int, run_id: str | None
+    ) -> None:
+        self.journal = run / JOURNAL
+        kept = [line for line in read_journal(run) if line["images"] <= images]
+        atomic.write_text(self.journal, "".join(json.dumps(line) + "\n" for line in kept))
+        try:
+            self.client = mlflow.MlflowClient(tracking_uri=uri)
+            self.run_id = run_id or self._start(experiment, run.name, settings)
+            self.client.update_run(self.run_id, status="RUNNING")
+        except MlflowException as error:
+            raise BadInput(f"tracking.uri {uri} does not answer: {str(error).splitlines()[0]}") from error
+
+    def _start(self, experiment: str, name: str, settings: dict[str, Any]) -> str:
+        found = self.client.get_experiment_by_name(experiment)
+        experiment_id = found.experiment_id if found else self.client.create_experiment(experiment)
+        run_id: str = self.client.create_run(experiment_id, run_name=name).info.run_id
+        params = [Param(key, str(value)[:PARAM_LIMIT]) for key, value in flatten(settings).items()]
+        self.client.log_batch(run_id, params=params)
+        return run_id
+
+    def describe(self, name: str, content: dict[str, Any]) -> None:
+        """Keeps a JSON document with the run."""
+        self.client.log_dict(self.run_id, content, name)
+
+    def log(self, images: int, figures: dict[str, float]) -> None:
+        """Appends one line to the journal, then sends it to MLflow with `images` as the step."""
+        with self.journal.open("a") as file:
+            file.write(json.dumps({"images": images, **figures}) + "\n")
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run_id, [Metric(name, value, now, images) for name, value in figures.items()])
+
+    def picture(self, images: int, name: str, picture: "np.ndarray[Any, Any]") -> None:
+        """Logs a uint8 (H, W, 3) RGB picture."""
+        self.client.log_image(self.run_id, picture, key=name, step=images)
+
+    def close(self, finished: bool) -> None:
+        """Marks the run as finished, or as killed when it can be resumed."""
+        self.client.set_terminated(self.run_id, "FINISHED" if finished else "KILLED")
