@@ -38,8 +38,7 @@ class Reading:
     """What to read and in which order.
 
     photos, labels: the sides to decode; nothing else is. start: batches that this rank has consumed
-    before; reading continues behind them. flip: mirror half of the samples; permute_colours: shuffle red, green
-    and blue; one decision for all pictures of a sample, so that the relation of their styles stays.
+    before; reading continues behind them. flip: mirror half of the samples, one decision for all pictures of a sample.
     """
 
     photos: tuple[str, ...]
@@ -51,7 +50,6 @@ class Reading:
     workers: int = 0
     shuffle: int = 512
     flip: bool = False
-    permute_colours: bool = False
     start: int = 0
 
 
@@ -167,9 +165,7 @@ def _shuffled(items: Iterator[Members], size: int, rng: np.random.Generator) -> 
 def _decode(members: Members, epoch: int, schema: LabelSchema, reading: Reading) -> samples.Sample:
     sample = samples.decode(members, schema, reading.photos, ())
     key = zlib.crc32(sample.pair.key.encode())
-    rng = np.random.default_rng((reading.seed, epoch, key))
-    flip = rng.random() < 0.5 and reading.flip
-    channels = rng.permutation(3) if reading.permute_colours else slice(None)
+    flip = reading.flip and np.random.default_rng((reading.seed, epoch, key)).random() < 0.5
     frames = {side: getattr(sample.pair, side) for side in reading.labels}
     ids = {side: samples.decode_ids(members, side, schema) for side in reading.labels}
     if flip:
@@ -177,7 +173,7 @@ def _decode(members: Members, epoch: int, schema: LabelSchema, reading: Reading)
         ids = {side: None if picture is None else picture[:, ::-1] for side, picture in ids.items()}
     return replace(
         sample,
-        photos={side: (photo[:, ::-1] if flip else photo)[..., channels] for side, photo in sample.photos.items()},
+        photos={side: photo[:, ::-1] if flip else photo for side, photo in sample.photos.items()},
         labels={side: labels.load(schema, frames[side], ids[side]) for side in reading.labels},
     )
 
@@ -196,6 +192,6 @@ def _collate(batch: Sequence[samples.Sample]) -> Loaded:
 
 def first_samples(manifest: Manifest, folder: Path, count: int, reading: Reading) -> Loaded:
     """The first `count` samples in the order of the shards, as they are: the fixed rows of a sample grid."""
-    plain = replace(reading, flip=False, permute_colours=False)
+    plain = replace(reading, flip=False)
     in_order = _range(manifest, folder, range(len(manifest.shards)), 0, min(count, manifest.samples))
     return _collate([_decode(members, 0, manifest.schema, plain) for members in in_order])

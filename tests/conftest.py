@@ -1,8 +1,18 @@
-"""Settings for the whole suite."""
+"""Settings for the whole suite; real shards, small, and the config of a small run on them."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
+
+from shards.pairs import preset
+from shards.worlds.film import film
+from shards.write import pack
+from trainer.config import Config, validate
+from trainer.methods import find
 
 # Shared machines stall at random; a slow example is no defect.
 settings.register_profile("suite", deadline=None, max_examples=50)
@@ -10,3 +20,74 @@ settings.load_profile("suite")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+TINY = {"generator_base": 4, "generator_downsamplings": 2, "generator_blocks": 1, "discriminator_base": 4}
+
+
+def _tiny_options(method: str) -> dict[str, int]:
+    return {name: size for name, size in TINY.items() if name in find(method).options_type.model_fields}
+
+
+@pytest.fixture(scope="session")
+def tiny_options() -> Callable[[str], dict[str, int]]:
+    """The sizes of TINY that a method knows, so that a new method is tested without being listed anywhere."""
+    return _tiny_options
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `train` and `test` shards of 32×32 faces, three training shards."""
+    folder = tmp_path_factory.mktemp("packed")
+    film("faces", folder / "videos", videos=6, seconds=1, size=64, seed=3)
+    pack(
+        folder / "videos",
+        folder / "train",
+        preset("default"),
+        pairs=20,
+        size=32,
+        test_out=folder / "test",
+        test_pairs=8,
+        test_fraction=0.34,
+        samples_per_shard=7,
+    )
+    return folder
+
+
+@pytest.fixture
+def small_config(packed: Path, tmp_path: Path) -> Callable[..., Config]:
+    """A maker of configs: a method's name, then settings to change, by dotted name."""
+
+    def make(method: str, **changes: Any) -> Config:
+        data: dict[str, Any] = {
+            "method": method,
+            "run": str(tmp_path / "run"),
+            "images": 8,
+            "batch": 2,
+            "options": _tiny_options(method),
+            "perceptual": {"weights": "random:0", "divisor": 16, "resize_below": 0},
+            "optimizer": {"learning_rate": 1e-3},
+            "checkpoint": {"every": 4},
+            "tracking": {
+                "uri": f"sqlite:///{tmp_path}/mlflow.db",
+                "log_every": 2,
+                "grid_every": 8,
+                "grid_rows": 2,
+            },
+            "data": {
+                "train": str(packed / "train"),
+                "test": str(packed / "test"),
+                "label": "sketch",
+                "height": 32,
+                "width": 32,
+                "workers": 0,
+            },
+        }
+        for key, value in changes.items():
+            *sections, name = key.split("__")
+            section = data
+            for part in sections:
+                section = section[part]
+            section[name] = value
+        return validate(data, "test")
+
+    return make

@@ -25,9 +25,6 @@ class Data(Options):
     width: int = Field(256, description="picture width in pixels, a multiple of 16")
     workers: int = Field(2, ge=0, description="loader processes per rank")
     flip: bool = Field(True, description="mirror half of the samples, all pictures of a sample alike")
-    permute_colours: bool = Field(
-        False, description="shuffle red, green and blue, all pictures of a sample alike: more styles than were filmed"
-    )
     shuffle: int = Field(512, ge=1, description="samples in each worker's shuffle buffer")
 
     @property

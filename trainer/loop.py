@@ -117,7 +117,6 @@ def _iterate(
         workers=config.data.workers,
         shuffle=config.data.shuffle,
         flip=config.data.flip,
-        permute_colours=config.data.permute_colours,
         start=training.batches,
     )
     batches = iter(loader(manifest, folder, reading))

@@ -1,0 +1,114 @@
+"""`python -m deploy`: batch."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shards.command import run_command
+
+DESCRIPTION = """\
+From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file.
+
+  batch   paint the pictures of many pairs
+"""
+
+EXAMPLES = """\
+examples:
+  python -m deploy batch --model model.onnx --pairs data/test --out pictures
+  python -m deploy batch --model model.onnx --pairs pairs.csv --out pictures --provider cuda --batch 8
+
+Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
+"""
+
+BATCH = """\
+Paints a PNG for every pair and ends with pictures/s and milliseconds per picture. Reading, the model and writing
+overlap. Run the same command again after an interruption: finished pictures are skipped.
+
+--pairs is one of
+  a folder of shards (or its manifest.json) with the model's label schema; pictures are named after the pairs' keys
+  a CSV file with a header and the columns that the model reads, paths relative to the CSV:
+    label, exemplar_label  what the label maps are drawn from:
+                             sketch   JSON, 68 landmarks [x, y] in a 512×512 frame laid over the picture
+                             pose     JSON, 18 keypoints [x, y, confidence], x and y as fractions of the sides
+                             classes  grey or palette PNG of class ids
+    exemplar               PNG or JPEG photo of the model's size
+    output                 (optional) name of the picture below --out; otherwise the row's number
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    return run_command(lambda: command(options))
+
+
+def _batch(options: argparse.Namespace) -> None:
+    # Imported here, so that help need not wait for ONNX Runtime.
+    from deploy import batch
+    from deploy.pairs import open_pairs
+    from deploy.runtime import Session
+
+    session = Session(options.model, options.provider, options.threads)
+    pairs = open_pairs(options.pairs, session.schema, session.inputs, options.roll_labels)
+    print(batch.table(batch.run(session, pairs, options.out, options.batch)))
+    print(options.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sub = commands.add_parser(
+        "batch", help="paint the pictures of many pairs", description=BATCH, formatter_class=_Help
+    )
+    sub.set_defaults(command=_batch)
+    add = sub.add_argument
+    add("--model", type=Path, required=True, metavar="FILE", help="a model that `python -m export` wrote")
+    add("--pairs", type=Path, required=True, metavar="CSV|DIR", help="a CSV file, or a folder of shards")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures: new, or of the same run before")
+    add(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt"),
+        default="cpu",
+        help="where the model runs; an error when it cannot run there",
+    )
+    add("--batch", type=_count, default=1, metavar="N", help="pictures in one run of the model")
+    add("--threads", type=_count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
+    add(
+        "--roll-labels",
+        type=_whole,
+        default=0,
+        metavar="N",
+        help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
+    )
+    return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the line breaks of descriptions, and shows defaults that are not None."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
+def _count(text: str) -> int:
+    value = _whole(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("0 is not at least 1")
+    return value
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

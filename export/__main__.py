@@ -1,0 +1,129 @@
+"""`python -m export`: a checkpoint, or an untrained config, to an ONNX file that has passed its gates."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from shards.command import BadInput, run_command
+
+GATE_FAILED = 1
+
+DESCRIPTION = """\
+Exports the averaged generator of a checkpoint to one self-describing ONNX file: named inputs, dynamic batch, and in
+its metadata the label schema, value ranges, checkpoint hash, MLflow run and the gates' results. The file is written
+only if every gate passes:
+
+  checker        ONNX's full checker with strict shape inference
+  opset          the operator set is the one asked for
+  dynamic_batch  one picture and three at once, with equal results
+  parity         ONNX Runtime against PyTorch on real samples: at most 1e-3 apart, at least 60 dB
+"""
+
+EXAMPLES = """\
+examples:
+  python -m export --checkpoint runs/face --out face.onnx
+  python -m export --checkpoint runs/face/checkpoint-0000500000 --out face.onnx --samples data/face/test
+  python -m export --config trainer/configs/face.yaml --untrained --out untrained.onnx
+
+Exit codes: 0 done, 1 a gate failed (no model is written), 2 bad input (one line on stderr says what to do).
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, help="a run's folder (its latest checkpoint), or one checkpoint")
+    source.add_argument("--config", type=Path, help="a training config; with --untrained, settings can be overridden")
+    parser.add_argument("--untrained", action="store_true", help="random weights, to measure an architecture")
+    parser.add_argument("--out", type=Path, required=True, metavar="MODEL.onnx", help="the file to write")
+    parser.add_argument("--force", action="store_true", help="replace --out if it exists")
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        metavar="SHARDS",
+        help="shards to compare on (default: the checkpoint's data.test; a world's drawings for --untrained)",
+    )
+    parser.add_argument("--opset", type=int, default=20, help="ONNX operator set, 18 to 24 (default: %(default)s)")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options, overrides = _parser().parse_known_args(arguments)
+    _check(options, overrides)
+    # Imported here, so that help and bad arguments need not wait for torch.
+    from deploy.metadata import Metadata
+    from export import gates, graph, registry
+    from export.samples import real_samples
+    from trainer import checkpoint
+
+    if options.opset not in graph.OPSETS:
+        raise BadInput(f"--opset {options.opset}: choose one from {graph.OPSETS.start} to {graph.OPSETS.stop - 1}")
+    _say("loading the generator")
+    synthesis = (
+        checkpoint.load_for_synthesis(options.checkpoint)
+        if options.checkpoint
+        else checkpoint.untrained(options.config, overrides)
+    )
+    inputs, origin = real_samples(synthesis, options.samples)
+    _say(f"exporting {synthesis.method} to opset {options.opset}")
+    model = graph.to_onnx(synthesis, options.opset)
+    metadata = Metadata(
+        method=synthesis.method,
+        schema=synthesis.schema,
+        checkpoint_sha256=synthesis.sha256,
+        mlflow_run_id=synthesis.run_id,
+        images_seen=synthesis.images_seen,
+        perceptual=synthesis.perceptual,
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.stem}-") as folder:
+        file = Path(folder) / options.out.name
+        graph.save(model, metadata.to_props(), file)
+        _say(f"gates, on {len(inputs[0])} samples from {origin}")
+        results = gates.run_gates(model, file, synthesis, inputs, options.opset)
+        for result in results:
+            print(result.line())
+        if not results[-1].passed:
+            print(
+                f"error: gate {results[-1].name} failed; {results[-1].remedy}. No model was written.", file=sys.stderr
+            )
+            return GATE_FAILED
+        graph.save(model, replace(metadata, gates=tuple(result.to_json() for result in results)).to_props(), file)
+        os.replace(file, options.out)
+    if synthesis.run_id and synthesis.tracking_uri:
+        problem = registry.log_model(options.out, results, synthesis.run_id, synthesis.tracking_uri)
+        if problem:
+            print(f"warning: the model is written, but not logged to MLflow: {problem}", file=sys.stderr)
+    counts = ", ".join(f"{name} {count}" for name, count in graph.nodes_by_operator(model).items())
+    megabytes = options.out.stat().st_size / 1e6
+    print(f"{graph.parameters_of(model):,} parameters, {megabytes:.1f} MB, {len(model.graph.node)} nodes: {counts}")
+    print(options.out)
+    return 0
+
+
+def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:
+    if options.config and not options.untrained:
+        raise BadInput("--config needs --untrained; a trained model is exported with --checkpoint")
+    if options.checkpoint and (options.untrained or overrides):
+        extra = overrides[0] if overrides else "--untrained"
+        raise BadInput(f"{extra} does not go with --checkpoint, which holds its own config")
+    if options.out.exists() and not options.force:
+        raise BadInput(f"{options.out} exists already; replace it with --force or choose another --out")
+
+
+def _say(text: str) -> None:
+    print(f"… {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
