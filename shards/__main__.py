@@ -161,7 +161,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
     add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
     add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
-    add("--test-out", type=Path, metavar="DIR", help="a new folder for held-out pairs, from videos of their own")
+    add(
+        "--test-out",
+        type=Path,
+        metavar="DIR",
+        help="a new folder for held-out pairs: videos of their own, and exemplars of another style than the target",
+    )
     add("--test-pairs", type=_count, default=200, metavar="N", help="how many held-out pairs")
     add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
     add("--samples-per-shard", type=_count, default=1000, metavar="N", help="samples in one tar file")

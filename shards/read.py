@@ -15,8 +15,7 @@ from shards import labels, samples
 from shards.command import BadInput
 from shards.flip import flip_frame
 from shards.records import LabelSchema, Manifest, load_manifest
-
-Members = dict[str, bytes]
+from shards.samples import Members
 
 
 @dataclass(frozen=True)

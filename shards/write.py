@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def pack(
     pairs: None means `sampling.repeat` per frame. size: the picture width; the height is the same, or 9/16 of
     it for streets. every: keep every n-th frame; None means 10 on footage (specification 5.4) and 1 on worlds.
     test_out: where held-out pairs go, drawn from a share `test_fraction` of the videos that training then never
-    sees; None means that all videos are for training.
+    sees, exemplars always of another style than the target; None means that all videos are for training.
 
     Returns (folder, manifest) of what was written. On any error nothing is left behind. Raises BadInput when an
     output exists, a video is broken or has no label, or the videos allow no pairs.
@@ -164,8 +165,10 @@ def pack(
         written = []
         splits: tuple[Split, ...] = ("train", "test")
         for split, folder, path in zip(splits, folders, outputs, strict=False):
+            # Held-out exemplars come from other videos, as in the paper's tests (specification 5.1).
+            drawn = replace(sampling, same_style_rate=0.0) if split == "test" else sampling
             index = [frame for name in sources[split] for frame in frames[name]]
-            paired = paired_frames(index, sampling)
+            paired = paired_frames(index, drawn)
             if len(paired) < len(index):
                 tqdm.write(
                     f"{split}: {len(index) - len(paired)} of {len(index)} frames take no part, for want of another "
@@ -173,8 +176,8 @@ def pack(
                     file=sys.stderr,
                 )
             asked = test_pairs if split == "test" else sampling.repeat * len(paired) if pairs is None else pairs
-            shards = write_shards(sample_pairs(paired, sampling, asked, seed), album, folder, samples_per_shard)
-            how = {**sampling.to_json(), "labels": operator, "every": every}
+            shards = write_shards(sample_pairs(paired, drawn, asked, seed), album, folder, samples_per_shard)
+            how = {**drawn.to_json(), "labels": operator, "every": every}
             manifest = Manifest(schema, split, seed, how, shards, sources)
             manifest.save(folder)
             written.append((path, manifest))

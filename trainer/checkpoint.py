@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from shards import atomic
@@ -109,7 +110,8 @@ def save(run: Path, state: State, tensors: Mapping[str, Mapping[str, Tensor]], p
             files = {}
             for stem, named in tensors.items():
                 file = partial / f"{stem}.safetensors"
-                save_file({name: value.detach().cpu().contiguous() for name, value in named.items()}, file)
+                # Python writes the bytes: safetensors' own writer reports a full disk as an error of its own kind.
+                file.write_bytes(serialise({name: value.detach().cpu().contiguous() for name, value in named.items()}))
                 files[file.name] = sha256_of(file)
             for stem, content in plain.items():
                 file = partial / f"{stem}.json"

@@ -62,11 +62,16 @@ class Tracker:
 
     def _start(self, experiment: str, name: str, settings: dict[str, Any]) -> str:
         found = self.client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else self.client.create_experiment(experiment)
+        experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, self._artifacts())
         run_id: str = self.client.create_run(experiment_id, run_name=name).info.run_id
         params = [Param(key, str(value)[:PARAM_LIMIT]) for key, value in flatten(settings).items()]
         self.client.log_batch(run_id, params=params)
         return run_id
+
+    def _artifacts(self) -> str | None:
+        """For a SQLite file, a folder beside it; a server knows its own place."""
+        scheme, _, file = self.client.tracking_uri.partition(":///")
+        return (Path(file).absolute().parent / "mlartifacts").as_uri() if scheme == "sqlite" else None
 
     def describe(self, name: str, content: dict[str, Any]) -> None:
         """Keeps a JSON document with the run."""

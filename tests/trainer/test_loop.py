@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -181,19 +182,32 @@ def test_sigterm_saves_and_says_so(small_config: MakeConfig, tmp_path: Path) -> 
     assert found is not None and Checkpoint(found).state.images > 0
 
 
-def test_two_processes_agree_with_one(small_config: MakeConfig, tmp_path: Path) -> None:
-    """The same global batch on one and on two ranks: equal weights but for the order of sums."""
-    config = small_config("style_consistent", images=8, data__shuffle=1, data__flip=False)
-    double = config.model_copy(update={"run": tmp_path / "double", "batch": 1})
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    script = command(double, tmp_path)[1:]
+def test_two_processes_share_the_images_and_one_writes(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("style_consistent", batch=1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    torchrun += ["--master_addr", "127.0.0.1", "--master_port", str(port), *script]
-    subprocess.run(torchrun, env=environment, check=True, cwd=tmp_path, timeout=120)
-    found = find(double.run)
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    launch += ["--master_addr", "127.0.0.1", "--master_port", str(port), *command(config, tmp_path)[1:]]
+    subprocess.run(launch, env=environment, check=True, cwd=tmp_path, timeout=180)
+    found = find(config.run)
     assert found is not None
     state = Checkpoint(found).state
-    assert (state.ranks, state.images, state.steps) == (2, 8, 4)
+    assert (state.ranks, state.images, state.steps, state.batches) == (2, 8, 4, 4)
+    assert {"random-0.json", "random-1.json"} <= state.files.keys()
+    assert [line["images"] for line in read_journal(config.run)] == [2, 4, 6, 8]
+
+
+def test_bf16_trains_on_its_own_arithmetic(small_config: MakeConfig, tmp_path: Path) -> None:
+    runs = {}
+    for precision in ("fp32", "bf16"):
+        AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision, but for this test
+        config = small_config("style_consistent", precision=precision, run=str(tmp_path / precision))
+        train(config)
+        runs[precision] = [line["generator/semantic"] for line in read_journal(config.run)]
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert runs["bf16"] != runs["fp32"]
+    np.testing.assert_allclose(runs["bf16"], runs["fp32"], rtol=0.1)
+    weights = load_file(tmp_path / "bf16" / "checkpoint-0000000008" / "generator.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float32}, "weights and Adam stay in fp32"
