@@ -1,0 +1,174 @@
+"""Batch inference: shards and CSV, resume after kill -9, refusals, and no torch anywhere."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.runtime import Session
+from shards import labels, samples
+from shards.records import load_manifest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def batch(model: Path, pairs: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "deploy", "batch", "--model", model, "--pairs", pairs, "--out", out, *more]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.glob("[!.]*.png"))}
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line on stderr, progress bars aside."""
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr
+    return lines[0]
+
+
+def test_shards_become_the_models_pictures(model: Path, packed: Path, tmp_path: Path) -> None:
+    done = batch(model, packed / "test", tmp_path / "out", "--batch", "3")
+    assert done.returncode == 0, done.stderr
+    manifest, folder = load_manifest(packed / "test")
+    session = Session(model)
+    keys = []
+    for _, members in samples.iter_samples(folder, manifest):
+        sample = samples.decode(members, manifest.schema, ("exemplar",))
+        image = session.run(
+            label=labels.expand(manifest.schema, sample.labels["target"])[None],
+            exemplar_label=labels.expand(manifest.schema, sample.labels["exemplar"])[None],
+            exemplar=(sample.photos["exemplar"].astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None],
+        )[0]
+        wanted = np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)
+        found = np.asarray(Image.open(tmp_path / "out" / f"{sample.pair.key}.png")).astype(int)
+        assert np.abs(found - wanted).max() <= 1
+        keys.append(f"{sample.pair.key}.png")
+    assert sorted(pictures(tmp_path / "out")) == sorted(keys)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert (summary["pictures"], summary["skipped"], summary["provider"]) == (8, 0, "cpu")
+    assert summary["latency_ms"].keys() == {"p50", "p95", "p99"}
+    assert summary["pictures_per_s"] > 0
+    assert "8-10 ms" in done.stdout and "do not compare" in done.stdout
+
+
+def test_rolled_labels_are_the_next_pairs_labels(model: Path, packed: Path, tmp_path: Path) -> None:
+    manifest, folder = load_manifest(packed / "test")
+    decoded = [samples.decode(m, manifest.schema, ("exemplar",)) for _, m in samples.iter_samples(folder, manifest)]
+    assert batch(model, packed / "test", tmp_path / "out", "--roll-labels", "1").returncode == 0
+    image = Session(model).run(
+        label=labels.expand(manifest.schema, decoded[0].labels["target"])[None],
+        exemplar_label=labels.expand(manifest.schema, decoded[-1].labels["exemplar"])[None],
+        exemplar=(decoded[-1].photos["exemplar"].astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None],
+    )[0]
+    found = np.asarray(Image.open(tmp_path / "out" / f"{decoded[-1].pair.key}.png")).astype(int)
+    assert np.abs(found - np.clip(np.rint((image.transpose(1, 2, 0) + 1) * 127.5), 0, 255)).max() <= 1
+
+
+def write_csv(folder: Path, packed: Path, count: int) -> Path:
+    """Pairs as loose files, with a CSV beside them."""
+    manifest, shards = load_manifest(packed / "test")
+    rows = []
+    for index, (_, members) in enumerate(samples.iter_samples(shards, manifest)):
+        sample = samples.decode(members, manifest.schema, ("exemplar",), ())
+        for side in ("target", "exemplar"):
+            points = getattr(sample.pair, side).landmarks
+            (folder / f"{index}-{side}.json").write_text(json.dumps({"landmarks": points}))
+        Image.fromarray(sample.photos["exemplar"]).save(folder / f"{index}.png")
+        rows.append((f"{index}-target.json", f"{index}-exemplar.json", f"{index}.png", f"{sample.pair.key}.png"))
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("label", "exemplar_label", "exemplar", "output"))
+        writer.writerows((*rows[index % len(rows)][:3], f"{index:04}.png") for index in range(count))
+    return folder / "pairs.csv"
+
+
+def test_a_csv_gives_what_the_shards_give(model: Path, packed: Path, tmp_path: Path) -> None:
+    pairs = write_csv(tmp_path, packed, 8)
+    assert batch(model, pairs, tmp_path / "csv").returncode == 0
+    assert batch(model, packed / "test", tmp_path / "shards").returncode == 0
+    assert list(pictures(tmp_path / "csv").values()) == list(pictures(tmp_path / "shards").values())
+
+
+def test_killed_and_run_again_it_ends_as_if_never_killed(model: Path, packed: Path, tmp_path: Path) -> None:
+    pairs = write_csv(tmp_path, packed, 400)
+    assert batch(model, pairs, tmp_path / "straight").returncode == 0
+    command = [
+        sys.executable,
+        "-m",
+        "deploy",
+        "batch",
+        "--model",
+        model,
+        "--pairs",
+        pairs,
+        "--out",
+        tmp_path / "killed",
+    ]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(pictures(tmp_path / "killed")) < 20:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    survived = {file: file.stat().st_mtime_ns for file in (tmp_path / "killed").glob("[!.]*.png")}
+    assert 0 < len(survived) < 400
+    again = batch(model, pairs, tmp_path / "killed")
+    assert again.returncode == 0
+    assert pictures(tmp_path / "killed") == pictures(tmp_path / "straight")
+    assert all(file.stat().st_mtime_ns == at for file, at in survived.items()), "finished pictures are not made again"
+    assert not list((tmp_path / "killed").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("label,exemplar\na,b\n", "exemplar_label"),
+        ("label,exemplar_label,exemplar\n0-target.json,0-exemplar.json,none.png\n", "none.png"),
+        ("", "pairs.csv"),
+    ],
+)
+def test_a_csv_that_does_not_fit_is_refused_up_front(
+    change: str, message: str, model: Path, packed: Path, tmp_path: Path
+) -> None:
+    pairs = write_csv(tmp_path, packed, 8)
+    pairs.write_text(change)
+    assert message in refusal(batch(model, pairs, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_refusals(model: Path, packed: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "holiday.png").touch()
+    assert "exists already" in refusal(batch(model, packed / "test", tmp_path / "mine"))
+    assert "no pairs at" in refusal(batch(model, tmp_path / "none", tmp_path / "out"))
+    assert "use --provider cpu" in refusal(batch(model, packed / "test", tmp_path / "out", "--provider", "cuda"))
+    manifest = json.loads((packed / "test" / "manifest.json").read_text())
+    manifest["schema"]["height"] = 48
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text(json.dumps(manifest))
+    assert "height" in refusal(batch(model, tmp_path / "other", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_it_runs_where_torch_cannot_be_imported(model: Path, packed: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    for name in ("torch", "mlflow", "webdataset", "trainer", "export"):
+        (blocked / name).mkdir(parents=True)
+        (blocked / name / "__init__.py").write_text(f"raise ImportError('{name} is not for deploy')")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{blocked}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-P", "-m", "deploy", "batch", "--model", model, "--pairs", packed / "test"]
+    subprocess.run([*command, "--out", tmp_path / "out"], env=environment, check=True, timeout=120)
+    assert len(pictures(tmp_path / "out")) == 8
