@@ -66,7 +66,7 @@ demo-report: install
 	@$(BIN)/python -m trainer.report --demo $(DEMO)
 
 test: install
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: install
 	$(BIN)/ruff format --check .
