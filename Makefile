@@ -47,7 +47,7 @@ demo-worlds: install
 
 demo-pack: install
 	$(call stage,pack,$(DEMO)/shards,$(BIN)/python -m shards pack --source $(DEMO)/videos --out $(DEMO)/shards/train --pairs 10000 --seed 1 \
-	  --size 64 --same-style-rate 0.8 --test-out $(DEMO)/shards/test --test-pairs 240 && \
+	  --size 64 --same-style-rate 0.9 --test-out $(DEMO)/shards/test --test-pairs 240 && \
 	  $(BIN)/python -m shards inspect $(DEMO)/shards/train --out $(DEMO)/shards/train.png)
 
 demo-train: install

@@ -143,9 +143,9 @@ def sample_states(rng: np.random.Generator, frames: int, fps: float) -> list[Sta
     rng: decides the face's build and the motion. frames, fps: how many, and how many for each second.
     """
     t = np.arange(frames) / fps
-    scale = rng.uniform(0.195, 0.255) * (1 + wander(rng, t, 0.18, 4.5))
-    x = rng.uniform(0.43, 0.57) + wander(rng, t, 0.17, 4.0)
-    y = rng.uniform(0.41, 0.49) + wander(rng, t, 0.09, 3.5)
+    scale = rng.uniform(0.185, 0.26) * (1 + wander(rng, t, 0.22, 4.5))
+    x = rng.uniform(0.42, 0.58) + wander(rng, t, 0.2, 4.0)
+    y = rng.uniform(0.4, 0.52) + wander(rng, t, 0.11, 3.5)
     yaw = rng.uniform(-0.1, 0.1) + wander(rng, t, 0.28, 3.5)
     pitch = wander(rng, t, 0.16, 3.0)
     roll = rng.uniform(-0.06, 0.06) + wander(rng, t, 0.2, 4.0)
