@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
 import mlflow
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from tqdm import tqdm
 
 JOURNAL = "journal.jsonl"
 PARAM_LIMIT = 500
@@ -51,6 +54,7 @@ class Tracker:
         self, run: Path, uri: str, experiment: str, settings: dict[str, Any], images: int, run_id: str | None
     ) -> None:
         self.journal = run / JOURNAL
+        self.warned = False
         kept = [line for line in read_journal(run) if line["images"] <= images]
         atomic.write_text(self.journal, "".join(json.dumps(line) + "\n" for line in kept))
         try:
@@ -73,21 +77,31 @@ class Tracker:
         scheme, _, file = self.client.tracking_uri.partition(":///")
         return (Path(file).absolute().parent / "mlartifacts").as_uri() if scheme == "sqlite" else None
 
+    def _send(self, call: Callable[..., object], *arguments: object, **named: object) -> None:
+        """Tells MLflow something; where it fails, says so once and goes on, for the journal has the figures."""
+        try:
+            call(self.run_id, *arguments, **named)
+        except MlflowException as error:
+            if not self.warned:
+                reason = str(error).splitlines()[0]
+                tqdm.write(f"warning: MLflow fails ({reason}); figures are kept in {self.journal}", file=sys.stderr)
+            self.warned = True
+
     def describe(self, name: str, content: dict[str, Any]) -> None:
         """Keeps a JSON document with the run."""
-        self.client.log_dict(self.run_id, content, name)
+        self._send(self.client.log_dict, content, name)
 
     def log(self, images: int, figures: dict[str, float]) -> None:
         """Appends one line to the journal, then sends it to MLflow with `images` as the step."""
         with self.journal.open("a") as file:
             file.write(json.dumps({"images": images, **figures}) + "\n")
         now = int(time.time() * 1000)
-        self.client.log_batch(self.run_id, [Metric(name, value, now, images) for name, value in figures.items()])
+        self._send(self.client.log_batch, [Metric(name, value, now, images) for name, value in figures.items()])
 
     def picture(self, images: int, name: str, picture: "np.ndarray[Any, Any]") -> None:
         """Logs a uint8 (H, W, 3) RGB picture."""
-        self.client.log_image(self.run_id, picture, key=name, step=images)
+        self._send(self.client.log_image, picture, key=name, step=images)
 
     def close(self, finished: bool) -> None:
         """Marks the run as finished, or as killed when it can be resumed."""
-        self.client.set_terminated(self.run_id, "FINISHED" if finished else "KILLED")
+        self._send(self.client.set_terminated, "FINISHED" if finished else "KILLED")
