@@ -18,13 +18,14 @@ import webdataset
 
 from shards import labels
 from shards.command import BadInput
-from shards.pairs import PRESETS, sample_pairs
+from shards.pairs import PRESETS, preset, sample_pairs
 from shards.records import SIDES, Frame, LabelKind, Manifest, load_manifest, sha256_of
-from shards.samples import KEY, SHARD, Members, check_shards, decode, decode_ids, iter_samples, iter_shard
+from shards.samples import KEY, SHARD, Members, check_shards, decode, decode_ids, decode_pair, iter_samples, iter_shard
 from shards.sheet import contact_sheet, overview
 from shards.sources.videos import Photo
 from shards.verify import verify
-from shards.write import Album, write_shards
+from shards.worlds.film import film
+from shards.write import Album, pack, write_shards
 
 Array = np.ndarray[Any, Any]
 HEIGHT, WIDTH = 32, 48
@@ -361,3 +362,19 @@ def test_the_overview_counts_what_is_there(tmp_path: Path) -> None:
     assert seen.same_style == sum(pair.same_style for pair in pairs)
     assert seen.styles == 3
     assert "23" in seen.table() and "sketch, 15 channels" in seen.table()
+
+
+def test_held_out_pairs_meet_unseen_videos_and_always_another_style(tmp_path: Path) -> None:
+    """As the paper's tests (specification 5.1), whatever the rate of same-style pairs in training."""
+    film("faces", tmp_path / "videos", videos=8, seconds=0.5, size=64, seed=4)
+    sampling = preset("default", same_style_rate=1.0)
+    places = {"out": tmp_path / "train", "test_out": tmp_path / "test"}
+    pack(tmp_path / "videos", **places, sampling=sampling, pairs=12, size=32, test_pairs=12, test_fraction=0.5)
+    pairs = {}
+    for split in ("train", "test"):
+        manifest, folder = load_manifest(tmp_path / split)
+        pairs[split] = [decode_pair(members) for _, members in iter_samples(folder, manifest)]
+    assert all(pair.same_style for pair in pairs["train"])
+    assert not any(pair.same_style for pair in pairs["test"])
+    seen, unseen = ({getattr(p, side).source for p in pairs[split] for side in SIDES} for split in ("train", "test"))
+    assert seen and unseen and not seen & unseen
