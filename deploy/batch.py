@@ -187,8 +187,8 @@ def _opened(out: Path, session: Session, pairs: Pairs) -> Iterator[None]:
         if earlier != record:
             changed = "model" if earlier.get("model_sha256") != record["model_sha256"] else "pairs"
             raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")
-        for leftover in out.rglob(".*"):
-            # What a killed process was writing.
+        for leftover in out.rglob(".*-*.png"):
+            # What a killed process was writing; other hidden files are not ours.
             leftover.unlink()
         yield
 

@@ -22,6 +22,7 @@ PARITY_PSNR_DB = 60.0
 PICTURE_RANGE = 2.0
 BATCH_MAX_ABS = 1e-4
 BATCHES = (1, 3)
+LEAST_SAMPLES = max(BATCHES)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,9 @@ def check_parity(file: Path, synthesis: Synthesis, inputs: Sequence[Tensor]) -> 
     rms = np.sqrt(np.square(difference).mean(axis=(1, 2, 3))).max()
     psnr = float(min(20 * np.log10(PICTURE_RANGE / rms), 200.0)) if rms else 200.0
     figures = {"max_abs": float(difference.max()), "psnr_db": round(psnr, 2), "samples": len(wanted)}
+    if len(wanted) < LEAST_SAMPLES:
+        remedy = f"name shards of at least {LEAST_SAMPLES} samples with --samples"
+        return GateResult("parity", False, {**figures, "least_samples": LEAST_SAMPLES}, remedy)
     passed = figures["max_abs"] <= PARITY_MAX_ABS and psnr >= PARITY_PSNR_DB
     return GateResult("parity", passed, figures, remedy)
 

@@ -51,7 +51,18 @@ def to_onnx(synthesis: Synthesis, opset: int = DEFAULT_OPSET) -> ModelProto:
         )
     assert program is not None
     model: ModelProto = program.model_proto
+    _strip(model)
     return model
+
+
+def _strip(model: ModelProto) -> None:
+    """Takes out what the exporter notes about the source files of this machine, and the shapes that it claims.
+
+    The checker's gate then has to infer every shape itself.
+    """
+    del model.graph.metadata_props[:], model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
 
 
 def opset_of(model: ModelProto) -> int:

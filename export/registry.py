@@ -25,6 +25,9 @@ def log_model(model: Path, gates: Sequence[GateResult], run_id: str, uri: str) -
         for name, value in gate.figures.items()
         if isinstance(value, int | float)
     }
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+        # MLflow would create an empty database there.
+        return f"there is no tracking database {uri}"
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         for name, value in figures.items():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from export.gates import LEAST_SAMPLES
 from shards import labels
 from shards.command import BadInput
 from shards.read import Loaded, first_samples, open_shards
@@ -25,7 +26,8 @@ def real_samples(synthesis: Synthesis, shards: Path | None) -> tuple[tuple[Tenso
     """Up to 12 samples as the model's inputs, each (N, …), and where they come from in words.
 
     shards: a folder or manifest; None means the shards that the checkpoint's config names as held out, or, for
-    an untrained model, a world's drawings. Raises BadInput when there are none or their label schema is another.
+    an untrained model, a world's drawings. Raises BadInput when there are fewer than 3 or their label schema is
+    another.
     """
     named = shards or (Path(synthesis.test_shards) if synthesis.test_shards else None)
     if named is None:
@@ -33,6 +35,11 @@ def real_samples(synthesis: Synthesis, shards: Path | None) -> tuple[tuple[Tenso
             raise BadInput("the checkpoint's config names no data.test shards to compare on; give some with --samples")
         return _drawn(synthesis)
     manifest, folder = open_shards(named, synthesis.schema)
+    if manifest.samples < LEAST_SAMPLES:
+        raise BadInput(
+            f"{folder} holds {manifest.samples} samples, but the gates need at least {LEAST_SAMPLES}; "
+            "name other shards with --samples"
+        )
     reading = reading_of(methods.find(synthesis.method), 1)
     loaded = first_samples(manifest, folder, COUNT, reading)
     return _inputs(synthesis, loaded), str(folder)

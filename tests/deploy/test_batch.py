@@ -172,3 +172,17 @@ def test_it_runs_where_torch_cannot_be_imported(model: Path, packed: Path, tmp_p
     command = [sys.executable, "-P", "-m", "deploy", "batch", "--model", model, "--pairs", packed / "test"]
     subprocess.run([*command, "--out", tmp_path / "out"], env=environment, check=True, timeout=120)
     assert len(pictures(tmp_path / "out")) == 8
+
+
+def test_hidden_files_that_are_not_ours_are_left_alone(model: Path, packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(model, packed / "test", out).returncode == 0
+    (out / ".gitignore").write_text("*.png")
+    (out / ".thumbnails").mkdir()
+    (out / ".thumbnails" / "a.png").touch()
+    leftover = out / f".{next(out.glob('[!.]*.png')).stem}-k1ll3d.png"
+    leftover.touch()
+    assert batch(model, packed / "test", out).returncode == 0
+    assert (out / ".gitignore").read_text() == "*.png"
+    assert (out / ".thumbnails" / "a.png").exists()
+    assert not leftover.exists()

@@ -11,9 +11,12 @@ import onnx
 import pytest
 
 from deploy.runtime import Session
+from export import registry
 from export.__main__ import main
 from shards.command import BadInput
+from shards.pairs import preset
 from shards.records import LabelSchema
+from shards.write import pack
 from trainer import methods
 from trainer.checkpoint import Checkpoint, find
 from trainer.config import Config
@@ -139,3 +142,20 @@ def test_an_existing_model_is_kept(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="exists already; replace it with --force"):
         main(["--config", str(ROOT / "trainer" / "configs" / "demo.yaml"), "--untrained", "--out", str(out)])
     assert out.read_text() == "precious"
+
+
+def test_too_few_samples_are_refused_before_the_export(small_config: MakeConfig, packed: Path, tmp_path: Path) -> None:
+    pack_few = tmp_path / "few"
+    pack(packed / "videos", pack_few, preset("default"), pairs=2, size=32)
+    config = small_config("style_consistent", images=4)
+    train(config)
+    with pytest.raises(BadInput, match="few holds 2 samples, but the gates need at least 3"):
+        main(["--checkpoint", str(config.run), "--out", str(tmp_path / "model.onnx"), "--samples", str(pack_few)])
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_tracking_database_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.db"
+    problem = registry.log_model(tmp_path / "model.onnx", [], "0" * 32, f"sqlite:///{gone}")
+    assert problem is not None and "gone.db" in problem
+    assert not gone.exists()

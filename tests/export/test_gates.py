@@ -110,3 +110,22 @@ def test_the_checker_stops_a_broken_graph(exported: Any, defect: str) -> None:
             model.graph.node[2].input[0] = "nowhere"
 
     assert not gates.check_graph(changed(exported.model, damage)).passed
+
+
+def test_the_file_says_nothing_of_the_machine_that_wrote_it(exported: Any, tmp_path: Path) -> None:
+    content = written(exported.model, exported, tmp_path).read_bytes()
+    assert str(Path(__file__).parents[2]).encode() not in content
+    assert b"site-packages" not in content and b"stack_trace" not in content
+
+
+def test_the_checker_infers_every_shape_itself(exported: Any) -> None:
+    assert not exported.model.graph.value_info
+    assert gates.check_graph(exported.model).passed
+
+
+def test_parity_on_too_few_samples_is_no_parity(exported: Any, tmp_path: Path) -> None:
+    file = written(exported.model, exported, tmp_path)
+    few = [tensor[: gates.LEAST_SAMPLES - 1] for tensor in exported.inputs]
+    result = gates.check_parity(file, exported.synthesis, few)
+    assert not result.passed
+    assert (result.figures["samples"], result.figures["least_samples"]) == (2, 3)
