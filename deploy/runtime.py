@@ -1,42 +1,19 @@
 """The one ONNX Runtime session. Every picture that is served, or measured by a gate, comes from here."""
 
-import contextlib
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from deploy.metadata import INPUTS, OUTPUT, Metadata
 from shards.command import BadInput
+from shards.onnx_runtime import REFUSED, Provider, one_line, start
 from shards.records import LabelSchema
 
 Array = np.ndarray[Any, Any]
-Provider = Literal["cpu", "cuda", "tensorrt"]
 
-PROVIDERS: Mapping[str, str] = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 TOLERANCE = 1e-3
-VERSION: str = onnxruntime.__version__
-
-_BROKEN_FILE = (native.InvalidProtobuf, native.InvalidGraph, native.NoSuchFile, native.NoModel)
-_REFUSED = (
-    native.EPFail,
-    native.EngineError,
-    native.Fail,
-    native.InvalidArgument,
-    native.NotImplemented,
-    native.RuntimeException,
-    RuntimeError,
-    ValueError,
-)
-_WARNING, _FATAL = 2, 4
 
 
 class Session:
@@ -51,7 +28,9 @@ class Session:
     def __init__(self, model: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
         self.path = Path(model)
         self.provider = provider
-        self._session = _start(self.path, provider, threads)
+        if not self.path.is_file():
+            raise BadInput(f"no model at {self.path}; write one with `python -m export`")
+        self._session = start(self.path, provider, threads, remedy="export it again")
         self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map, str(self.path))
         self._shapes = self._checked_shapes()
 
@@ -90,8 +69,8 @@ class Session:
             raise BadInput(f"the inputs have {sorted(counts)} pictures; give each the same number")
         try:
             image: Array = self._session.run([OUTPUT], feeds)[0]
-        except _REFUSED as error:
-            raise BadInput(f"{self.path} cannot run a batch of {counts.pop()}: {_line(str(error))}") from error
+        except REFUSED as error:
+            raise BadInput(f"{self.path} cannot run a batch of {counts.pop()}: {one_line(str(error))}") from error
         if not np.isfinite(image).all():
             raise BadInput(f"{self.path} gave values that are not finite; the model is broken: train or export it anew")
         return image
@@ -128,57 +107,3 @@ class Session:
         if [tensor.name for tensor in self._session.get_outputs()] != [OUTPUT]:
             raise BadInput(f"{self.path} does not have the one output {OUTPUT!r}; export it again")
         return shapes
-
-
-def _start(model: Path, provider: Provider, threads: int | None) -> Any:
-    if provider not in get_args(Provider):
-        raise BadInput(f"no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
-    if not model.is_file():
-        raise BadInput(f"no model at {model}; write one with `python -m export`")
-    wanted = PROVIDERS[provider]
-    if wanted not in onnxruntime.get_available_providers():
-        raise BadInput(
-            f"this build of ONNX Runtime has no provider {provider!r}; install onnxruntime-gpu instead of onnxruntime, "
-            "or use --provider cpu"
-        )
-    options = onnxruntime.SessionOptions()
-    if threads:
-        options.intra_op_num_threads = threads
-    said = io.StringIO()
-    if provider != "cpu":
-        # ONNX Runtime would otherwise run on the CPU what the GPU does not take, with a log line at most.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        options.log_severity_level = _FATAL
-        onnxruntime.set_default_logger_severity(_FATAL)
-        with contextlib.redirect_stdout(said):
-            onnxruntime.preload_dlls()
-    try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=[wanted], enable_fallback=0)
-        if session.get_providers()[0] != wanted:
-            raise BadInput(_absent(provider, f"ONNX Runtime started {session.get_providers()[0]} instead"))
-    except _BROKEN_FILE as error:
-        raise BadInput(
-            f"{model} is not an ONNX model ({_line(str(error))}); write one with `python -m export`"
-        ) from error
-    except BadInput:
-        raise
-    except _REFUSED as error:
-        if provider == "cpu":
-            raise BadInput(f"ONNX Runtime cannot load {model}: {_line(str(error))}; export it again") from error
-        reason = next((line for line in said.getvalue().splitlines() if "ailed to load" in line), str(error))
-        raise BadInput(_absent(provider, reason)) from error
-    finally:
-        onnxruntime.set_default_logger_severity(_WARNING)
-    return session
-
-
-def _absent(provider: str, reason: str) -> str:
-    return (
-        f"provider {provider!r} cannot run the model on this machine ({_line(reason)}); use --provider cpu, or a "
-        "machine with an NVIDIA GPU, its driver and libraries (what is missing: `python -c 'import onnxruntime; "
-        "onnxruntime.print_debug_info()'`)"
-    )
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:300]

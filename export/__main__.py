@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace --out if it exists")
     parser.add_argument(
         "--samples",
-        type=Path,
+        type=str,
         metavar="SHARDS",
         help="shards to compare on (default: the checkpoint's data.test; a world's drawings for --untrained)",
     )

@@ -1,6 +1,5 @@
 """Real samples for the gates: from shards, or drawn by the world that fits an untrained model's labels."""
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,27 +21,26 @@ Array = np.ndarray[Any, Any]
 COUNT = 12
 
 
-def real_samples(synthesis: Synthesis, shards: Path | None) -> tuple[tuple[Tensor, ...], str]:
+def real_samples(synthesis: Synthesis, shards: str | None) -> tuple[tuple[Tensor, ...], str]:
     """Up to 12 samples as the model's inputs, each (N, …), and where they come from in words.
 
-    shards: a folder or manifest; None means the shards that the checkpoint's config names as held out, or, for
+    shards: a folder, manifest or URL; None means the shards that the checkpoint's config names as held out, or, for
     an untrained model, a world's drawings. Raises BadInput when there are fewer than 3 or their label schema is
     another.
     """
-    named = shards or (Path(synthesis.test_shards) if synthesis.test_shards else None)
+    named = shards or synthesis.test_shards
     if named is None:
         if synthesis.sha256 != "untrained":
             raise BadInput("the checkpoint's config names no data.test shards to compare on; give some with --samples")
         return _drawn(synthesis)
-    manifest, folder = open_shards(named, synthesis.schema)
-    if manifest.samples < LEAST_SAMPLES:
-        raise BadInput(
-            f"{folder} holds {manifest.samples} samples, but the gates need at least {LEAST_SAMPLES}; "
-            "name other shards with --samples"
-        )
-    reading = reading_of(methods.find(synthesis.method), 1)
-    loaded = first_samples(manifest, folder, COUNT, reading)
-    return _inputs(synthesis, loaded), str(folder)
+    with open_shards(named, synthesis.schema) as (manifest, store):
+        if manifest.samples < LEAST_SAMPLES:
+            raise BadInput(
+                f"{store.where} holds {manifest.samples} samples, but the gates need at least {LEAST_SAMPLES}; "
+                "name other shards with --samples"
+            )
+        loaded = first_samples(manifest, store, COUNT, reading_of(methods.find(synthesis.method), 1))
+        return _inputs(synthesis, loaded), store.where
 
 
 def _inputs(synthesis: Synthesis, loaded: Loaded) -> tuple[Tensor, ...]:
@@ -78,5 +76,7 @@ def _label(schema: LabelSchema, world: Any, state: Any) -> Array:
         size = (schema.width, schema.height)
         ids = cv2.resize(world.class_ids(state, schema.width), size, interpolation=cv2.INTER_NEAREST)
         return labels.load(schema, Frame("world", 0, 0.0, "world"), ids)
-    points = {name: tuple(map(tuple, value)) for name, value in world.annotate(state, schema.width).items()}
+    points: dict[str, Any] = {
+        name: tuple(map(tuple, value)) for name, value in world.annotate(state, schema.width).items()
+    }
     return labels.load(schema, Frame("world", 0, 0.0, "world", **points))

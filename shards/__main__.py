@@ -1,21 +1,31 @@
-"""`python -m shards`: worlds, pack, inspect, verify."""
+"""`python -m shards`: worlds, pack, merge, judge, inspect, verify, trace, doctor."""
 
 import argparse
+import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from shards.command import run_command
+from shards.command import BAD_INPUT, DONE, BadInput, run_command
 from shards.pairs import PRESETS, preset
+from shards.photos import OPERATORS
+from shards.quarantine import MAX_BAD
+from shards.records import Manifest
+from shards.sources import SOURCES
 from shards.worlds import WORLDS
 
 DESCRIPTION = """\
-From videos to shards of training pairs.
+From videos and pictures to shards of training pairs.
 
   worlds   draw a procedural world as videos, to try everything without data of your own
-  pack     decode videos, label their frames, draw pairs and write shards
+  pack     decode videos or pictures, label them, draw pairs and write shards
+  merge    join the slices that a job array packed
+  judge    let people say on a local web page which pairs are consistent; pack takes their word
   inspect  show what is in a folder of shards, and draw a contact sheet
   verify   prove that shards are whole and keep their contracts
+  trace    print which samples a rank reads, batch by batch
+  doctor   say what would go wrong in a training job, before it is queued
 """
 
 EXAMPLES = """\
@@ -24,6 +34,10 @@ examples:
   python -m shards pack --source data/faces --out data/train --test-out data/test --pairs 4000 --size 64 --seed 1
   python -m shards inspect data/train --rows 8
   python -m shards verify data/train
+  python -m shards pack --dataset bdd100k --source bdd100k --out data/street/train --test-out data/street/test --dry-run
+  python -m shards judge --pairs data/train --out judged.csv
+  python -m shards trace --data data/train --world-size 8 --rank 3 --workers 4 --batch 4 --epoch 2 --start 100
+  python -m shards doctor --config trainer/configs/face.yaml --world-size 8
 
 Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
 """
@@ -35,20 +49,53 @@ and every frame's true label, so nothing needs to be detected.
 """
 
 PACK = """\
-Decodes every video under --source once, labels its frames, draws pairs and writes pairs-000000.tar ... and
+Decodes every file under --source once, labels its photos, draws pairs and writes pairs-000000.tar ... and
 manifest.json. A sample holds a target photo, an exemplar, another photo with the exemplar's style (consistent), one
 with another style (inconsistent), and what the label maps are drawn from. The same input gives the same bytes.
+
+datasets:
+{datasets}
+
+Styles: a video, or what the dataset says (weather and time of day, city, styles.csv). Where it says nothing
+(coco-stuff, ade20k, pictures without styles.csv), exemplars are found by retrieval.
 
 presets of the pair sampler:
   default   an exemplar of the target's style comes from the same video, at most 10 s apart
   paper     ... at most 10 decoded frames apart, as the paper says (near-duplicates)
   official  ... at most 300 kept frames apart, in effect the whole video, as the published code does; a target may be
             its own exemplar, and the other exemplars come from all frames
+
+A list of pairs is a CSV with the columns target and exemplar, and if you like consistent, inconsistent and s (1: one
+style); photos are named as in the dataset, frames of a video as NAME#NUMBER. What a row leaves empty is drawn.
+
+Unreadable files are listed in quarantine.csv, up to --max-bad. What is finished is kept beside --out until all of it
+is: after a kill, the same command goes on from there.
+"""
+
+MERGE = """\
+Joins what `pack --slice 0/N` to `pack --slice N-1/N` wrote beside --out, and removes the slices. The outcome equals
+that of a single run, byte for byte.
+"""
+
+JUDGE = """\
+Shows pairs of photos from shards on a web page of this machine, and writes what people say of them: consistent,
+inconsistent or unsure, by one key each. Several raters can take part; stop and go on as you like: every answer is on
+disk before the next pair shows. `pack --judged CSV` then puts their word above the style keys.
+"""
+
+TRACE = """\
+Runs the reader of the training loop over one epoch and prints the keys of the samples that a rank reads, one batch a
+line. Give the numbers of the run: the order depends on its seed, batch, ranks and data.shuffle, not on its workers.
+"""
+
+DOCTOR = """\
+Looks at shards, the arithmetic of ranks × workers × batch, disk, shared memory and decoders, and prints one line for
+each: ok, note, or wrong. Exit code 2 when anything is wrong.
 """
 
 INSPECT = """\
 Prints split, size, labels, styles, sources and sampling of a folder of shards, and writes a PNG that shows some
-samples: label map | target | exemplar's label map | exemplar | consistent | inconsistent, marked S (target and
+samples: label map | target | both | exemplar label | exemplar | consistent | inconsistent, marked S (target and
 exemplar have one style) or N. The last line printed is the path of the PNG.
 """
 
@@ -61,7 +108,7 @@ landmarks, styles, and that train and test share no video. Stops at the first vi
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], None] = options.command
+    command: Callable[[argparse.Namespace], int | None] = options.command
     return run_command(lambda: command(options))
 
 
@@ -76,29 +123,68 @@ def _worlds(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from shards.write import pack
+    from shards.write import Packing, pack
 
-    written = pack(
+    packing = Packing(
         options.source,
-        options.out,
-        preset(options.preset, options.same_style_rate, options.window_seconds),
+        preset(
+            options.preset,
+            options.window_seconds,
+            same_style_rate=options.same_style_rate,
+            repeat=options.repeat,
+            exemplars=options.exemplars,
+            least_distance=options.least_distance,
+            nearest=options.nearest,
+        ),
+        dataset=options.dataset,
         pairs=options.pairs,
         seed=options.seed,
         size=options.size,
         operator=options.labels,
         every=options.every,
-        test_out=options.test_out,
         test_pairs=options.test_pairs,
         test_fraction=options.test_fraction,
+        halves=options.halves,
         samples_per_shard=options.samples_per_shard,
         picture_format=options.format,
+        max_bad=options.max_bad,
+        timeout_s=options.file_timeout,
+        judged=options.judged,
+        pair_list=options.pair_list,
+        predictor=options.predictor,
+        openpose=options.openpose,
+        densepose=options.densepose,
+        parser=options.parser,
+        features=options.features,
     )
-    for folder, manifest in written:
-        total = sum(shard.bytes for shard in manifest.shards)
-        print(
-            f"{folder}: {manifest.samples:,} pairs from {len(manifest.sources[manifest.split]):,} videos in "
-            f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB"
-        )
+    if options.dry_run:
+        from shards.estimate import estimate
+        from shards.write import plan_of
+
+        held_out = options.test_out is not None
+        print(estimate(plan_of(packing, held_out), options.out, held_out).table())
+        return
+    workers = options.workers or len(os.sched_getaffinity(0))
+    for folder, manifest in pack(packing, options.out, options.test_out, workers, options.slice):
+        print(_summary(folder, manifest))
+
+
+def _summary(folder: Path, manifest: Manifest) -> str:
+    total = sum(shard.bytes for shard in manifest.shards)
+    audit = manifest.audit
+    copied = "" if audit["copy_score"] is None else f", copy score {audit['copy_score']:.2f}"
+    lines = [
+        f"{folder}: {manifest.samples:,} pairs from {len(manifest.sources[manifest.split]):,} sources in "
+        f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB{copied}",
+        *(f"  {note}" for note in manifest.notes),
+    ]
+    return "\n".join(lines)
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from shards.merge import merge
+
+    print(_summary(options.out, merge(options.out, options.slices or None)))
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -109,6 +195,58 @@ def _inspect(options: argparse.Namespace) -> None:
     print(overview(options.folder).table())
     contact_sheet(options.folder, out, options.rows)
     print(out)
+
+
+def _trace(options: argparse.Namespace) -> None:
+    from shards.trace import reading_for_trace, trace
+
+    reading = reading_for_trace(
+        options.batch,
+        options.seed,
+        options.rank,
+        options.world_size,
+        options.workers,
+        options.epoch,
+        options.start,
+        shuffle=options.shuffle,
+        remainder=options.remainder,
+        resampled=options.resampled,
+    )
+    if options.rank >= options.world_size:
+        raise BadInput(f"--rank {options.rank} is not below --world-size {options.world_size}; ranks count from 0")
+    batches = trace(options.data, reading)
+    if options.json:
+        told = {name: getattr(options, name) for name in ("world_size", "rank", "workers", "epoch", "start", "batch")}
+        read = list(batches)
+        keys, padding = [batch.keys for batch in read], [batch.padding for batch in read]
+        print(json.dumps({**told, "seed": options.seed, "batches": keys, "padding": padding}))
+        return
+    for number, batch in enumerate(batches, options.start):
+        repeated = f"  (the last {batch.padding} repeat others)" if batch.padding else ""
+        print(f"{number:>8}  {' '.join(batch.keys)}{repeated}")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from shards.doctor import Job, examine, job_of_config
+
+    if (options.config is None) == (options.data is None):
+        raise BadInput("the doctor examines either the shards of --data or a training config given with --config")
+    if options.config is not None:
+        job = job_of_config(options.config, options.world_size)
+    else:
+        job = Job(options.data, options.test, options.world_size, options.workers, options.batch)
+    wrong = 0
+    for finding in examine(job):
+        wrong += finding.state == "wrong"
+        print(f"{finding.state:<6} {finding.text}")
+    print(f"{wrong} would go wrong" if wrong else "nothing would go wrong")
+    return BAD_INPUT if wrong else DONE
+
+
+def _judge(options: argparse.Namespace) -> None:
+    from shards.judge import serve
+
+    serve(options.pairs, options.out, options.host, options.port, options.count, options.seed)
 
 
 def _verify(options: argparse.Namespace) -> None:
@@ -130,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, body: Callable[[argparse.Namespace], None], text: str, summary: str) -> _Options:
+    def command(name: str, body: Callable[[argparse.Namespace], int | None], text: str, summary: str) -> _Options:
         sub = commands.add_parser(name, help=summary, description=text, formatter_class=_Help)
         sub.set_defaults(command=body)
         return sub.add_argument
@@ -144,33 +282,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
     add("--seed", type=_seed, default=0, metavar="K", help="equal seeds give equal videos")
 
-    add = command("pack", _pack, PACK, "write shards of pairs from videos")
-    add("--source", type=Path, required=True, metavar="DIR", help="folder of videos, searched with its subfolders")
-    add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the shards")
-    add("--pairs", type=_count, metavar="N", help="how many pairs; without it, 30 per frame (preset official: 50)")
-    add("--seed", type=_seed, default=0, metavar="K", help="equal seeds give equal pairs")
-    add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
-    add(
-        "--labels",
-        choices=("auto", "worlds", "face-landmarks"),
-        default="auto",
-        help="where labels come from: sidecars of a world, or 68 face landmarks that are detected; auto takes "
-        "sidecars where there are any",
+    _pack_options(
+        command("pack", _pack, PACK.format(datasets=_table(SOURCES)), "write shards of pairs from videos and pictures")
     )
-    add("--every", type=_count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
-    add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
-    add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
-    add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
-    add(
-        "--test-out",
-        type=Path,
-        metavar="DIR",
-        help="a new folder for held-out pairs: videos of their own, and exemplars of another style than the target",
-    )
-    add("--test-pairs", type=_count, default=200, metavar="N", help="how many held-out pairs")
-    add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
-    add("--samples-per-shard", type=_count, default=1000, metavar="N", help="samples in one tar file")
-    add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
+
+    add = command("merge", _merge, MERGE, "join the slices of a job array")
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder that the slices were packed for")
+    add("slices", type=Path, nargs="*", metavar="SLICE", help="their folders; without any, those beside --out")
 
     add = command("inspect", _inspect, INSPECT, "show what is in a folder of shards")
     add("folder", type=Path, metavar="DIR", help="folder of shards")
@@ -179,7 +297,108 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("verify", _verify, VERIFY, "prove that shards are whole")
     add("folder", type=Path, metavar="DIR", help="folder of shards")
+
+    add = command("judge", _judge, JUDGE, "a local web page to judge pairs on")
+    add("--pairs", type=Path, required=True, metavar="DIR", help="folder of shards whose pairs are shown")
+    add("--out", type=Path, required=True, metavar="CSV", help="the judgements; an existing file is gone on with")
+    add("--count", type=_count, default=200, metavar="N", help="how many pairs, equally many of both kinds")
+    add("--seed", type=_seed, default=0, metavar="K", help="which pairs, and in which order")
+    add("--host", default="127.0.0.1", help="address to listen on; any other than this lets others in")
+    add("--port", type=_count, default=8765, help="port to listen on")
+
+    add = command("trace", _trace, TRACE, "print which samples a rank reads")
+    add("--data", required=True, metavar="DIR|URL", help="folder, manifest or URL of shards")
+    add("--world-size", type=_count, default=1, metavar="W", help="ranks in all")
+    add("--rank", type=_seed, default=0, metavar="R", help="the rank to follow, from 0")
+    add("--workers", type=_seed, default=0, metavar="N", help="loader workers of the rank; 0 reads in this process")
+    add("--batch", type=_count, default=1, metavar="N", help="samples per batch and rank")
+    add("--epoch", type=_seed, default=0, metavar="E", help="the epoch, from 0")
+    add("--start", type=_seed, default=0, metavar="K", help="batches of this rank to pass over")
+    add("--seed", type=_seed, default=0, metavar="K", help="the run's seed")
+    add("--shuffle", type=_count, default=1000, metavar="N", help="the run's data.shuffle")
+    add("--remainder", choices=("pad", "drop"), default="pad", help="the run's data.remainder")
+    add("--resampled", action="store_true", help="the run's data.resampled")
+    add("--json", action="store_true", help="print one JSON object: batches (lists of keys) and padding")
+
+    add = command("doctor", _doctor, DOCTOR, "say what would go wrong in a training job")
+    add("--config", type=Path, metavar="YAML", help="a training config: shards, batch and workers are taken from it")
+    add("--data", metavar="DIR|URL", help="training shards, where there is no config")
+    add("--test", metavar="DIR|URL", help="held-out shards")
+    add("--world-size", type=_count, default=1, metavar="W", help="ranks in all")
+    add("--workers", type=_seed, default=2, metavar="N", help="loader workers per rank")
+    add("--batch", type=_count, default=1, metavar="N", help="samples per batch and rank")
     return parser
+
+
+def _pack_options(add: "_Options") -> None:
+    add("--source", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    add("--dataset", choices=tuple(SOURCES), default="videos", help="what lies there, see above")
+    add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the shards")
+    add("--dry-run", action="store_true", help="print what it would come to, in pairs and bytes, and stop")
+    add("--seed", type=_seed, default=0, metavar="K", help="equal seeds give equal pairs")
+    add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
+    add("--workers", type=_count, metavar="N", help="processes that decode and label; without it, one per core")
+    add("--samples-per-shard", type=_count, default=1000, metavar="N", help="samples in one tar file")
+    add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
+    add("--slice", type=_slice, metavar="I/N", help="write slice I (from 0) of N only, for job arrays; then merge")
+    add("--max-bad", type=float, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
+    add("--file-timeout", type=float, default=1800.0, metavar="S", help="seconds that one video may take")
+    # Labels
+    add(
+        "--labels",
+        choices=("auto", *OPERATORS),
+        default="auto",
+        help="where labels come from: sidecars of a world, 68 face landmarks that are detected, body poses, a "
+        "segmentation model, or label pictures of the dataset; auto takes what is there",
+    )
+    add("--every", type=_count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
+    add("--predictor", type=Path, metavar="DAT", help="dlib's 68-point predictor, instead of MediaPipe")
+    add(
+        "--openpose",
+        type=Path,
+        metavar="DIR",
+        help="OpenPose's files of all frames, VIDEO_000000000012_keypoints.json, instead of detecting poses",
+    )
+    add(
+        "--densepose",
+        type=Path,
+        metavar="DIR",
+        help="DensePose's pictures of all frames, VIDEO_000000000012_IUV.png: pose labels of 23 channels",
+    )
+    add(
+        "--parser",
+        type=Path,
+        metavar="ONNX",
+        help="the segmentation model for --labels parsing; NAME.json beside NAME.onnx may give mean, std, size, ids, "
+        "void, names, colours",
+    )
+    # Pairs
+    add("--pairs", type=_count, metavar="N", help="how many pairs; without it, --repeat per frame")
+    add("--repeat", type=_count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
+    add("--exemplars", type=_count, metavar="N", help="exemplars that each target gets in a row, not 1")
+    add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
+    add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
+    add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
+    add(
+        "--least-distance",
+        type=int,
+        metavar="BITS",
+        help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
+    )
+    add("--nearest", type=_count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
+    add("--features", type=Path, metavar="ONNX", help="the model that says what is near, instead of colours and edges")
+    add("--judged", type=Path, metavar="CSV", help="what people said of pairs (python -m shards judge)")
+    add("--pair-list", type=Path, metavar="CSV", help="take targets and exemplars from a list, see above")
+    # Held-out pairs
+    add(
+        "--test-out",
+        type=Path,
+        metavar="DIR",
+        help="a new folder for held-out pairs: sources of their own, and exemplars of another style than the target",
+    )
+    add("--test-pairs", type=_count, default=200, metavar="N", help="how many held-out pairs")
+    add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
+    add("--halves", action="store_true", help="hold out the second half of every video instead (the dance split)")
 
 
 _Options = Callable[..., argparse.Action]
@@ -189,11 +408,23 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
     """Keeps the line breaks of descriptions, and shows defaults that are not None."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "\n".join(f"  {name:<16}{text}" for name, text in rows.items())
 
 
 def _count(text: str) -> int:
     return _whole(text, 1)
+
+
+def _slice(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no slice such as 0/8, which counts from 0")
+    return int(number), int(count)
 
 
 def _seed(text: str) -> int:

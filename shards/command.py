@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-DONE, BAD_INPUT, PREEMPTED = 0, 2, 75
+DONE, BAD_INPUT, PREEMPTED, INTERRUPTED = 0, 2, 75, 130
 
 
 class BadInput(ValueError):
@@ -14,7 +14,7 @@ class BadInput(ValueError):
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command's body and turns what a person can mend into one line on stderr.
 
-    Returns the exit code: 0 done, 2 bad input or no room on the disk, or what the body returned.
+    Returns the exit code: 0 done, 2 bad input or no room on the disk, 130 for Ctrl-C, or what the body returned.
     Anything else that is raised is a defect of ours and keeps its traceback.
     """
     try:
@@ -22,6 +22,9 @@ def run_command(command: Callable[[], int | None]) -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

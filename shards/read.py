@@ -1,21 +1,36 @@
-"""Shards as an endless stream of training batches whose order is a pure function of the seed."""
+"""Shards as a stream of training batches: every sample once per epoch, and exact from any place on."""
 
-import zlib
+import hashlib
+import logging
+import sys
+from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from shards import labels, samples
+from shards import samples
 from shards.command import BadInput
-from shards.flip import flip_frame
-from shards.records import LabelSchema, Manifest, load_manifest
-from shards.samples import Members
+from shards.order import TRAINING_MAX_BAD, Place, Remainder, Step, steps
+from shards.records import LabelSchema, Manifest
+from shards.samples import Members, OpenShard
+from shards.store import Cache, Store
+
+Array = np.ndarray[Any, Any]
+log = logging.getLogger(__name__)
+
+OPEN_SHARDS = 16
+"""Shards that a worker keeps open; the shuffled blocks of an epoch touch few at a time."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +39,29 @@ class Loaded:
 
     photos: per side, uint8 (N, H, W, 3) RGB. labels: per side (`target`, `exemplar`), loaded label maps,
     uint8 (N, C, H, W), or (N, H, W) ids for `classes`. same_style: float32 (N,).
+    place: how far the stream is once this batch is consumed. padding: how many samples, at the end of the batch,
+    repeat others of the epoch. bad: for each sample that could not be read, its shard and key and the reason; another
+    sample of the batch stands in its place.
     """
 
     keys: tuple[str, ...]
     photos: dict[str, Tensor]
     labels: dict[str, Tensor]
     same_style: Tensor
+    place: Place = field(default_factory=Place)
+    padding: int = 0
+    bad: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Reading:
     """What to read and in which order.
 
-    photos, labels: the sides to decode; nothing else is. start: batches that this rank has consumed
-    before; reading continues behind them. flip: mirror half of the samples, one decision for all pictures of a sample.
+    photos, labels: the sides to decode; nothing else is. batch: samples per rank. start: where the stream begins.
+    epochs: how many to read, None for ever. flip: mirror half of the samples, one decision for all pictures of a
+    sample. remainder: what becomes of the last samples of an epoch that fill no batch on every rank: `pad` fills up
+    with repeats, `drop` leaves them out. resampled: draw shards with replacement. max_bad: the share of all samples
+    that may be unreadable. shuffle: see `shards.order.epoch_order`.
     """
 
     photos: tuple[str, ...]
@@ -47,150 +71,268 @@ class Reading:
     rank: int = 0
     ranks: int = 1
     workers: int = 0
-    shuffle: int = 512
+    shuffle: int = 1000
     flip: bool = False
-    start: int = 0
+    start: Place = field(default_factory=Place)
+    epochs: int | None = None
+    remainder: Remainder = "pad"
+    resampled: bool = False
+    max_bad: float = TRAINING_MAX_BAD
 
 
-def open_shards(path: Path, schema: LabelSchema | None = None) -> tuple[Manifest, Path]:
-    """Reads the manifest and refuses shards that are not what it says, by size and SHA-256.
+@contextmanager
+def open_shards(
+    location: str | Path, schema: LabelSchema | None = None, cache: Cache | None = None
+) -> Iterator[tuple[Manifest, Store]]:
+    """Reads the manifest of a folder or URL; shards are checked against it when they are first read.
 
-    Raises BadInput naming the file, or the field in which the label schema differs from `schema`.
+    cache: where shards of a URL are kept; without it, a few of them in a temporary folder while this is entered.
+
+    Raises BadInput when there is no manifest, or naming the field in which the label schema differs from `schema`.
     """
-    manifest, folder = load_manifest(path)
-    if schema is not None and (difference := schema.difference(manifest.schema)):
-        raise BadInput(f"{folder}/manifest.json has another label schema than this model: {difference}")
-    samples.check_shards(folder, manifest)
-    return manifest, folder
+    with Store(location, cache).with_temporary_cache() as store:
+        manifest = store.manifest()
+        if schema is not None and (difference := schema.difference(manifest.schema)):
+            raise BadInput(f"{store.where} has another label schema than this model: {difference}")
+        yield manifest, store
 
 
-def loader(manifest: Manifest, folder: Path, reading: Reading) -> DataLoader[Loaded]:
-    """An endless loader of `Loaded` batches for one rank; every epoch is shuffled anew.
+class Stream:
+    """The batches of one rank, in order. Iterating over it starts the loader workers.
 
-    In each epoch the samples are split without overlap over all ranks × workers. Raises BadInput when
-    there are fewer samples than ranks × workers.
+    Raises BadInput when an epoch has no batch, and while iterating when more than `max_bad` of all samples turn out
+    to be unreadable on this rank; each of them is logged once.
     """
-    streams = reading.ranks * max(1, reading.workers)
-    if manifest.samples < streams:
-        raise BadInput(
-            f"{folder} holds {manifest.samples} samples for {reading.ranks} ranks × {reading.workers} workers; "
-            "pack more pairs or set data.workers lower"
-        )
-    return DataLoader(
-        _Stream(manifest, folder, reading),
-        batch_size=None,
-        num_workers=reading.workers,
-        prefetch_factor=4 if reading.workers else None,
-        # A generator of its own: starting workers must not advance the one that a resumed run continues.
-        generator=torch.Generator(),
-    )
 
-
-class _Stream(IterableDataset[Loaded]):
-    """The part of the stream that one loader worker reads."""
-
-    def __init__(self, manifest: Manifest, folder: Path, reading: Reading) -> None:
-        self.manifest, self.folder, self.reading = manifest, folder, reading
+    def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
+        self.manifest, self.store, self.reading = manifest, store, reading
+        self.bad: dict[str, str] = {}
+        # Refuses here, before workers start, what they would refuse.
+        next(_steps(manifest, replace(reading, start=Place(), epochs=None)))
 
     def __iter__(self) -> Iterator[Loaded]:
-        info = get_worker_info()
-        reading, workers = self.reading, max(1, self.reading.workers)
-        # Batch b of a rank comes from logical worker b % workers. The loader begins with its worker 0, which
-        # therefore takes the role of the logical worker whose turn it is.
-        worker = ((info.id if info else 0) + reading.start) % workers
-        consumed = (reading.start - worker + workers - 1) // workers
-        stream = reading.rank * workers + worker
-        ordered = _samples(self.manifest, self.folder, reading, stream, skip=consumed * reading.batch)
-        while True:
-            yield _collate(
-                [_decode(members, epoch, self.manifest.schema, reading) for epoch, members in _take(ordered, reading)]
+        reading = self.reading
+        loader = DataLoader(
+            _Worker(self.manifest, self.store, reading),
+            batch_size=None,
+            num_workers=reading.workers,
+            prefetch_factor=4 if reading.workers else None,
+            # A generator of its own: starting workers must not advance the one that a resumed run continues.
+            generator=torch.Generator(),
+        )
+        for loaded in loader:
+            self._count(loaded)
+            yield loaded
+
+    def _count(self, loaded: Loaded) -> None:
+        for where, reason in loaded.bad:
+            if where not in self.bad:
+                self.bad[where] = reason
+                log.warning("skipped %s: %s", where, reason)
+        allowed = self.reading.max_bad * self.manifest.samples
+        if len(self.bad) > allowed:
+            where, reason = next(reversed(self.bad.items()))
+            raise BadInput(
+                f"{len(self.bad)} of {self.manifest.samples} samples cannot be read, more than the {allowed:g} that "
+                f"max_bad {self.reading.max_bad:g} allows; the last one, {where}: {reason}"
             )
 
 
-def _take(ordered: Iterator[tuple[int, Members]], reading: Reading) -> list[tuple[int, Members]]:
-    return [next(ordered) for _ in range(reading.batch)]
-
-
-def _samples(
-    manifest: Manifest, folder: Path, reading: Reading, stream: int, skip: int
-) -> Iterator[tuple[int, Members]]:
-    """(epoch, members) for ever. `skip` samples are passed over without being decoded, whole epochs unread."""
-    streams = reading.ranks * max(1, reading.workers)
-    first, last = (manifest.samples * edge // streams for edge in (stream, stream + 1))
-    epoch, left = divmod(skip, last - first)
-    while True:
-        in_order = _range(manifest, folder, shard_order(len(manifest.shards), reading.seed, epoch), first, last)
-        rng = np.random.default_rng((reading.seed, epoch, stream))
-        for position, members in enumerate(_shuffled(in_order, reading.shuffle, rng)):
-            if position >= left:
-                yield epoch, members
-        epoch, left = epoch + 1, 0
-
-
-def shard_order(shards: int, seed: int, epoch: int) -> list[int]:
-    """The permutation of shard numbers that an epoch reads."""
-    return [int(number) for number in np.random.default_rng((seed, epoch)).permutation(shards)]
-
-
-def _range(manifest: Manifest, folder: Path, order: Sequence[int], first: int, last: int) -> Iterator[Members]:
-    """Samples first … last - 1 of the shards in the given order, opening only shards that hold some."""
-    begin = 0
-    for number in order:
-        shard = manifest.shards[number]
-        wanted = range(max(first - begin, 0), min(last - begin, shard.samples))
-        if wanted:
-            for position, members in enumerate(samples.iter_shard(folder / shard.name)):
-                if position >= wanted.stop:
-                    break
-                if position >= wanted.start:
-                    yield members
-        begin += shard.samples
-
-
-def _shuffled(items: Iterator[Members], size: int, rng: np.random.Generator) -> Iterator[Members]:
-    """Each item once, in an order drawn from a buffer of `size` items."""
-    buffer: list[Members] = []
-    for item in items:
-        if len(buffer) < size:
-            buffer.append(item)
-            continue
-        place = int(rng.integers(size))
-        yield buffer[place]
-        buffer[place] = item
-    for place in rng.permutation(len(buffer)):
-        yield buffer[place]
-
-
-def _decode(members: Members, epoch: int, schema: LabelSchema, reading: Reading) -> samples.Sample:
-    sample = samples.decode(members, schema, reading.photos, ())
-    key = zlib.crc32(sample.pair.key.encode())
-    flip = reading.flip and np.random.default_rng((reading.seed, epoch, key)).random() < 0.5
-    frames = {side: getattr(sample.pair, side) for side in reading.labels}
-    ids = {side: samples.decode_ids(members, side, schema) for side in reading.labels}
-    if flip:
-        frames = {side: flip_frame(frame) for side, frame in frames.items()}
-        ids = {side: None if picture is None else picture[:, ::-1] for side, picture in ids.items()}
-    return replace(
-        sample,
-        photos={side: photo[:, ::-1] if flip else photo for side, photo in sample.photos.items()},
-        labels={side: labels.load(schema, frames[side], ids[side]) for side in reading.labels},
+def _steps(manifest: Manifest, reading: Reading) -> Iterator[Step]:
+    return steps(
+        [shard.samples for shard in manifest.shards],
+        reading.batch,
+        reading.rank,
+        reading.ranks,
+        reading.start,
+        reading.seed,
+        reading.shuffle,
+        reading.remainder,
+        reading.resampled,
+        reading.epochs,
     )
 
 
-def _collate(batch: Sequence[samples.Sample]) -> Loaded:
-    def stack(arrays: list[np.ndarray[Any, Any]]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays))
+class _Worker(IterableDataset[Loaded]):
+    """What one loader worker does: every `workers`-th batch of its rank, in turn."""
 
-    return Loaded(
-        keys=tuple(sample.pair.key for sample in batch),
-        photos={side: stack([sample.photos[side] for sample in batch]) for side in batch[0].photos},
-        labels={side: stack([sample.labels[side] for sample in batch]) for side in batch[0].labels},
-        same_style=torch.tensor([float(sample.pair.same_style) for sample in batch]),
-    )
+    def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
+        self.manifest, self.store, self.reading = manifest, store, reading
+        # One flag per shard that all workers share, so that a shard is checked by one of them.
+        self.checked = torch.zeros(len(manifest.shards), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self._open: OrderedDict[int, OpenShard | BadInput] = OrderedDict()
+        self._memory = _Memory()
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return list(accumulate((shard.samples for shard in self.manifest.shards), initial=0))
+
+    def __iter__(self) -> Iterator[Loaded]:
+        info = get_worker_info()
+        turn, workers = (info.id, info.num_workers) if info else (0, 1)
+        for number, step in enumerate(_steps(self.manifest, self.reading)):
+            if number % workers == turn:
+                yield self.batch(step.numbers, step)
+
+    def batch(self, numbers: Sequence[int], step: Step) -> Loaded:
+        """Reads and decodes samples; one that cannot be read is replaced by a copy of another one of the batch."""
+        made = _Batch(self.manifest.schema, self.reading, len(numbers), self._memory)
+        bad: list[tuple[str, str]] = []
+        good: list[int] = []
+        for row, number in enumerate(numbers):
+            try:
+                made.fill(row, self._members(number), step.epoch)
+                good.append(row)
+            except BadInput as error:
+                bad.append((self._name(number), str(error)))
+        if len(bad) > self.reading.max_bad * self.manifest.samples:
+            # More than may be: the batch is not used, and needs no stand-ins.
+            good = good or [0]
+        elif not good:
+            good = [self._stand_in(made, numbers[0], step.epoch)]
+        for row in set(range(len(numbers))) - set(good):
+            made.copy(good[row % len(good)], row)
+        return made.loaded(Place(step.epoch, step.position), step.padding, tuple(bad))
+
+    def _stand_in(self, made: "_Batch", number: int, epoch: int) -> int:
+        """Fills row 0 with the next sample that can be read."""
+        for further in range(1, self.manifest.samples):
+            try:
+                made.fill(0, self._members((number + further) % self.manifest.samples), epoch)
+                return 0
+            except BadInput:
+                continue
+        raise BadInput(f"none of the {self.manifest.samples} samples can be read; run `python -m shards verify`")
+
+    def _members(self, number: int) -> Members:
+        shard, within = self._locate(number)
+        opened = self._open.get(shard)
+        if opened is None:
+            opened = self._opened(shard)
+            self._open[shard] = opened
+            if len(self._open) > OPEN_SHARDS:
+                _, oldest = self._open.popitem(last=False)
+                if isinstance(oldest, OpenShard):
+                    oldest.close()
+        self._open.move_to_end(shard)
+        if isinstance(opened, BadInput):
+            raise opened
+        return opened.members(within, self._extensions)
+
+    def _opened(self, number: int) -> OpenShard | BadInput:
+        """The open shard, or why it cannot be read; then it is not tried again for each of its samples."""
+        shard = self.manifest.shards[number]
+        try:
+            opened = OpenShard(self.store.open(shard, known=bool(self.checked[number])))
+            self.checked[number] = 1
+            if len(opened) != shard.samples:
+                opened.close()
+                return BadInput(f"{shard.name} holds {len(opened)} samples, but the manifest says {shard.samples}")
+            return opened
+        except BadInput as error:
+            return error
+
+    @cached_property
+    def _extensions(self) -> frozenset[str]:
+        """The members that the reading needs; a photo is a JPEG or a PNG."""
+        wanted = {"json"} | {f"{side}.{kind}" for side in self.reading.photos for kind in samples.PICTURE_FORMATS}
+        return frozenset(wanted | {f"{side}.label.png" for side in self.reading.labels})
+
+    def _locate(self, number: int) -> tuple[int, int]:
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
+
+    def _name(self, number: int) -> str:
+        shard, within = self._locate(number)
+        opened = self._open.get(shard)
+        key = opened.entries[within].key if isinstance(opened, OpenShard) else f"number {within}"
+        return f"{self.manifest.shards[shard].name} sample {key}"
 
 
-def first_samples(manifest: Manifest, folder: Path, count: int, reading: Reading) -> Loaded:
-    """The first `count` samples in the order of the shards, as they are: the fixed rows of a sample grid."""
-    plain = replace(reading, flip=False)
-    in_order = _range(manifest, folder, range(len(manifest.shards)), 0, min(count, manifest.samples))
-    return _collate([_decode(members, 0, manifest.schema, plain) for members in in_order])
+class _Memory:
+    """Memory for the photos of batches, used again once nobody holds the batch that lies in it.
+
+    Memory that goes back to the system after every batch has to be mapped and cleared anew for the next one, which
+    costs a fifth of the time that decoding takes.
+    """
+
+    KEPT = 4
+
+    def __init__(self) -> None:
+        self._pieces: list[Array] = []
+
+    def take(self, shape: tuple[int, ...]) -> Array:
+        """A uint8 array with undefined content."""
+        for piece in self._pieces:
+            # Held by the list, by this loop and by the call itself: no batch, and no part of one, refers to it.
+            if piece.shape == shape and sys.getrefcount(piece) == 3:
+                return piece
+        piece = np.empty(shape, np.uint8)
+        self._pieces = [*self._pieces[1 - self.KEPT :], piece]
+        return piece
+
+
+def mirrored(seed: int, epoch: int, key: str) -> bool:
+    """Whether a sample is mirrored in an epoch: half of them are, by a hash of all three."""
+    return bool(hashlib.blake2b(f"{seed} {epoch} {key}".encode(), digest_size=1).digest()[0] & 1)
+
+
+class _Batch:
+    """A batch being filled: pictures are decoded straight into its arrays."""
+
+    def __init__(self, schema: LabelSchema, reading: Reading, size: int, memory: "_Memory") -> None:
+        self.schema, self.reading, self.size = schema, reading, size
+        picture = (size, schema.height, schema.width)
+        self.photos = dict(zip(reading.photos, memory.take((len(reading.photos), *picture, 3)), strict=True))
+        self.unturned = np.empty((schema.height, schema.width, 3), np.uint8)
+        label = picture if schema.kind == "classes" else (size, schema.channels, schema.height, schema.width)
+        self.labels = {side: np.zeros(label, np.uint8) for side in reading.labels}
+        self.keys = [""] * size
+        self.same_style = np.zeros(size, np.float32)
+
+    def fill(self, row: int, members: Members, epoch: int) -> None:
+        """Decodes a sample into a row. Raises BadInput naming shard, key and member when it cannot be read."""
+        reading = self.reading
+        record = samples.decode_record(members)
+        key = members[samples.KEY].decode()
+        flip = reading.flip and mirrored(reading.seed, epoch, key)
+        for side, photos in self.photos.items():
+            photo = samples.decode_photo(members, side, self.schema, self.unturned if flip else photos[row])
+            if flip:
+                cv2.flip(photo, 1, photos[row])
+        for side, label_maps in self.labels.items():
+            label_maps[row] = samples.decode_record_label(members, side, self.schema, record, flip)
+        self.keys[row] = key
+        self.same_style[row] = record["s"]
+
+    def copy(self, source: int, row: int) -> None:
+        """Makes a row a copy of another one."""
+        arrays: list[Array] = [*self.photos.values(), *self.labels.values(), self.same_style]
+        for array in arrays:
+            array[row] = array[source]
+        self.keys[row] = self.keys[source]
+
+    def loaded(self, place: Place, padding: int, bad: tuple[tuple[str, str], ...]) -> Loaded:
+        return Loaded(
+            keys=tuple(self.keys),
+            photos={side: torch.from_numpy(array) for side, array in self.photos.items()},
+            labels={side: torch.from_numpy(array) for side, array in self.labels.items()},
+            same_style=torch.from_numpy(self.same_style),
+            place=place,
+            padding=padding,
+            bad=bad,
+        )
+
+
+def first_samples(manifest: Manifest, store: Store, count: int, reading: Reading) -> Loaded:
+    """The first `count` samples in the order of the shards, as they are: the fixed rows of a sample grid.
+
+    Raises BadInput when one of them cannot be read.
+    """
+    numbers = range(min(count, manifest.samples))
+    worker = _Worker(manifest, store, replace(reading, flip=False, max_bad=0.0))
+    loaded = worker.batch(numbers, Step(0, len(numbers), tuple(numbers), 0))
+    store.release()
+    if loaded.bad:
+        raise BadInput(f"{loaded.bad[0][0]}: {loaded.bad[0][1]}")
+    return loaded

@@ -2,14 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from shards import atomic
 from shards.command import BadInput
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SIZE_MULTIPLE = 16
 LabelKind = Literal["sketch", "pose", "classes"]
 Split = Literal["train", "test"]
@@ -77,6 +77,15 @@ class LabelSchema:
         return None
 
 
+POSE_WITH_DENSEPOSE = 23
+"""Channels of a pose schema whose labels hold DensePose pictures, too."""
+
+
+def recorded_label(schema: LabelSchema) -> bool:
+    """Whether samples carry label pictures: ids for `classes`, DensePose pictures for `pose` with 23 channels."""
+    return schema.kind == "classes" or (schema.kind == "pose" and schema.channels == POSE_WITH_DENSEPOSE)
+
+
 def check_size(height: int, width: int) -> None:
     """Raises BadInput unless both sides are multiples of 16 and at least 32 (specification 9.1)."""
     for name, value in (("height", height), ("width", width)):
@@ -97,6 +106,7 @@ class Frame:
     style: the style key; photos with equal keys have the same style.
     landmarks: for `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture.
     keypoints: for `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height.
+    hash: the photo's perceptual hash, 64 bits in 16 hex digits; near-duplicates differ in few of them.
     """
 
     source: str
@@ -105,6 +115,12 @@ class Frame:
     style: str
     landmarks: tuple[tuple[int, int], ...] | None = None
     keypoints: tuple[tuple[float, float, float], ...] | None = None
+    hash: str | None = None
+
+    @property
+    def unlabelled(self) -> "Frame":
+        """The frame without what its label is drawn from."""
+        return replace(self, landmarks=None, keypoints=None)
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -119,16 +135,20 @@ class Frame:
             style=data["style"],
             landmarks=None if landmarks is None else tuple((int(x), int(y)) for x, y in landmarks),
             keypoints=None if keypoints is None else tuple((float(x), float(y), float(c)) for x, y, c in keypoints),
+            hash=data.get("hash"),
         )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One sample: four frames. The `json` member of a record (specification 1 and 5.2).
+    """One sample: four frames. The `json` member of a record (specification 1 and 5.2), where landmarks and keypoints
+    stand with target and exemplar only.
 
     target: the photo `z` to be painted, whose label map is `x`. exemplar: the photo `I`.
     consistent: `y+`, another photo with the exemplar's style, never the exemplar itself.
     inconsistent: `y-`, a photo with another style.
+    same_style: `s`, whether target and exemplar share a style: by their style keys, or by what people or a list of
+    pairs say.
     """
 
     key: str
@@ -136,29 +156,29 @@ class Pair:
     exemplar: Frame
     consistent: Frame
     inconsistent: Frame
-
-    @property
-    def same_style(self) -> bool:
-        """`s`: whether target and exemplar share a style."""
-        return self.target.style == self.exemplar.style
+    same_style: bool
 
     def to_json(self) -> dict[str, Any]:
         return {
             "key": self.key,
             "s": int(self.same_style),
-            **{side: getattr(self, side).to_json() for side in SIDES},
+            **{side: getattr(self, side).to_json() for side in LABELLED_SIDES},
+            # No label is ever drawn for these: their points would be read, sample by sample, for nothing.
+            **{side: getattr(self, side).unlabelled.to_json() for side in SIDES if side not in LABELLED_SIDES},
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Pair":
         """Raises BadInput when a field is missing."""
         try:
-            return cls(data["key"], *(Frame.from_json(data[side]) for side in SIDES))
+            sides = {side: Frame.from_json(data[side]) for side in SIDES}
+            return cls(data["key"], same_style=bool(data["s"]), **sides)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"not a pair record: {error!r}") from error
 
 
 SIDES = ("target", "exemplar", "consistent", "inconsistent")
+LABELLED_SIDES = ("target", "exemplar")
 
 
 @dataclass(frozen=True)
@@ -178,6 +198,8 @@ class Manifest:
     sampling: the parameters of the pair sampler, preset name included. seed: its seed.
     sources: the source videos of each split; no source stands in both, unless `shared_sources` says that
         the splits are halves of the same videos (the dance split of the paper).
+    audit: what the pairs were checked for, with the figures found (see `shards.audit`). notes: what was left out and
+        why, in words. slice: (i, n) in a part of the data that `merge` joins, None when all shards are here.
     """
 
     schema: LabelSchema
@@ -187,6 +209,9 @@ class Manifest:
     shards: tuple[Shard, ...]
     sources: dict[Split, tuple[str, ...]]
     shared_sources: bool = False
+    audit: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    slice: tuple[int, int] | None = None
     version: int = field(default=FORMAT_VERSION)
 
     @property
@@ -215,11 +240,19 @@ def load_manifest(path: Path) -> tuple[Manifest, Path]:
     file = path / "manifest.json" if path.is_dir() else path
     if not file.is_file():
         raise BadInput(f"no manifest at {file}; write shards with `python -m shards pack`")
+    return parse_manifest(file.read_bytes(), file), file.parent
+
+
+def parse_manifest(text: str | bytes, where: str | Path) -> Manifest:
+    """The manifest that a JSON text holds. where: the file or URL it comes from, for messages.
+
+    Raises BadInput when it is not valid, or when a source stands in both splits.
+    """
     try:
-        data = json.loads(file.read_text())
+        data = json.loads(text)
         if data["version"] != FORMAT_VERSION:
             raise BadInput(
-                f"{file} has format version {data['version']}; this release reads version {FORMAT_VERSION}: "
+                f"{where} has format version {data['version']}; this release reads version {FORMAT_VERSION}: "
                 "pack the shards again"
             )
         manifest = Manifest(
@@ -230,15 +263,20 @@ def load_manifest(path: Path) -> tuple[Manifest, Path]:
             shards=tuple(Shard(**shard) for shard in data["shards"]),
             sources={split: tuple(names) for split, names in data["sources"].items()},
             shared_sources=data["shared_sources"],
+            audit=data["audit"],
+            notes=tuple(data["notes"]),
+            slice=None if data["slice"] is None else (int(data["slice"][0]), int(data["slice"][1])),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{file} is not a manifest: {error!r}; pack the shards again") from error
+        # A decoding error's repr holds the whole file.
+        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
+        raise BadInput(f"{where} is not a manifest: {reason}; pack the shards again") from error
     both = set(manifest.sources.get("train", ())) & set(manifest.sources.get("test", ()))
     if both and not manifest.shared_sources:
-        raise BadInput(f"{file}: source {min(both)} stands in train and in test; pack the shards again")
-    return manifest, file.parent
+        raise BadInput(f"{where}: source {min(both)} stands in train and in test; pack the shards again")
+    return manifest
 
 
 def sha256_of(path: Path) -> str:

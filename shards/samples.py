@@ -4,8 +4,7 @@ Shards are WebDataset's tar files. They are read with the standard library here,
 imports torch wherever that is installed, and whoever serves a model must not wait for it.
 """
 
-import json
-import tarfile
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,26 +12,36 @@ from typing import Any
 
 import cv2
 import numpy as np
+import orjson
 import simplejpeg
 from tqdm import tqdm
 
 from shards import labels as label_maps
 from shards.command import BadInput
-from shards.records import SIDES, LabelSchema, Manifest, Pair, Shard, sha256_of
+from shards.flip import flip_frame
+from shards.labels import densepose
+from shards.records import (
+    LABELLED_SIDES,
+    SIDES,
+    Frame,
+    LabelSchema,
+    Manifest,
+    Pair,
+    Shard,
+    recorded_label,
+    sha256_of,
+)
+from shards.tar_index import AGAIN, index_tar
 
 Array = np.ndarray[Any, Any]
 Members = dict[str, bytes]
 """The members of one sample by extension (`target.jpg`, `json`, …), and where they come from: KEY and SHARD."""
 
 KEY, SHARD = "__key__", "__url__"
-LABELLED_SIDES = ("target", "exemplar")
 PICTURE_FORMATS = ("jpg", "png")
-MEMBER_LIMIT = 64 << 20
-"""Bytes; no member of ours comes near it. Keeps a hostile shard from filling the memory."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_RGB = 0, 2
-_AGAIN = "fetch the shard again or pack it anew"
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ def iter_samples(
             count += 1
         if count != shard.samples:
             raise BadInput(
-                f"{folder / shard.name} holds {count} samples, but the manifest says {shard.samples}; {_AGAIN}"
+                f"{folder / shard.name} holds {count} samples, but the manifest says {shard.samples}; {AGAIN}"
             )
 
 
@@ -70,37 +79,50 @@ def iter_shard(path: Path, extensions: Collection[str] | None = None) -> Iterato
 
     Raises BadInput when the file is missing, is not a tar of samples, or ends early.
     """
-    try:
-        with tarfile.open(path, "r:") as tar:
-            yield from _samples(tar, path.name, extensions)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} is missing; {_AGAIN}") from error
-    except (tarfile.TarError, EOFError) as error:
-        raise BadInput(f"{path} is damaged: {error}; {_AGAIN}") from error
+    with OpenShard(path) as shard:
+        for number in range(len(shard)):
+            yield shard.members(number, extensions)
 
 
-def _samples(tar: tarfile.TarFile, shard: str, extensions: Collection[str] | None) -> Iterator[Members]:
-    members: Members = {}
-    for entry in tar:
-        key, dot, extension = entry.name.partition(".")
-        if not entry.isfile() or not key or not dot:
-            raise BadInput(f"{shard} holds {entry.name!r}, which is no file named KEY.EXTENSION; {_AGAIN}")
-        if entry.size > MEMBER_LIMIT:
-            raise BadInput(f"{shard} member {entry.name} has {entry.size} bytes, more than {MEMBER_LIMIT}; {_AGAIN}")
-        if members and members[KEY] != key.encode():
-            yield members
-            members = {}
-        if extension in members:
-            raise BadInput(f"{shard} holds {entry.name} twice; {_AGAIN}")
-        members[KEY], members[SHARD] = key.encode(), shard.encode()
-        if extensions is None or extension in extensions:
-            file = tar.extractfile(entry)
-            content = file.read() if file else b""
-            if len(content) != entry.size:
-                raise BadInput(f"{shard} ends within {entry.name}; {_AGAIN}")
-            members[extension] = content
-    if members:
-        yield members
+class OpenShard:
+    """A shard whose samples can be read in any order; its headers are read once, at the start.
+
+    Raises BadInput as `index_tar` does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries = index_tar(path)
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __enter__(self) -> "OpenShard":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def members(self, number: int, extensions: Collection[str] | None = None) -> Members:
+        """The members of a sample, undecoded; only those with the extensions given, if any are.
+
+        Raises BadInput when the file has become shorter since it was opened.
+        """
+        entry = self.entries[number]
+        members: Members = {KEY: entry.key.encode(), SHARD: self.path.name.encode()}
+        for extension, (offset, size) in entry.places.items():
+            if extensions is None or extension in extensions:
+                content = os.pread(self._descriptor, size, offset)
+                if len(content) != size:
+                    raise BadInput(f"{self.path.name} ends within {entry.key}.{extension}; {AGAIN}")
+                members[extension] = content
+        return members
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def check_shards(folder: Path, manifest: Manifest) -> None:
@@ -115,15 +137,15 @@ def check_shard(folder: Path, shard: Shard) -> None:
     path = folder / shard.name
     if path.name != shard.name:
         raise BadInput(
-            f"{folder / 'manifest.json'} lists the shard {shard.name!r}, which is no plain file name; {_AGAIN}"
+            f"{folder / 'manifest.json'} lists the shard {shard.name!r}, which is no plain file name; {AGAIN}"
         )
     if not path.is_file():
-        raise BadInput(f"{path} is missing, but the manifest lists it; {_AGAIN}")
+        raise BadInput(f"{path} is missing, but the manifest lists it; {AGAIN}")
     if (size := path.stat().st_size) != shard.bytes:
-        raise BadInput(f"{path} has {size} bytes, but the manifest says {shard.bytes}; {_AGAIN}")
+        raise BadInput(f"{path} has {size} bytes, but the manifest says {shard.bytes}; {AGAIN}")
     if (digest := sha256_of(path)) != shard.sha256:
         raise BadInput(
-            f"{path} is damaged: its SHA-256 is {digest[:12]}…, but the manifest says {shard.sha256[:12]}…; {_AGAIN}"
+            f"{path} is damaged: its SHA-256 is {digest[:12]}…, but the manifest says {shard.sha256[:12]}…; {AGAIN}"
         )
 
 
@@ -149,34 +171,74 @@ def decode(
 def decode_pair(members: Members) -> Pair:
     """The `json` member. Raises BadInput when it is missing or no pair."""
     try:
-        return Pair.from_json(json.loads(_content(members, "json")))
+        return Pair.from_json(orjson.loads(_content(members, "json")))
     except ValueError as error:
-        raise BadInput(f"{place(members, 'json')}: {error}; {_AGAIN}") from error
+        raise BadInput(f"{place(members, 'json')}: {error}; {AGAIN}") from error
 
 
-def decode_photo(members: Members, side: str, schema: LabelSchema) -> Array:
-    """The photo of a side, uint8 (H, W, 3) RGB. Raises BadInput when it is missing, broken or of another size."""
+def decode_record(members: Members) -> dict[str, Any]:
+    """The `json` member as it is, checked no further than a batch needs: it has `s`, and the sides are objects.
+
+    Raises BadInput when it is missing or no pair.
+    """
+    try:
+        record = orjson.loads(_content(members, "json"))
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"{place(members, 'json')} is not JSON: {error}; {AGAIN}") from error
+    if not isinstance(record, dict) or record.get("s") not in (0, 1):
+        raise BadInput(f"{place(members, 'json')} is not a pair record: it has no s of 0 or 1; {AGAIN}")
+    return record
+
+
+def decode_record_label(
+    members: Members, side: str, schema: LabelSchema, record: dict[str, Any], flip: bool = False
+) -> Array:
+    """As `decode_label`, from the record as it is; mirrored, if wanted, before anything is drawn."""
+    ids = decode_ids(members, side, schema)
+    try:
+        frame = Frame.from_json(record[side])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{place(members, 'json')} is not a pair record: {error!r}; {AGAIN}") from error
+    if flip:
+        frame = flip_frame(frame)
+        if ids is not None:
+            ids = cv2.flip(ids, 1) if schema.kind == "classes" else densepose.mirrored(ids)
+    return _loaded(members, side, schema, frame, ids)
+
+
+def decode_photo(members: Members, side: str, schema: LabelSchema, out: Array | None = None) -> Array:
+    """The photo of a side, uint8 (H, W, 3) RGB; decoded into `out` when a contiguous array is given.
+
+    Raises BadInput when it is missing, broken or of another size.
+    """
     if f"{side}.png" in members:
-        return _decode_png(members, f"{side}.png", schema, _PNG_RGB)
+        photo = _decode_png(members, f"{side}.png", schema, _PNG_RGB)
+        if out is None:
+            return photo
+        out[:] = photo
+        return out
     name = f"{side}.jpg"
     content = _content(members, name)
 
     def decoded() -> Array:
         height, width, _, _ = simplejpeg.decode_jpeg_header(content)
         _check_size(members, name, schema, height, width)
-        return np.asarray(simplejpeg.decode_jpeg(content))
+        return np.asarray(simplejpeg.decode_jpeg(content, buffer=out))
 
     return _picture(members, name, decoded)
 
 
 def decode_ids(members: Members, side: str, schema: LabelSchema) -> Array | None:
-    """For `classes` the label picture of a side, uint8 (H, W) ids as recorded; None for the other kinds.
+    """The label picture of a side as recorded; None where labels are drawn from the record alone.
 
-    Raises BadInput when it is missing, broken or of another size. The ids are not checked.
+    `classes`: uint8 (H, W) ids, which are not checked. `pose` with 23 channels: uint8 (H, W, 3), DensePose's V, U and
+    part.
+    Raises BadInput when it is missing, broken or of another size.
     """
-    if schema.kind != "classes":
+    if not recorded_label(schema):
         return None
-    return _decode_png(members, f"{side}.label.png", schema, _PNG_GREY)
+    colour_type = _PNG_GREY if schema.kind == "classes" else _PNG_RGB
+    return _decode_png(members, f"{side}.label.png", schema, colour_type)
 
 
 def decode_label(members: Members, side: str, schema: LabelSchema, pair: Pair) -> Array:
@@ -184,12 +246,15 @@ def decode_label(members: Members, side: str, schema: LabelSchema, pair: Pair) -
 
     Raises BadInput as `decode_ids` does, and when there is nothing to draw it from or an id is outside the schema.
     """
-    ids = decode_ids(members, side, schema)
+    return _loaded(members, side, schema, getattr(pair, side), decode_ids(members, side, schema))
+
+
+def _loaded(members: Members, side: str, schema: LabelSchema, frame: Frame, ids: Array | None) -> Array:
     try:
-        return label_maps.load(schema, getattr(pair, side), ids)
+        return label_maps.load(schema, frame, ids)
     except BadInput as error:
         name = "json" if ids is None else f"{side}.label.png"
-        raise BadInput(f"{place(members, name)}: {error}; {_AGAIN}") from error
+        raise BadInput(f"{place(members, name)}: {error}; {AGAIN}") from error
 
 
 def place(members: Members, name: str) -> str:
@@ -201,7 +266,7 @@ def _content(members: Members, name: str) -> bytes:
     try:
         return members[name]
     except KeyError:
-        raise BadInput(f"{place(members, name)} is missing; {_AGAIN}") from None
+        raise BadInput(f"{place(members, name)} is missing; {AGAIN}") from None
 
 
 def _decode_png(members: Members, name: str, schema: LabelSchema, colour_type: int) -> Array:
@@ -230,12 +295,12 @@ def _picture(members: Members, name: str, decoded: Callable[[], Array]) -> Array
     except BadInput:
         raise
     except (ValueError, cv2.error) as error:
-        raise BadInput(f"{place(members, name)} is no readable picture: {error}; {_AGAIN}") from error
+        raise BadInput(f"{place(members, name)} is no readable picture: {error}; {AGAIN}") from error
 
 
 def _check_size(members: Members, name: str, schema: LabelSchema, height: int, width: int) -> None:
     if (height, width) != (schema.height, schema.width):
         raise BadInput(
             f"{place(members, name)} is {width}×{height} pixels, but the manifest says {schema.width}×{schema.height}; "
-            f"{_AGAIN}"
+            f"{AGAIN}"
         )

@@ -16,7 +16,7 @@ from shards.samples import Sample, decode, decode_pair, iter_samples
 
 Array = np.ndarray[Any, Any]
 
-COLUMNS = ("label map", "target", "exemplar label", "exemplar", "consistent", "inconsistent")
+COLUMNS = ("label map", "target", "label over photo", "exemplar label", "exemplar", "consistent", "inconsistent")
 SMALLEST_CELL = 192
 """Pixels; smaller pictures are enlarged, so that captions fit and faces can be judged."""
 GAP, HEADER, CAPTION, MARGIN = 6, 30, 20, 34
@@ -48,10 +48,12 @@ class Overview:
             "styles": f"{self.styles:,}",
             "sources": ", ".join(f"{len(names):,} {split}" for split, names in manifest.sources.items()),
             "sampling": ", ".join(f"{name} {value}" for name, value in sampling.items() if value is not None),
+            "audit": ", ".join(f"{name} {value}" for name, value in manifest.audit.items()),
             "seed": str(manifest.seed),
             "digest": manifest.digest[:16],
         }
-        return "\n".join(f"{name:<11} {value}" for name, value in rows.items())
+        notes = [f"{'note':<11} {note}" for note in manifest.notes]
+        return "\n".join([*(f"{name:<11} {value}" for name, value in rows.items()), *notes])
 
 
 def overview(path: Path) -> Overview:
@@ -69,8 +71,9 @@ def overview(path: Path) -> Overview:
 def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
     """Writes a PNG that shows samples spread evenly over the shards, one per row.
 
-    Columns: label map, target, the exemplar's label map, exemplar, consistent, inconsistent. A row is marked S when
-    target and exemplar have one style, else N. Raises BadInput when `rows` is less than 1 or a sample is broken.
+    Columns: label map, target, the one over the other, the exemplar's label map, exemplar, consistent, inconsistent. A
+    row is marked S when target and exemplar have one style, else N. Raises BadInput when `rows` is less than 1 or a
+    sample is broken.
     """
     if rows < 1:
         raise BadInput(f"--rows {rows} shows nothing; ask for at least 1")
@@ -110,6 +113,7 @@ def _row(manifest: Manifest, sample: Sample) -> Array:
     cells = (
         (maps["target"], f"pair {pair.key}"),
         (sample.photos["target"], _caption(pair.target)),
+        (_laid_over(maps["target"], sample.photos["target"]), ""),
         (maps["exemplar"], ""),
         (sample.photos["exemplar"], _caption(pair.exemplar)),
         (sample.photos["consistent"], _caption(pair.consistent)),
@@ -123,6 +127,14 @@ def _row(manifest: Manifest, sample: Sample) -> Array:
         row[:height, left : left + width] = cv2.resize(cell, (width, height), interpolation=cv2.INTER_NEAREST)
         _write(row[:, left : left + width], caption, (0, height + 14), PALE, 0.4)
     return row
+
+
+def _laid_over(label: Array, photo: Array) -> Array:
+    """The label map half transparent over the photo; dark ground, where a drawn label has none, stays clear."""
+    light = label.max(axis=2, keepdims=True).astype(np.float32) / 255
+    opacity = np.where(light > 0.2, 0.55, 0.15)
+    mixed: Array = (photo + (label.astype(np.float32) - photo) * opacity).round().astype(np.uint8)
+    return mixed
 
 
 def _caption(frame: Frame) -> str:

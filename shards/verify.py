@@ -1,6 +1,7 @@
 """Proves that shards are what their manifest says."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +9,9 @@ from tqdm import tqdm
 
 from shards.command import BadInput
 from shards.labels import pose, sketch
-from shards.records import SIDES, Frame, LabelSchema, Manifest, Pair, load_manifest
+from shards.records import LABELLED_SIDES, SIDES, Frame, LabelSchema, Manifest, Pair, load_manifest, recorded_label
 from shards.samples import (
     KEY,
-    LABELLED_SIDES,
     PICTURE_FORMATS,
     SHARD,
     Members,
@@ -46,6 +46,7 @@ def verify(path: Path) -> Report:
     """
     manifest, folder = load_manifest(path)
     check_shards(folder, manifest)
+    sources = set(manifest.sources.get(manifest.split, ()))
     keys: set[bytes] = set()
     styles: set[str] = set()
     same_style = 0
@@ -56,8 +57,8 @@ def verify(path: Path) -> Report:
         keys.add(members[KEY])
         _check_members(members, manifest.schema)
         # A sketch or a pose can be drawn from any points; only id pictures can hold something wrong.
-        pair = decode(members, manifest.schema, labels=LABELLED_SIDES if manifest.schema.kind == "classes" else ()).pair
-        _check_pair(members, pair, manifest)
+        pair = decode(members, manifest.schema, labels=LABELLED_SIDES if recorded_label(manifest.schema) else ()).pair
+        _check_pair(members, pair, manifest, sources)
         same_style += pair.same_style
         styles |= {getattr(pair, side).style for side in SIDES}
     return Report(
@@ -76,7 +77,7 @@ def _check_members(members: Members, schema: LabelSchema) -> None:
         if len(present) > 1:
             raise BadInput(f"{place(members, present[1])} stands beside {present[0]}; {_AGAIN}")
         expected.add(present[0] if present else f"{side}.jpg")
-        if schema.kind == "classes" and side in LABELLED_SIDES:
+        if recorded_label(schema) and side in LABELLED_SIDES:
             expected.add(f"{side}.label.png")
     found = set(members) - {KEY, SHARD}
     for name in sorted(expected - found):
@@ -85,10 +86,11 @@ def _check_members(members: Members, schema: LabelSchema) -> None:
         raise BadInput(f"{place(members, name)} does not belong in a sample of kind {schema.kind!r}; {_AGAIN}")
 
 
-def _check_pair(members: Members, pair: Pair, manifest: Manifest) -> None:
+def _check_pair(members: Members, pair: Pair, manifest: Manifest, sources: Collection[str]) -> None:
     where = place(members, "json")
     flag = json.loads(members["json"]).get("s")
-    if flag != int(pair.same_style):
+    by_style = manifest.sampling.get("pairing", "style") == "style"
+    if by_style and flag != int(pair.target.style == pair.exemplar.style):
         raise BadInput(
             f"{where} says s = {flag!r}, but target has style {pair.target.style!r} and exemplar "
             f"{pair.exemplar.style!r}; {_AGAIN}"
@@ -97,11 +99,13 @@ def _check_pair(members: Members, pair: Pair, manifest: Manifest) -> None:
         raise BadInput(f"{where} says key {pair.key!r}; {_AGAIN}")
     for side in SIDES:
         frame: Frame = getattr(pair, side)
-        if frame.source not in manifest.sources.get(manifest.split, ()):
+        if frame.source not in sources:
             raise BadInput(
                 f"{where}: {side} comes from {frame.source}, which is no {manifest.split} source of the manifest; "
                 f"{_AGAIN}"
             )
+        if side not in LABELLED_SIDES:
+            continue
         points = {"sketch": frame.landmarks, "pose": frame.keypoints}.get(manifest.schema.kind)
         wanted = {"sketch": sketch.LANDMARKS, "pose": pose.KEYPOINTS}.get(manifest.schema.kind)
         if wanted is not None and len(points or ()) != wanted:
@@ -111,6 +115,8 @@ def _check_pair(members: Members, pair: Pair, manifest: Manifest) -> None:
         raise BadInput(
             f"{where}: consistent is the exemplar itself, {exemplar.source} frame {exemplar.number}; {_AGAIN}"
         )
+    if not by_style:
+        return
     if pair.consistent.style != exemplar.style:
         raise BadInput(f"{where}: consistent has style {pair.consistent.style!r}, not {exemplar.style!r}; {_AGAIN}")
     if pair.inconsistent.style == exemplar.style:

@@ -47,15 +47,16 @@ class _Times(threading.Thread):
         self.kept.put(None)
 
 
-def decode(path: Path, every: int = 1) -> Iterator[tuple[int, float, Array]]:
+def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterator[tuple[int, float, Array]]:
     """Yields (number, seconds, frame) of every `every`-th frame of a video's first moving picture.
 
     number: position among all decoded frames, from 0. seconds: presentation time, measured from the
     start of the file. frame: uint8 (H, W, 3), RGB, turned upright when the file says how; all frames have the
     size of the first. Frames are neither repeated nor dropped to even out a variable frame rate.
+    timeout_s: seconds after which ffmpeg is stopped, whatever it is waiting for; None waits for ever.
 
-    Raises BadInput naming the file when it is missing, empty, not a video, damaged, or cut off. Damage shows
-    when ffmpeg comes to it: good frames may have been yielded by then.
+    Raises BadInput naming the file when it is missing, empty, not a video, damaged, cut off, or takes too long. Damage
+    shows when ffmpeg comes to it: good frames may have been yielded by then.
     """
     path = Path(path)
     if every < 1:
@@ -64,6 +65,15 @@ def decode(path: Path, every: int = 1) -> Iterator[tuple[int, float, Array]]:
     with tempfile.TemporaryFile() as complaints:
         process, times = _start(path, every, complaints)
         received = 0
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        alarm = threading.Timer(timeout_s or 0, give_up)
+        if timeout_s is not None:
+            alarm.start()
         try:
             while (frame := _read_picture(process.stdout)) is not None and (kept := times.kept.get()) is not None:
                 number, time = kept
@@ -71,6 +81,11 @@ def decode(path: Path, every: int = 1) -> Iterator[tuple[int, float, Array]]:
                     raise BadInput(f"{path}: frame {number} has no presentation time; write the file anew with ffmpeg")
                 received += 1
                 yield number, float(time), frame
+            if late.is_set():
+                raise BadInput(
+                    f"{path} took longer than {timeout_s:g} s and was given up after {received} frames; replace it, or "
+                    "allow more with --file-timeout"
+                )
             if frame is not None:
                 raise RuntimeError(f"{path}: ffmpeg sent more pictures than times, {received} of them")
             whole = times.kept.get() is None
@@ -78,6 +93,7 @@ def decode(path: Path, every: int = 1) -> Iterator[tuple[int, float, Array]]:
             said = complaints.read().decode(errors="replace")
             _check_end(path, said, process.wait(), times.decoded, whole)
         finally:
+            alarm.cancel()
             process.kill()
             process.stdout.close()
             process.wait()

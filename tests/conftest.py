@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from shards.pairs import preset
 from shards.worlds.film import film
-from shards.write import pack
+from shards.write import Packing, pack
 from trainer.config import Config, validate
 from trainer.methods import find
 
@@ -39,17 +39,10 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `train` and `test` shards of 32×32 faces, three training shards."""
     folder = tmp_path_factory.mktemp("packed")
     film("faces", folder / "videos", videos=6, seconds=1, size=64, seed=3)
-    pack(
-        folder / "videos",
-        folder / "train",
-        preset("default"),
-        pairs=20,
-        size=32,
-        test_out=folder / "test",
-        test_pairs=8,
-        test_fraction=0.34,
-        samples_per_shard=7,
+    packing = Packing(
+        folder / "videos", preset("default"), pairs=20, size=32, test_pairs=8, test_fraction=0.34, samples_per_shard=7
     )
+    pack(packing, folder / "train", folder / "test")
     return folder
 
 

@@ -31,13 +31,15 @@ LATEST = "latest"
 class State:
     """What a checkpoint holds beside tensors.
 
-    images: images seen by all ranks. batches: batches each rank has consumed, the reader's position.
+    images: images seen by all ranks. epoch, position: the place in the stream of samples, the same on any number of
+    ranks. ranks: how many processes wrote it.
     digest: SHA-256 over the checksums of the tensor files; it names the checkpoint's content.
     """
 
     images: int
     steps: int
-    batches: int
+    epoch: int
+    position: int
     ranks: int
     config: dict[str, Any]
     schema: dict[str, Any]
@@ -234,6 +236,6 @@ def _synthesis(config: configs.Config, schema: LabelSchema, state: State | None)
         sha256=state.digest if state else "untrained",
         run_id=state.run_id if state else None,
         tracking_uri=config.tracking.uri if state else None,
-        test_shards=str(config.data.test) if state and config.data.test else None,
+        test_shards=config.data.test if state else None,
         perceptual=config.perceptual.weights,
     )

@@ -10,7 +10,9 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_va
 
 from shards.command import BadInput
 from shards.labels import standard_schema
-from shards.records import LabelKind, LabelSchema
+from shards.order import TRAINING_MAX_BAD
+from shards.records import LabelKind, LabelSchema, check_size
+from shards.store import Cache, is_url, redacted
 from trainer import methods
 from trainer.options import Options
 
@@ -18,19 +20,44 @@ from trainer.options import Options
 class Data(Options):
     """What is read, and how."""
 
-    train: Path = Field(description="folder of the training shards")
-    test: Path | None = Field(None, description="folder of the held-out shards: sample grids and export gates")
+    train: str = Field(description="folder or URL of the training shards")
+    test: str | None = Field(None, description="folder or URL of the held-out shards: sample grids and export gates")
     label: LabelKind = Field(description="kind of label map: sketch, pose or classes")
     height: int = Field(256, description="picture height in pixels, a multiple of 16")
     width: int = Field(256, description="picture width in pixels, a multiple of 16")
     workers: int = Field(2, ge=0, description="loader processes per rank")
     flip: bool = Field(True, description="mirror half of the samples, all pictures of a sample alike")
-    shuffle: int = Field(512, ge=1, description="samples in each worker's shuffle buffer")
+    shuffle: int = Field(1000, ge=1, description="samples that are shuffled together, after the shards are")
+    remainder: Literal["pad", "drop"] = Field("pad", description="an epoch's last samples: fill up, or leave out")
+    resampled: bool = Field(False, description="draw shards with replacement instead of every sample once an epoch")
+    max_bad: float = Field(TRAINING_MAX_BAD, ge=0, lt=1, description="share of the samples that may be unreadable")
+    cache: Path | None = Field(None, description="folder that keeps shards of a URL; null: a temporary one")
+    cache_gb: float | None = Field(None, gt=0, description="most that the cache may hold; null: all shards")
 
     @property
     def label_schema(self) -> LabelSchema:
-        """The label schema that these settings call for."""
+        """The label schema of these settings, with the standard classes: shards of other datasets have their own."""
         return standard_schema(self.label, self.height, self.width)
+
+    @property
+    def shard_cache(self) -> Cache | None:
+        """Where shards of a URL are kept."""
+        limit = None if self.cache_gb is None else int(self.cache_gb * 1e9)
+        return Cache(self.cache, limit) if self.cache else None
+
+    def check_schema(self, schema: LabelSchema, where: str) -> None:
+        """Raises BadInput when shards have not the kind and size of label map that these settings name."""
+        check_size(self.height, self.width)
+        for name, ours, theirs in (
+            ("label", self.label, schema.kind),
+            ("height", self.height, schema.height),
+            ("width", self.width, schema.width),
+        ):
+            if ours != theirs:
+                raise BadInput(
+                    f"{where} has another label schema than this run: data.{name} is {ours!r} in the config and "
+                    f"{theirs!r} in the shards; set --data.{name} {theirs}, or pack the shards again"
+                )
 
 
 class Perceptual(Options):
@@ -119,12 +146,25 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def validate(data: dict[str, Any], where: str) -> Config:
     """Raises BadInput with one line that names the key, the value and the nearest known key."""
+    _refuse_secrets(data.get("data"), where)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         raise BadInput(f"{where}: {_explain(error, Config)}") from error
     except BadInput as error:
         raise BadInput(f"{where}: {error}") from error
+
+
+def _refuse_secrets(section: Any, where: str) -> None:
+    """The config is logged and kept in checkpoints: no place for passwords and signatures."""
+    for name in ("train", "test"):
+        location = section.get(name) if isinstance(section, dict) else None
+        if isinstance(location, str) and is_url(location) and redacted(location) != location:
+            raise BadInput(
+                f"{where}: data.{name} {redacted(location)} is given with a password or a query, which logs and "
+                "checkpoints would show; put credentials into the environment (AWS_ACCESS_KEY_ID and so on) or a netrc "
+                "file"
+            )
 
 
 def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:

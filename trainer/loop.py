@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from shards.atomic import new_file
 from shards.command import DONE, PREEMPTED, BadInput
-from shards.read import Loaded, first_samples, loader, open_shards
+from shards.read import Loaded, Stream, first_samples, open_shards
 from shards.records import Manifest
+from shards.store import Store
 from trainer import checkpoint as checkpoints
 from trainer.batches import reading_of, to_device
 from trainer.checkpoint import Checkpoint
@@ -80,24 +81,27 @@ def train(config: Config, resume: str | None = None) -> int:
 
     Raises BadInput before anything is written when shards, weights, config and checkpoint do not fit.
     """
-    with stop_requests() as stopped:
+    with stop_requests() as stopped, ExitStack() as opened:
         checkpoint = find_resume(config.run, resume)
-        schema = config.data.label_schema
-        manifest, folder = open_shards(config.data.train, schema)
-        held_out = open_shards(config.data.test, schema) if config.data.test else (manifest, folder)
+        cache = config.data.shard_cache
+        manifest, store = opened.enter_context(open_shards(config.data.train, cache=cache))
+        config.data.check_schema(manifest.schema, store.where)
+        held_out = (manifest, store)
+        if config.data.test:
+            held_out = opened.enter_context(open_shards(config.data.test, manifest.schema, cache))
         if checkpoint and checkpoint.state.manifest != manifest.digest:
             raise BadInput(
-                f"{folder} are not the shards that {checkpoint.folder} was trained on; resume with those, "
+                f"{store.where} are not the shards that {checkpoint.folder} was trained on; resume with those, "
                 "or start a new run"
             )
-        training = Training(config, checkpoint)
+        training = Training(config, manifest.schema, checkpoint)
         observer = Observer(training, manifest, *held_out) if training.accelerator.is_main_process else None
         training.run_id = training.share(observer.tracker.run_id if observer else None)
         if checkpoint:
             training.restore_random(checkpoint)
         finished = False
         try:
-            finished = _iterate(training, manifest, folder, observer, stopped)
+            finished = _iterate(training, manifest, store, observer, stopped)
         finally:
             if observer:
                 observer.close(finished)
@@ -105,7 +109,7 @@ def train(config: Config, resume: str | None = None) -> int:
 
 
 def _iterate(
-    training: Training, manifest: Manifest, folder: Path, observer: "Observer | None", stopped: list[int]
+    training: Training, manifest: Manifest, store: Store, observer: "Observer | None", stopped: list[int]
 ) -> bool:
     """Steps until the images are seen (True) or a stop is asked for (False); saves in both cases."""
     config = training.config
@@ -117,9 +121,12 @@ def _iterate(
         workers=config.data.workers,
         shuffle=config.data.shuffle,
         flip=config.data.flip,
-        start=training.batches,
+        start=training.place,
+        remainder=config.data.remainder,
+        resampled=config.data.resampled,
+        max_bad=config.data.max_bad,
     )
-    batches = iter(loader(manifest, folder, reading))
+    batches = iter(Stream(manifest, store, reading))
     while training.images < config.images:
         if training.any_rank(bool(stopped)):
             training.save(manifest.digest)
@@ -129,6 +136,7 @@ def _iterate(
         waited_s = time.perf_counter() - asked_at
         before = training.images
         losses, norms = training.step(to_device(loaded, training.schema, training.device))
+        training.place = loaded.place
         if observer:
             observer.saw(before, losses | norms, waited_s)
         if crossed(before, training.images, config.checkpoint.every) and training.images < config.images:
@@ -145,7 +153,7 @@ def crossed(before: int, after: int, every: int) -> bool:
 class Observer:
     """What a person watches: progress bar, journal, MLflow, sample grids. Main process only."""
 
-    def __init__(self, training: Training, train: Manifest, held_out: Manifest, held_out_folder: Path) -> None:
+    def __init__(self, training: Training, train: Manifest, held_out: Manifest, held_out_store: Store) -> None:
         config = training.config
         config.run.mkdir(parents=True, exist_ok=True)
         self.training = training
@@ -158,7 +166,7 @@ class Observer:
         self.tracker.describe("manifest.json", {"digest": train.digest, "samples": train.samples})
         self.synthesizer = Synthesizer(training.method, training.averages.networks)
         self.fixed: Loaded = first_samples(
-            held_out, held_out_folder, tracking.grid_rows, reading_of(type(training.method), 1)
+            held_out, held_out_store, tracking.grid_rows, reading_of(type(training.method), 1)
         )
         self.means = Means()
         self.bar = tqdm(total=config.images, initial=training.images, unit="img", desc="training", smoothing=0.05)

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor, nn
 
 from shards.command import BadInput
+from shards.order import Place
 from shards.records import LabelSchema
 from trainer import checkpoint as checkpoints
 from trainer import methods
@@ -37,15 +39,16 @@ class Player(nn.Module):
 class Training:
     """Everything that changes while training: networks, averages, optimizers, and how far they are."""
 
-    def __init__(self, config: Config, resume: Checkpoint | None) -> None:
+    def __init__(self, config: Config, schema: LabelSchema, resume: Checkpoint | None) -> None:
         self.config = config
-        self.images = self.steps = self.batches = 0
+        self.schema = schema
+        self.images = self.steps = 0
+        self.place = Place()
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
         self.device = self.accelerator.device
-        self.schema = config.data.label_schema
         set_seed(config.seed)
         kind = methods.find(config.method)
         self.method = kind(config.options, self.schema)
@@ -104,7 +107,6 @@ class Training:
             losses[f"{player}/total"] = total
         plays.close()
         self.steps += 1
-        self.batches += 1
         self.images += self.config.batch * self.accelerator.num_processes
         self.averages.update(self.method.networks, self.steps)
         return losses, norms
@@ -125,7 +127,8 @@ class Training:
             state = State(
                 images=self.images,
                 steps=self.steps,
-                batches=self.batches,
+                epoch=self.place.epoch,
+                position=self.place.position,
                 ranks=self.accelerator.num_processes,
                 config=self.config.model_dump(mode="json"),
                 schema=self.schema.to_json(),
@@ -142,11 +145,6 @@ class Training:
         difference = self.schema.difference(LabelSchema.from_json(state.schema))
         if difference:
             raise BadInput(f"{checkpoint.folder} was trained on another label schema: {difference}")
-        if state.ranks != self.accelerator.num_processes:
-            raise BadInput(
-                f"{checkpoint.folder} was written by {state.ranks} processes and this run has "
-                f"{self.accelerator.num_processes}; resume with as many"
-            )
         for name, network in self.method.networks.items():
             network.load_state_dict(checkpoint.tensors(name))
         for name, network in self.averages.networks.items():
@@ -155,13 +153,22 @@ class Training:
             checkpoints.restore_optimizer(
                 optimizer, self._parameter_names(player), checkpoint.tensors(f"{player}.optimizer")
             )
-        self.images, self.steps, self.batches = state.images, state.steps, state.batches
+        self.images, self.steps = state.images, state.steps
+        self.place = Place(state.epoch, state.position)
         self.run_id = state.run_id
 
     def restore_random(self, checkpoint: Checkpoint) -> None:
-        """To be called right before the first step: building loaders and trackers may draw numbers."""
-        stem = f"random-{self.accelerator.process_index}"
-        checkpoints.restore_random(checkpoint.tensors(stem), checkpoint.plain(stem))
+        """To be called right before the first step: building loaders and trackers may draw numbers.
+
+        On another number of processes than before there are no states to go on with: every process gets one of its
+        own, drawn from the seed and the images seen.
+        """
+        rank = self.accelerator.process_index
+        if checkpoint.state.ranks != self.accelerator.num_processes:
+            drawn = np.random.default_rng((self.config.seed, self.images, rank)).integers(2**32)
+            set_seed(int(drawn))
+            return
+        checkpoints.restore_random(checkpoint.tensors(f"random-{rank}"), checkpoint.plain(f"random-{rank}"))
 
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is up on any rank; all ranks get the same answer."""

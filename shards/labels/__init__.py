@@ -1,8 +1,8 @@
 """Label operators `F(photo)`, and how their compact results become label channels.
 
-A label has three forms. *Recorded*: landmarks or keypoints in the record's json, or an id picture
-(`classes`). *Loaded*: a uint8 array that loader workers make, (C, H, W) for `sketch` and `pose` and (H, W)
-ids for `classes`. *Expanded*: float channels (C, H, W) in [0, 1], what networks read.
+A label has three forms. *Recorded*: landmarks or keypoints in the record's json, or a label picture (ids for
+`classes`, DensePose's for `pose` with 23 channels). *Loaded*: a uint8 array that loader workers make, (C, H, W) for
+`sketch` and `pose` and (H, W) ids for `classes`. *Expanded*: float channels (C, H, W) in [0, 1], what networks read.
 """
 
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from shards.command import BadInput
-from shards.labels import classes, pose, sketch
-from shards.records import Frame, LabelKind, LabelSchema
+from shards.labels import classes, densepose, pose, sketch
+from shards.records import Frame, LabelKind, LabelSchema, recorded_label
 
 Array = np.ndarray[Any, Any]
 
 
-def standard_schema(kind: LabelKind, height: int, width: int) -> LabelSchema:
-    """The schema of a label kind at a picture size: `sketch` 15 channels, `pose` 20, `classes` 20."""
+def standard_schema(kind: LabelKind, height: int, width: int, with_densepose: bool = False) -> LabelSchema:
+    """The schema of a label kind at a picture size: `sketch` 15 channels, `pose` 20 (or 23), `classes` 20."""
+    if with_densepose and kind == "pose":
+        return pose.schema(height, width, densepose=True)
     made: LabelSchema = {"sketch": sketch, "pose": pose, "classes": classes}[kind].schema(height, width)
     return made
 
@@ -25,7 +27,7 @@ def standard_schema(kind: LabelKind, height: int, width: int) -> LabelSchema:
 def load(schema: LabelSchema, frame: Frame, ids: Array | None = None) -> Array:
     """Recorded form to loaded form: uint8 (C, H, W), or (H, W) ids for `classes`.
 
-    `ids` is the decoded label picture, needed for `classes` only.
+    `ids` is the decoded label picture: uint8 (H, W) for `classes`, uint8 (H, W, 3) for `pose` with 23 channels.
     Raises BadInput when the record lacks what the schema's kind is drawn from, or has an id outside it.
     """
     if schema.kind == "sketch":
@@ -35,7 +37,12 @@ def load(schema: LabelSchema, frame: Frame, ids: Array | None = None) -> Array:
     if schema.kind == "pose":
         if frame.keypoints is None:
             raise BadInput(f"{frame.source} frame {frame.number} has no keypoints, which a pose is drawn from")
-        return pose.draw(np.asarray(frame.keypoints), schema.height, schema.width)
+        drawn = pose.draw(np.asarray(frame.keypoints), schema.height, schema.width)
+        if not recorded_label(schema):
+            return drawn
+        if ids is None or ids.shape != (schema.height, schema.width, 3):
+            raise BadInput(f"{frame.source} frame {frame.number} has no DensePose picture of the schema's size")
+        return np.concatenate([densepose.channels(ids), drawn])
     if ids is None:
         raise BadInput(f"{frame.source} frame {frame.number} has no label picture")
     return classes.checked(schema, ids, f"{frame.source} frame {frame.number}")

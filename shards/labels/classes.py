@@ -64,13 +64,13 @@ def checked(schema: LabelSchema, ids: Array, where: str) -> Array:
         row, column = (int(value) for value in np.argwhere(~known)[0])
         raise BadInput(
             f"{where}: label id {int(ids[row, column])} at row {row}, column {column} is not in the schema, "
-            f"which knows the ids {_in_words(schema.ids)}; map it to one of these"
+            f"which knows the ids {in_words(schema.ids)}; map it to one of these"
             + ("" if schema.void is None else f" ({schema.void} is void)")
         )
     return ids.astype(np.uint8)
 
 
-def _in_words(ids: tuple[int, ...]) -> str:
+def in_words(ids: tuple[int, ...]) -> str:
     """Ids as ranges: (0, 1, 2, 255) gives "0-2, 255"."""
     ranges: list[list[int]] = []
     for value in sorted(ids):

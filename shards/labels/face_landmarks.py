@@ -1,18 +1,12 @@
 """The label operator for photographs of faces: 68 landmarks, and the crop around them (specification 5.4)."""
 
-import logging
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 
-from shards.command import BadInput
+from shards.labels.mediapipe_graph import Graph
 
 Array = np.ndarray[Any, Any]
 
@@ -49,79 +43,24 @@ class Detector(Protocol):
 class FaceLandmarks:
     """MediaPipe's face mesh, reduced to the 68-point scheme. Each picture is judged for itself.
 
-    The graph is run directly: MediaPipe's own FaceMesh class needs a protobuf older than the one that
-    ONNX and MLflow need.
-
     Raises BadInput when MediaPipe is not installed.
     """
 
     def __init__(self) -> None:
-        with _quiet():
-            try:
-                import mediapipe
-                from mediapipe.python import packet_creator, packet_getter
-                from mediapipe.python._framework_bindings import calculator_graph, image_frame, resource_util
-            except ImportError as error:
-                raise BadInput(
-                    f"landmarks on photographs need MediaPipe, which is not here ({error}); run `make install`, or "
-                    "`pip install --no-deps -r requirements-faces.txt` with Python 3.11 or 3.12"
-                ) from error
-            package = Path(mediapipe.__file__).parent
-            resource_util.set_resource_dir(str(package.parent))
-            self._create, self._get = packet_creator, packet_getter
-            self._format = image_frame.ImageFormat.SRGB
-            self._graph = calculator_graph.CalculatorGraph(
-                binary_graph_path=str(package / "modules/face_landmark/face_landmark_front_cpu.binarypb")
-            )
-            self._found: list[Any] = []
-            self._graph.observe_output_stream("multi_face_landmarks", lambda _, packet: self._found.append(packet))
-            self._graph.start_run(
-                {
-                    "num_faces": packet_creator.create_int(1),
-                    "with_attention": packet_creator.create_bool(False),
-                    "use_prev_landmarks": packet_creator.create_bool(False),
-                }
-            )
-            self._clock, self._seasoned = 0, False
-            self.detect(np.zeros((LEAST_SIDE, LEAST_SIDE, 3), np.uint8))
+        self._graph = Graph(
+            "face_landmark/face_landmark_front_cpu.binarypb",
+            "multi_face_landmarks",
+            {"num_faces": 1, "with_attention": False, "use_prev_landmarks": False},
+        )
 
     def detect(self, image: Array) -> Array | None:
         """As `Detector.detect`. Raises ValueError when the picture is not uint8 (H, W, 3)."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"faces are looked for in uint8 (H, W, 3), not in {image.dtype} {image.shape}")
-        self._found.clear()
-        self._clock += 1
-        packet = self._create.create_image_frame(image_format=self._format, data=np.ascontiguousarray(image))
-        # The graph's later stages greet the first face with a warning.
-        with nullcontext() if self._seasoned else _quiet():
-            self._graph.add_packet_to_input_stream(stream="image", packet=packet.at(self._clock))
-            self._graph.wait_until_idle()
-        if not self._found or self._found[0].is_empty():
+        found = self._graph.run(image)
+        if found is None:
             return None
-        self._seasoned = True
-        mesh = self._get.get_proto_list(self._found[0])[0].landmark
+        mesh = self._graph.getter.get_proto_list(found)[0].landmark
         height, width = image.shape[:2]
         return np.array([(mesh[point].x * width, mesh[point].y * height) for point in MESH_OF_68])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds back what native code writes to stderr while MediaPipe starts; shows it when starting fails."""
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as noise:
-        os.dup2(noise.fileno(), 2)
-        try:
-            yield
-        except BadInput:
-            raise
-        except BaseException:
-            noise.seek(0)
-            os.write(kept, noise.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
 
 
 @dataclass(frozen=True)

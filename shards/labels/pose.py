@@ -1,6 +1,6 @@
 """Body poses: 18 keypoints drawn as a coloured skeleton with one distance map per limb (specification 5.5).
 
-The three DensePose channels of the paper are not part of this schema: keypoints alone cannot give them.
+Where DensePose pictures are given, their three channels come first, as in the paper; keypoints alone cannot give them.
 """
 
 from typing import Any
@@ -35,15 +35,22 @@ COLOURS: tuple[tuple[int, int, int], ...] = (
 )  # fmt: skip
 
 
-def schema(height: int, width: int) -> LabelSchema:
-    """20 channels: the drawn skeleton in red, green and blue, then one distance map for each of the 17 limbs."""
+def schema(height: int, width: int, densepose: bool = False) -> LabelSchema:
+    """20 channels: the drawn skeleton in red, green and blue, then one distance map for each of the 17 limbs.
+
+    densepose: 23 channels, DensePose's V, U and part before the others.
+    """
+    names = ["DensePose V", "DensePose U", "DensePose part"] if densepose else []
+    names += [f"skeleton {name}" for name in ("red", "green", "blue")]
+    names += [f"distance to {name}" for name in LIMB_NAMES]
+    pure = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
     return LabelSchema(
         kind="pose",
-        channels=3 + len(LIMBS),
+        channels=len(names),
         height=height,
         width=width,
-        names=(*(f"skeleton {name}" for name in ("red", "green", "blue")), *(f"distance to {n}" for n in LIMB_NAMES)),
-        colours=((255, 0, 0), (0, 255, 0), (0, 0, 255), *COLOURS),
+        names=tuple(names),
+        colours=(*(pure if densepose else ()), *pure, *COLOURS),
     )
 
 
@@ -105,7 +112,11 @@ def _reduced(plane: Array, height: int, width: int) -> Array:
 
 
 def picture(schema: LabelSchema, loaded: Array) -> Array:
-    """The skeleton for people, brightened on a dark ground: uint8 (H, W, 3)."""
-    skeleton = loaded[:3].transpose(1, 2, 0).astype(np.float32) * np.float32(255 / 153)
+    """The skeleton for people, brightened on a dark ground, or on DensePose's parts: uint8 (H, W, 3)."""
+    first = schema.channels - len(LIMBS) - 3
+    skeleton = loaded[first : first + 3].transpose(1, 2, 0).astype(np.float32) * np.float32(255 / 153)
+    if first:
+        parts = loaded[:3].transpose(1, 2, 0).astype(np.float32) * np.float32(0.45)
+        skeleton = np.where(skeleton.any(axis=2, keepdims=True), skeleton, parts)
     lit: Array = np.maximum(skeleton, np.array((24, 26, 34), np.float32)).clip(0, 255).round().astype(np.uint8)
     return lit

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from shards.records import LabelSchema, Split
 
+STILLS = (".jpg", ".jpeg", ".png", ".webp")
+
 
 @dataclass(frozen=True)
 class Item:
@@ -22,6 +24,11 @@ class Item:
     style: str
     label: Path | None = None
     split: Split | None = None
+
+    @property
+    def still(self) -> bool:
+        """Whether the file is a still picture, not a video."""
+        return self.path.suffix.lower() in STILLS
 
 
 @dataclass(frozen=True)

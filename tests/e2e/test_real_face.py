@@ -13,8 +13,9 @@ import pytest
 from shards import samples
 from shards.labels import load, standard_schema
 from shards.labels.face_landmarks import symmetry
+from shards.photos import Labelling, labelled_photos
 from shards.records import load_manifest
-from shards.sources.videos import labelled_frames
+from shards.sources.videos import find
 from shards.video import decode
 from trainer.config import Config
 from trainer.loop import train
@@ -45,7 +46,8 @@ def film_photo(folder: Path, video: Path, grading: str = "null") -> Path:
 def test_landmarks_and_sketch_follow_the_face(footage: Path) -> None:
     schema = standard_schema("sketch", 256, 256)
     assert sum(1 for _ in decode(footage)) == FRAMES
-    photos = list(labelled_frames(footage, footage.parent, schema, "face-landmarks", every=1))
+    (item,) = find(footage.parent).items
+    photos = list(labelled_photos(item, Labelling("face-landmarks", schema)))
     assert len(photos) == FRAMES
     for photo in photos:
         assert photo.frame.source == photo.frame.style == "astronaut.mp4"

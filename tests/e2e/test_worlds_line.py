@@ -12,7 +12,7 @@ from export.__main__ import main as export
 from shards.pairs import preset
 from shards.verify import verify
 from shards.worlds.film import film
-from shards.write import pack
+from shards.write import Packing, pack
 from trainer.config import Config
 from trainer.loop import train
 
@@ -26,7 +26,8 @@ def test_a_world_goes_the_whole_way(
 ) -> None:
     film(world, tmp_path / "videos", videos=6, seconds=0.5, size=size, seed=2)
     places = {"out": tmp_path / "train", "test_out": tmp_path / "test"}
-    pack(tmp_path / "videos", **places, sampling=preset("default"), pairs=8, size=size, test_pairs=4, test_fraction=0.4)
+    packing = Packing(tmp_path / "videos", preset("default"), pairs=8, size=size, test_pairs=4, test_fraction=0.4)
+    pack(packing, **places)
     assert verify(tmp_path / "train").samples == 8
     config = small_config(
         method,

@@ -16,7 +16,7 @@ from export.__main__ import main
 from shards.command import BadInput
 from shards.pairs import preset
 from shards.records import LabelSchema
-from shards.write import pack
+from shards.write import Packing, pack
 from trainer import methods
 from trainer.checkpoint import Checkpoint, find
 from trainer.config import Config
@@ -146,7 +146,7 @@ def test_an_existing_model_is_kept(tmp_path: Path) -> None:
 
 def test_too_few_samples_are_refused_before_the_export(small_config: MakeConfig, packed: Path, tmp_path: Path) -> None:
     pack_few = tmp_path / "few"
-    pack(packed / "videos", pack_few, preset("default"), pairs=2, size=32)
+    pack(Packing(packed / "videos", preset("default"), pairs=2, size=32), pack_few)
     config = small_config("style_consistent", images=4)
     train(config)
     with pytest.raises(BadInput, match="few holds 2 samples, but the gates need at least 3"):

@@ -10,9 +10,9 @@ import cv2
 import pytest
 
 from shards.__main__ import main
+from shards.photos import OPERATORS
 from shards.records import load_manifest
 from shards.samples import decode, iter_samples
-from shards.sources.videos import OPERATORS
 from shards.worlds import WORLDS
 from shards.worlds.film import film
 
@@ -67,7 +67,7 @@ def test_from_videos_to_verified_shards(faces: Path, tmp_path: Path, capsys: pyt
     assert Path(printed[-1]) == tmp_path / "sets" / "train-sheet.png"
     sheet = cv2.imread(printed[-1])
     assert sheet is not None
-    assert sheet.shape == (30 + 3 * (192 + 26), 34 + 6 * 198, 3)
+    assert sheet.shape == (30 + 3 * (192 + 26), 34 + 7 * 198, 3)
     assert sorted(content(train)) == ["manifest.json", "pairs-000000.tar", "pairs-000001.tar"]
 
 
@@ -144,12 +144,12 @@ def test_bad_values_are_refused(
     arguments = tuple(str(tmp_path / "test") if value == "TEST" else value for value in arguments)
     assert pack(faces, tmp_path / "s", *arguments) == 2
     assert words in refusal(capsys)
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {".s-packing"}, "only what labelling has finished"
 
 
 @pytest.mark.parametrize("test_out", [False, True])
 @pytest.mark.parametrize("kept", [0.0, 0.6])
-def test_a_broken_video_leaves_nothing(
+def test_a_broken_video_stops_all_but_what_is_done(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept: float, test_out: bool
 ) -> None:
     broken = videos / "video-0003.mp4"
@@ -158,7 +158,10 @@ def test_a_broken_video_leaves_nothing(
     more = ("--test-out", str(tmp_path / "test"), "--test-fraction", "0.4") if test_out else ()
     assert pack(videos, tmp_path / "s", *more) == 2
     assert "video-0003.mp4" in refusal(capsys)
-    assert [path.name for path in tmp_path.iterdir()] == ["videos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".s-packing", "videos"]
+    broken.write_bytes(whole)
+    assert pack(videos, tmp_path / "s", *more) == 0, "the same command goes on once the video is mended"
+    assert not (tmp_path / ".s-packing").exists()
 
 
 def test_a_folder_without_videos_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,17 +190,20 @@ PRIVATE_MOUNTS = (("unshare", "-m"), ("unshare", "-rm"))
 
 
 @pytest.mark.parametrize("room", ["64k", "1m"], ids=["while decoding", "while packing"])
-def test_a_full_disk_leaves_nothing(faces: Path, tmp_path: Path, room: str) -> None:
-    """A real file system of `room`, mounted where only the command sees it."""
+def test_a_full_disk_leaves_only_what_is_done(faces: Path, tmp_path: Path, room: str) -> None:
+    """A real file system of `room`, mounted where only the command sees it; with more room the command goes on."""
     mount = f"mount -t tmpfs -o size={room} tmpfs {tmp_path}"
     private = next((tool for tool in PRIVATE_MOUNTS if _succeeds([*tool, "sh", "-c", mount])), None)
     if private is None:
         pytest.skip("no private mounts here: unshare -m is not permitted")
     command = f"{sys.executable} -m shards pack --source {faces} --out {tmp_path}/s --size {SIZE} --pairs 400"
-    script = f"{mount} && {{ {command}; echo code $?; ls -A {tmp_path}; }}"
+    more = f"mount -o remount,size=64m {tmp_path}"
+    once = f"{command}; echo code $?; ls -A {tmp_path}"
+    script = f"{mount} && {{ {once}; {more}; {once}; }}"
     done = subprocess.run([*private, "sh", "-c", script], capture_output=True, text=True)
-    assert done.stdout.split() == ["code", "2"], done.stderr
-    assert "error: no space left on the disk" in done.stderr.splitlines()[-1]
+    shown = [word for word in done.stdout.split() if word in ("code", "0", "2", "s", ".s-packing")]
+    assert shown == ["code", "2", ".s-packing", "code", "0", "s"], done.stderr
+    assert "error: no space left on the disk" in done.stderr
     assert "Traceback" not in done.stderr
 
 

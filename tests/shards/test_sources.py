@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,9 @@ import pytest
 
 from shards.command import BadInput
 from shards.labels import load, standard_schema
-from shards.sources.videos import detect_operator, find_videos, from_faces, labelled_frames, resized
+from shards.photos import Labelling, Photo, labelled_photos, resized
+from shards.records import LabelSchema
+from shards.sources.videos import find, find_videos
 from shards.video import decode
 from shards.worlds.film import film
 
@@ -42,10 +45,9 @@ def test_find_videos(tmp_path: Path) -> None:
         find_videos(tmp_path / "absent")
 
 
-def test_detect_operator(worlds: Path, tmp_path: Path) -> None:
-    assert detect_operator(worlds) == "worlds"
-    shutil.copy(worlds / "faces" / "video-0000.mp4", tmp_path)
-    assert detect_operator(tmp_path) == "face-landmarks"
+def labelled_frames(video: Path, root: Path, schema: LabelSchema, operator: str, every: int) -> Iterator[Photo]:
+    item = next(item for item in find(root).items if item.path == video)
+    return labelled_photos(item, Labelling(operator, schema, every))
 
 
 @pytest.mark.parametrize("world", ["faces", "dance"])
@@ -120,7 +122,7 @@ def test_an_id_outside_the_schema_is_refused(worlds: Path, tmp_path: Path) -> No
     with pytest.raises(BadInput, match=r"000002\.png: label id 42 at row 0, column 0"):
         list(photos)
     label.unlink()
-    with pytest.raises(BadInput, match=r"000002\.png is missing"):
+    with pytest.raises(BadInput, match=r"000002\.png cannot be read"):
         list(labelled_frames(video, tmp_path, standard_schema("classes", 32, 64), "worlds", 1))
 
 
@@ -138,14 +140,12 @@ class Blind:
         return None
 
 
-def test_a_video_without_a_face_is_refused(tmp_path: Path) -> None:
+def test_a_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shards.photos._landmark_detector", lambda predictor: Blind())
     video = tmp_path / "sea.mp4"
     source = "testsrc2=size=160x160:rate=10:duration=1"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, str(video)]
     subprocess.run(command, check=True)
     schema = standard_schema("sketch", 64, 64)
-    with pytest.raises(BadInput, match=r"sea\.mp4: no usable face in 5 frames \(no face: 5\)"):
-        list(from_faces(video, tmp_path, schema, 2, detector=Blind))
-    pytest.importorskip("mediapipe", reason="python 3.13 and newer have no wheel")
-    with pytest.raises(BadInput, match=r"sea\.mp4: no usable face in 5 frames \(no face: 5\)"):
+    with pytest.raises(BadInput, match=r"sea\.mp4: no usable frame among 5 \(no face: 5\)"):
         list(labelled_frames(video, tmp_path, schema, "face-landmarks", 2))

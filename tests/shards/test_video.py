@@ -1,6 +1,7 @@
 """Videos are decoded completely, with real times, or refused with one line."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -177,3 +178,17 @@ def test_stopping_early_ends_ffmpeg(tmp_path: Path) -> None:
         for child in (task / "children").read_text().split()
     ]
     assert not any(str(video).encode() in command for command in alive)
+
+
+def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    """Ten minutes of pictures, which ffmpeg cannot decode in a fifth of a second."""
+    long = tmp_path / "long.mkv"
+    source = "color=gray:size=320x240:rate=25:duration=600"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "ffv1", str(long)]
+    subprocess.run(command, check=True)
+    started_at = time.monotonic()
+    with pytest.raises(BadInput, match=r"long\.mkv took longer than 0\.2 s and was given up after \d+ frames"):
+        for _ in decode(long, timeout_s=0.2):
+            pass
+    assert time.monotonic() - started_at < 5
+    assert next(iter(decode(long, timeout_s=60)))[0] == 0

@@ -29,7 +29,7 @@ def batches(channels: int) -> list[Batch]:
 
 def main(config_file: str, out: str) -> None:
     config = validate(json.loads(Path(config_file).read_text()), config_file)
-    training = Training(config, None)
+    training = Training(config, config.data.label_schema, None)
     rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
     share = GLOBAL_BATCH // ranks
     for batch in batches(training.schema.channels):

@@ -81,3 +81,11 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
 
 def test_every_setting_has_a_description() -> None:
     assert all(text for _, _, text in describe(Config))
+
+
+def test_secrets_in_urls_are_refused_and_not_repeated() -> None:
+    assert load(FACE, ["--data.train", "s3://bucket/face/train"]).data.train == "s3://bucket/face/train"
+    for url in ("https://ann:hushhush@example.org/face", "https://example.org/face?X-Amz-Signature=hushhush"):
+        with pytest.raises(BadInput, match="put credentials into the environment") as error:
+            load(FACE, ["--data.train", url])
+        assert "hushhush" not in str(error.value)

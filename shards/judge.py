@@ -1,0 +1,237 @@
+"""The judging page: people say of pairs of photos whether their styles are consistent, by one key each."""
+
+import hashlib
+import socket
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from tqdm import tqdm
+
+from shards.command import BadInput
+from shards.judgements import Answer, Judgement, agreement, read_judgements, write_judgements
+from shards.pairs import Shown
+from shards.records import Frame, load_manifest
+from shards.samples import PICTURE_FORMATS, OpenShard, check_shard, decode_pair
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PAGE = Path(__file__).with_name("judge.html")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LONGEST_NAME = 40
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A pair to judge: where its sample lies, and the two frames that are shown."""
+
+    shard: Path
+    number: int
+    one: Frame
+    other: Frame
+    same_style: bool
+
+    @property
+    def shown(self) -> Shown:
+        return frozenset(((self.one.source, self.one.number), (self.other.source, self.other.number)))
+
+
+def chosen_pairs(folder: Path, count: int, seed: int) -> list[Shot]:
+    """Target and exemplar of `count` samples: each two photos once, and as many of one style as of two, if there are.
+
+    A pure function of the shards, `count` and `seed`. Raises BadInput when there are no shards, or no pair to show.
+    """
+    manifest, place = load_manifest(folder)
+    found: dict[Shown, Shot] = {}
+    for shard in tqdm(manifest.shards, desc="reading", unit="shard"):
+        check_shard(place, shard)
+        with OpenShard(place / shard.name) as opened:
+            for number in range(len(opened)):
+                pair = decode_pair(opened.members(number, ("json",)))
+                entry = Shot(place / shard.name, number, pair.target, pair.exemplar, pair.same_style)
+                if len(entry.shown) == 2:
+                    found.setdefault(entry.shown, entry)
+    rng = np.random.default_rng((seed, len(found)))
+    every = list(found.values())
+    shuffled = [every[int(at)] for at in rng.permutation(len(every))]
+    kinds = [[entry for entry in shuffled if entry.same_style is same] for same in (True, False)]
+    least = min(count // 2, *(len(kind) for kind in kinds))
+    wanted = [*kinds[0][:least], *kinds[1][:least]]
+    wanted += [entry for kind in kinds for entry in kind[least:]][: count - len(wanted)]
+    if not wanted:
+        raise BadInput(f"{folder} holds no pair of two photos to judge")
+    return [wanted[int(at)] for at in rng.permutation(len(wanted))]
+
+
+class Judging:
+    """The state of the page: what there is to judge, and what was answered. Every change is on disk when it returns."""
+
+    def __init__(self, pairs: list[Shot], out: Path, seed: int) -> None:
+        self.pairs, self.out, self.seed = pairs, out, seed
+        self.places = {entry.shown: place for place, entry in enumerate(pairs)}
+        self.judgements = read_judgements(out) if out.exists() else []
+        self.lock = Lock()
+        self._shards: dict[Path, OpenShard] = {}
+
+    def order(self, rater: str) -> list[int]:
+        """The order in which a rater sees the pairs: another one for each."""
+        digest = hashlib.sha256(f"{self.seed} {rater}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        return [int(place) for place in rng.permutation(len(self.pairs))]
+
+    def state(self, rater: str) -> dict[str, Any]:
+        """What the page shows a rater next: a pair and the one after it, or that all are judged."""
+        with self.lock:
+            answered = {j.shown for j in self.judgements if j.rater == rater}
+        left = [place for place in self.order(rater) if self.pairs[place].shown not in answered]
+        done = len(self.pairs) - len(left)
+        return {
+            "done": done,
+            "total": len(self.pairs),
+            "pair": left[0] if left else None,
+            "next": left[1] if len(left) > 1 else None,
+            "undo": done > 0,
+        }
+
+    def answer(self, rater: str, place: int, judgement: Answer, seconds: float) -> None:
+        """Notes an answer, in place of an earlier one of the same rater."""
+        entry = self.pairs[place]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        one, other = entry.one, entry.other
+        given = Judgement(one.source, one.number, other.source, other.number, judgement, rater, round(seconds, 2), now)
+        with self.lock:
+            kept = [j for j in self.judgements if (j.shown, j.rater) != (given.shown, rater)]
+            self._write([*kept, given])
+
+    def undo(self, rater: str) -> None:
+        """Takes back a rater's last answer to one of these pairs; the pair then shows again."""
+        with self.lock:
+            mine = [j for j in self.judgements if j.rater == rater and j.shown in self.places]
+            # The last in the order of showing, so that the same pair shows again however the file was sorted.
+            order = {place: at for at, place in enumerate(self.order(rater))}
+            if mine:
+                last = max(mine, key=lambda j: order[self.places[j.shown]])
+                self._write([j for j in self.judgements if j is not last])
+
+    def _write(self, judgements: list[Judgement]) -> None:
+        write_judgements(self.out, judgements)
+        self.judgements = judgements
+
+    def photo(self, place: int, side: str) -> tuple[bytes, str]:
+        """A photo as it lies in its shard, and its kind."""
+        entry = self.pairs[place]
+        with self.lock:
+            if entry.shard not in self._shards:
+                self._shards[entry.shard] = OpenShard(entry.shard)
+            members = self._shards[entry.shard].members(entry.number)
+        extension = next(kind for kind in PICTURE_FORMATS if f"{side}.{kind}" in members)
+        return members[f"{side}.{extension}"], "image/jpeg" if extension == "jpg" else "image/png"
+
+    def summary(self) -> dict[str, Any]:
+        """Counts of answers, agreement of the raters, and where the file lies."""
+        with self.lock:
+            judgements = list(self.judgements)
+        return {
+            "answers": Counter(j.judgement for j in judgements),
+            "raters": Counter(j.rater for j in judgements),
+            "agreement": asdict(agreement(judgements)),
+            "out": str(self.out),
+        }
+
+
+def app_of(judging: Judging, host: str) -> "FastAPI":
+    """The web application. Only requests that name a loopback host are answered, unless it listens elsewhere."""
+    from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
+    from fastapi.responses import FileResponse, JSONResponse
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app = FastAPI(title="Judging", docs_url=None, redoc_url=None, openapi_url=None)
+    # A page elsewhere must not reach this server under a name of its own (DNS rebinding).
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK] if host in LOOPBACK else ["*"])
+
+    @app.middleware("http")
+    async def same_site(request: Request, call: Any) -> Any:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            return JSONResponse({"detail": "requests come from this page only"}, 403)
+        response = await call(request)
+        response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
+        return response
+
+    Rater = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$")]
+    Named = Annotated[str, Body(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$")]
+
+    @app.get("/")
+    def page() -> FileResponse:
+        return FileResponse(PAGE, media_type="text/html")
+
+    @app.get("/state")
+    def state(rater: Rater) -> dict[str, Any]:
+        return judging.state(rater)
+
+    @app.get("/photo/{place}/{side}")
+    def photo(place: int, side: str) -> Response:
+        if not (0 <= place < len(judging.pairs) and side in ("target", "exemplar")):
+            raise HTTPException(404, "no such photo")
+        content, kind = judging.photo(place, side)
+        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
+
+    @app.post("/answer")
+    def answer(
+        rater: Named,
+        place: Annotated[int, Body(ge=0, lt=len(judging.pairs))],
+        judgement: Annotated[Answer, Body()],
+        seconds: Annotated[float, Body(ge=0, le=1e6)],
+    ) -> dict[str, Any]:
+        judging.answer(rater, place, judgement, seconds)
+        return judging.state(rater)
+
+    @app.post("/undo")
+    def undo(rater: Annotated[str, Body(min_length=1, max_length=LONGEST_NAME, embed=True)]) -> dict[str, Any]:
+        judging.undo(rater)
+        return judging.state(rater)
+
+    @app.get("/summary")
+    def summary() -> dict[str, Any]:
+        return judging.summary()
+
+    return app
+
+
+def serve(pairs: Path, out: Path, host: str = "127.0.0.1", port: int = 8765, count: int = 200, seed: int = 0) -> None:
+    """Serves the judging page until it is interrupted.
+
+    pairs: a folder of shards. out: the CSV of judgements; an existing one is gone on with.
+
+    Raises BadInput when the web packages are not installed, the port is taken, or the shards or the CSV are no good.
+    """
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise BadInput(
+            f"the judging page needs a package that is not here ({error}); pip install 'likeness[pages]'"
+        ) from error
+    judging = Judging(chosen_pairs(pairs, count, seed), out, seed)
+    _check_port(host, port)
+    if host not in LOOPBACK:
+        print(f"warning: everybody who reaches {host}:{port} can see the photos and answer", file=sys.stderr)
+    print(f"judge {len(judging.pairs)} pairs at http://{host}:{port}/ (Ctrl-C ends); answers go to {out}", flush=True)
+    uvicorn.run(app_of(judging, host), host=host, port=port, log_level="warning")
+    print(f"{len(judging.judgements)} answers in {out}")
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error

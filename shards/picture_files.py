@@ -1,0 +1,103 @@
+"""Picture files and label files as people have them: JPEG, PNG, and PNG files of class ids."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+
+from shards.command import BadInput
+
+Array = np.ndarray[Any, Any]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _PALETTE = 0, 3
+
+
+def read_picture(path: Path) -> Array:
+    """A PNG, JPEG or WebP file as uint8 (H, W, 3) RGB; a camera's rotation mark is obeyed, transparency dropped.
+
+    Raises BadInput when it is missing, broken or cut off.
+    """
+    content = read_bytes(path)
+    try:
+        if content.startswith(PNG_SIGNATURE):
+            _png_chunks(content)
+        elif content.startswith(b"\xff\xd8"):
+            # OpenCV paints the missing part of a file that was cut off grey, without a word.
+            simplejpeg.decode_jpeg(content)
+        elif not (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
+            raise ValueError("neither PNG, JPEG nor WebP")
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise ValueError("its pixels cannot be decoded")
+    except (ValueError, cv2.error) as error:
+        raise BadInput(f"{path} is no readable picture ({error}); give a whole PNG or JPEG file") from error
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def read_ids(path: Path) -> Array:
+    """A grey PNG whose values are class ids, or a palette PNG whose indices are: (H, W) whole numbers.
+
+    Raises BadInput when it is missing, broken or another kind of file.
+    """
+    try:
+        return _png_ids(read_bytes(path))
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{path} is no label picture ({error}); give an 8-bit grey or palette PNG of ids") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises BadInput when the file cannot be read."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _png_chunks(content: bytes) -> list[tuple[bytes, bytes]]:
+    """(type, data) of every chunk. Raises ValueError when the file is cut off or a checksum is wrong."""
+    if not content.startswith(PNG_SIGNATURE):
+        raise ValueError("not a PNG file")
+    chunks: list[tuple[bytes, bytes]] = []
+    at = len(PNG_SIGNATURE)
+    while not chunks or chunks[-1][0] != b"IEND":
+        if len(content) < at + 12:
+            raise ValueError("the PNG file ends early")
+        length = int.from_bytes(content[at : at + 4], "big")
+        end = at + 8 + length
+        kind, data, checksum = content[at + 4 : at + 8], content[at + 8 : end], content[end : end + 4]
+        if len(checksum) < 4:
+            raise ValueError("the PNG file ends early")
+        if zlib.crc32(kind + data) != int.from_bytes(checksum, "big"):
+            raise ValueError(f"the checksum of its {kind.decode('ascii', 'replace')} chunk is wrong")
+        chunks.append((kind, data))
+        at = end + 4
+    if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
+        raise ValueError("the PNG file has no header")
+    return chunks
+
+
+def _png_ids(content: bytes) -> Array:
+    """The stored values of a grey or palette PNG: (H, W) whole numbers. Raises ValueError for any other file."""
+    chunks = _png_chunks(content)
+    width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
+    if colour not in (_GREY, _PALETTE):
+        raise ValueError("it is a colour picture; ids are one number per pixel")
+    # Decoders turn a palette's indices into colours. Called grey and rid of its palette, the same file gives indices.
+    chunks[0] = (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _GREY, *rest))
+    grey = PNG_SIGNATURE + b"".join(
+        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+        for kind, data in chunks
+        if kind in (b"IHDR", b"IDAT", b"IEND")
+    )
+    ids = cv2.imdecode(np.frombuffer(grey, np.uint8), cv2.IMREAD_UNCHANGED)
+    if ids is None or ids.ndim != 2:
+        raise ValueError("its pixels cannot be decoded")
+    # Fewer than 8 bits per value are stretched to 0…255 by the decoder.
+    return ids // (255 // (2**depth - 1)) if depth < 8 else ids

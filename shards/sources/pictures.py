@@ -1,0 +1,151 @@
+"""Anybody's pictures with label pictures, and optionally with styles.
+
+    images/**/NAME.{jpg,jpeg,png,webp}
+    labels/**/NAME.png        the same path: images/park/1.jpg has labels/park/1.png; grey, 8 bits, an id per pixel
+    styles.csv                optional; columns picture and style, pictures as paths in images/: park/1.jpg,autumn
+    classes.json              optional; {"names": ["road", ...], "ids": [0, ...], "colours": [[r, g, b], ...],
+                              "void": 255}, of which colours and void may be missing or null
+
+Without styles.csv pictures have no style keys. Without classes.json all label pictures are read for the ids that they
+hold; id 7 is then called "class 7", and 255 is void, as most datasets have it.
+
+There is no split. Pictures are packed in their own shape if all have the same, and square if not; shapes are those of
+the label pictures, which need no decoding.
+"""
+
+import csv
+import json
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from shards.command import BadInput
+from shards.sources.dataset import Classes, Dataset, Item
+from shards.sources.layout import chosen, files, paired
+from shards.sources.palette import BLACK, colour
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+VOID = 255
+
+
+def find(root: Path) -> Dataset:
+    """The pictures of `images` with their labels.
+
+    Raises BadInput when a folder is missing, when a picture has no label or the other way round, when styles.csv does
+    not name just the pictures that are there, and for a classes.json or label pictures that are not as described.
+    """
+    root = Path(root)
+    chosen(root, "a dataset of pictures", (("images", "labels"),))
+    labels = root / "labels"
+    pairs = paired(files(root / "images", *ENDINGS), files(labels, ".png"), labels, ".png")
+    told, names = root / "styles.csv", root / "classes.json"
+    pictures = {picture.relative_to(root / "images").as_posix(): picture for picture, _ in pairs.values()}
+    style_of = _styles(told, pictures) if told.is_file() else {}
+    items = []
+    for picture, label in pairs.values():
+        source = picture.relative_to(root).as_posix()
+        style = style_of.get(picture.relative_to(root / "images").as_posix(), source)
+        items.append(Item(source, picture, style, label))
+    beside = [label for _, label in pairs.values()]
+    classes = _told_classes(names) if names.is_file() else _found_classes(beside)
+    return Dataset(
+        tuple(sorted(items, key=lambda item: item.source)),
+        classes=classes,
+        styled=told.is_file(),
+        aspect=_aspect(beside),
+    )
+
+
+def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
+    """The style of every picture, by its path in images/."""
+    there, found = set(pictures), dict[str, str]()
+    try:
+        # utf-8-sig, as spreadsheet programs put a byte order mark first
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not in UTF-8: {error}; save it as CSV in UTF-8") from error
+    rows = csv.DictReader(text.splitlines())
+    if not {"picture", "style"} <= set(rows.fieldnames or ()):
+        raise BadInput(f"{path} has the columns {rows.fieldnames}; its first line must be picture,style")
+    for row in rows:
+        picture, style = row["picture"], row["style"]
+        if picture not in there:
+            raise BadInput(f"{path} line {rows.line_num}: there is no images/{picture}; take the line out")
+        if not style:
+            raise BadInput(f"{path} line {rows.line_num}: {picture} has no style; give it one")
+        if found.setdefault(picture, style) != style:
+            raise BadInput(f"{path} line {rows.line_num}: {picture} has two styles; keep one line of it")
+    if missing := sorted(there - set(found)):
+        raise BadInput(f"{path} has no line for images/{missing[0]} ({len(missing)} are missing); add picture,style")
+    return found
+
+
+def _told_classes(path: Path) -> Classes:
+    try:
+        told = json.loads(path.read_text())
+        names, ids, void = tuple(told["names"]), tuple(told["ids"]), told.get("void")
+        given = told.get("colours")
+        colours = tuple(_colour(value, value == void) for value in ids) if given is None else tuple(map(tuple, given))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"{path} does not describe classes: {error!r}; it needs names and ids, one per class") from error
+    if not names or not all(isinstance(name, str) for name in names):
+        raise BadInput(f"{path}: names are {names!r}; give one word or more per class")
+    if not all(_is_byte(value) for value in ids) or len(set(ids)) < len(ids):
+        raise BadInput(f"{path}: ids are {list(ids)}; give different whole numbers of 0 to 255")
+    if not all(len(rgb) == 3 and all(_is_byte(value) for value in rgb) for rgb in colours):
+        raise BadInput(f"{path}: colours must be [red, green, blue], each of 0 to 255")
+    if len({len(names), len(ids), len(colours)}) > 1:
+        raise BadInput(f"{path} has {len(names)} names, {len(ids)} ids and {len(colours)} colours; give one per class")
+    if void is not None and not (_is_byte(void) and void in ids):
+        raise BadInput(f"{path}: void is {void!r}, which is not among the ids; add it to ids, with a name")
+    return Classes(names, colours, ids, void, of_raw={value: value for value in ids})
+
+
+def _is_byte(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= 255
+
+
+def _found_classes(labels: list[Path]) -> Classes:
+    """The classes of the ids that the label pictures hold; all of them are read."""
+    seen = np.zeros(256, bool)
+    for path in tqdm(labels, desc="reading label ids", unit="picture"):
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if ids is None:
+            raise BadInput(f"{path} is no picture that can be read; write it again")
+        if ids.ndim != 2 or ids.dtype != np.uint8:
+            raise BadInput(f"{path} is {ids.dtype} of shape {ids.shape}; label pictures are grey PNG files of 8 bits")
+        seen[ids] = True
+    ids_found = tuple(int(value) for value in np.flatnonzero(seen))
+    void = VOID if VOID in ids_found else None
+    return Classes(
+        names=tuple("void" if value == void else f"class {value}" for value in ids_found),
+        colours=tuple(_colour(value, value == void) for value in ids_found),
+        ids=ids_found,
+        void=void,
+        of_raw={value: value for value in ids_found},
+    )
+
+
+def _colour(value: int, void: bool) -> tuple[int, int, int]:
+    # Black is left for void, so that every id has a colour of its own.
+    return BLACK if void else colour((value + 1) % 256)
+
+
+def _aspect(labels: list[Path]) -> float:
+    shapes = {_shape(path) for path in labels}
+    return float(shapes.pop()) if len(shapes) == 1 else 1.0
+
+
+def _shape(path: Path) -> Fraction:
+    """Width over height of a PNG file, from its header."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
+    if not head.startswith(b"\x89PNG\r\n\x1a\n") or not width or not height:
+        raise BadInput(f"{path} is no PNG picture; write it again as a grey PNG of 8 bits")
+    return Fraction(width, height)
