@@ -182,21 +182,38 @@ def test_sigterm_saves_and_says_so(small_config: MakeConfig, tmp_path: Path) -> 
     assert found is not None and Checkpoint(found).state.images > 0
 
 
-def test_two_processes_share_the_images_and_one_writes(small_config: MakeConfig, tmp_path: Path) -> None:
-    config = small_config("style_consistent", batch=1)
+def run_on_two(config: Config, folder: Path, *more: str) -> None:
+    """`trainer/run.py` on two processes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    launch += ["--master_addr", "127.0.0.1", "--master_port", str(port), *command(config, tmp_path)[1:]]
-    subprocess.run(launch, env=environment, check=True, cwd=tmp_path, timeout=180)
+    launch += ["--master_addr", "127.0.0.1", "--master_port", str(port), *command(config, folder)[1:], *more]
+    subprocess.run(launch, env=environment, check=True, cwd=folder, timeout=180)
+
+
+def test_two_processes_share_the_images_and_one_writes(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("style_consistent", batch=1)
+    run_on_two(config, tmp_path)
     found = find(config.run)
     assert found is not None
     state = Checkpoint(found).state
     assert (state.ranks, state.images, state.steps, state.epoch, state.position) == (2, 8, 4, 0, 8)
     assert {"random-0.json", "random-1.json"} <= state.files.keys()
     assert [line["images"] for line in read_journal(config.run)] == [2, 4, 6, 8]
+
+
+def test_two_processes_go_on_where_one_stopped(small_config: MakeConfig, tmp_path: Path) -> None:
+    """One process sees the first 6 of the epoch's 20 samples; two go on with the other 14, and begin the next epoch."""
+    train(small_config("pix2pixhd", batch=2, images=6))
+    config = small_config("pix2pixhd", batch=1, images=22)
+    run_on_two(config, tmp_path, "--resume", "latest")
+    found = find(config.run)
+    assert found is not None
+    state = Checkpoint(found).state
+    assert (state.ranks, state.images, state.epoch, state.position) == (2, 22, 1, 2)
+    assert [line["images"] for line in read_journal(config.run)][-8:] == [8, 10, 12, 14, 16, 18, 20, 22]
 
 
 def test_bf16_trains_on_its_own_arithmetic(small_config: MakeConfig, tmp_path: Path) -> None:
