@@ -86,7 +86,7 @@ def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | N
     if labelling.operator == "worlds":
         yield from _from_sidecar(item, labelling, outcomes)
         return
-    find = OPERATORS[labelling.operator]
+    find = _FINDERS[labelling.operator]
     for number, seconds, image in _frames(item, labelling, outcomes):
         found = find(image, item, number, labelling)
         if isinstance(found, str):
@@ -273,10 +273,11 @@ def _find_given(image: Array, item: Item, number: int, labelling: Labelling) -> 
     return Found(image, ids=classes.checked(schema, ids, str(item.label)))
 
 
-OPERATORS: dict[str, Callable[[Array, Item, int, Labelling], Found | str]] = {
-    "worlds": lambda image, item, number, labelling: Found(image),
+_FINDERS: dict[str, Callable[[Array, Item, int, Labelling], Found | str]] = {
     "face-landmarks": _find_face,
     "pose": _find_body,
     "parsing": _find_parsing,
     "given": _find_given,
 }
+OPERATORS: tuple[str, ...] = ("worlds", *_FINDERS)
+"""The label operators. `worlds` reads sidecars video by video; the others look at one picture after another."""

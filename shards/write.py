@@ -155,27 +155,29 @@ def pack(
     """
     outputs = [path for path in (out, test_out) if path is not None]
     _check_outputs(outputs)
+    # Beside each output, so that what is finished can be renamed even where the two lie on different disks.
+    works = [work_folder(path) for path in outputs]
     if part is not None:
         outputs = [part_folder(path, part) for path in outputs]
         _check_outputs(outputs)
     plan = plan_of(packing, held_out=test_out is not None)
     prepare(plan.developing.labelling)
-    work = work_folder(out)
     try:
-        finished = _build(plan, outputs, work, workers, part)
+        finished = _build(plan, outputs, works, workers, part)
     except BaseException:
-        if work.exists():
-            print(f"what is finished lies in {work}; the same command goes on from there", file=sys.stderr)
+        if works[0].exists():
+            print(f"what is finished lies in {works[0]}; the same command goes on from there", file=sys.stderr)
         raise
     if part is None:
-        shutil.rmtree(work)
+        for work in works:
+            shutil.rmtree(work)
     return finished
 
 
 def _build(
-    plan: Plan, outputs: Sequence[Path], work: Path, workers: int, part: tuple[int, int] | None
+    plan: Plan, outputs: Sequence[Path], works: Sequence[Path], workers: int, part: tuple[int, int] | None
 ) -> list[tuple[Path, Manifest]]:
-    photos = work / "photos"
+    photos = works[0] / "photos"
     photos.mkdir(parents=True, exist_ok=True)
     number, count = part or (0, 1)
     develop(plan.units, plan.developing, photos, workers, range(number, len(plan.units), count))
@@ -183,7 +185,8 @@ def _build(
         bad = [(made.source, made.error) for made in album.developments if made.error is not None]
         check_bound(bad, len(album.developments), plan.packing.max_bad)
         finished = [
-            _write_split(plan, split, album, path, work, part) for split, path in zip(SPLITS, outputs, strict=False)
+            _write_split(plan, split, album, path, work, part)
+            for split, path, work in zip(SPLITS, outputs, works, strict=False)
         ]
     for manifest, folder in finished:
         write_quarantine(folder, bad)
@@ -234,7 +237,7 @@ def _write_split(
     how = {**sampling.to_json(), "labels": plan.developing.labelling.operator, "every": plan.developing.labelling.every}
     how |= {"dataset": packing.dataset, "judged": packing.judged is not None}
     folder = work / f"{path.name}-{plan.digest}"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".*"):
         unfinished.unlink()
     shards = write_shards(pairs, album, folder, packing.samples_per_shard, part, work / f"{folder.name}-notes")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
@@ -134,6 +135,18 @@ def test_a_killed_packing_goes_on_and_repeats_nothing_finished(videos: Path, tmp
     assert straight.returncode == 0, straight.stderr
     assert content(tmp_path / "s") == content(tmp_path / "straight")
     assert not work.exists()
+
+
+def test_the_outputs_may_lie_on_different_disks(videos: Path, tmp_path: Path) -> None:
+    """Between file systems nothing can be renamed."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("this machine has no second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared) as other:
+        pack(packing(videos), tmp_path / "train", Path(other) / "test")
+        assert [path.name for path in Path(other).iterdir()] == ["test"]
+        assert main(["verify", str(Path(other) / "test")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
 
 def test_a_changed_video_is_labelled_again(videos: Path, tmp_path: Path) -> None:
