@@ -304,7 +304,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--count", type=_count, default=200, metavar="N", help="how many pairs, equally many of both kinds")
     add("--seed", type=_seed, default=0, metavar="K", help="which pairs, and in which order")
     add("--host", default="127.0.0.1", help="address to listen on; any other than this lets others in")
-    add("--port", type=_count, default=8765, help="port to listen on")
+    add("--port", type=_port, default=8765, help="port to listen on")
 
     add = command("trace", _trace, TRACE, "print which samples a rank reads")
     add("--data", required=True, metavar="DIR|URL", help="folder, manifest or URL of shards")
@@ -425,6 +425,13 @@ def _slice(text: str) -> tuple[int, int]:
     if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
         raise argparse.ArgumentTypeError(f"{text!r} is no slice such as 0/8, which counts from 0")
     return int(number), int(count)
+
+
+def _port(text: str) -> int:
+    value = _whole(text, 1)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return value
 
 
 def _seed(text: str) -> int:

@@ -1,9 +1,13 @@
 """The judging page: people say of pairs of photos whether their styles are consistent, by one key each."""
 
+import fcntl
 import hashlib
+import ipaddress
 import socket
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +21,7 @@ from tqdm import tqdm
 from shards.command import BadInput
 from shards.judgements import Answer, Judgement, agreement, read_judgements, write_judgements
 from shards.pairs import Shown
-from shards.records import Frame, load_manifest
+from shards.records import load_manifest
 from shards.samples import PICTURE_FORMATS, OpenShard, check_shard, decode_pair
 
 if TYPE_CHECKING:
@@ -30,17 +34,17 @@ LONGEST_NAME = 40
 
 @dataclass(frozen=True)
 class Shot:
-    """A pair to judge: where its sample lies, and the two frames that are shown."""
+    """A pair to judge: where its sample lies, and the two frames that are shown, each as (source, number)."""
 
     shard: Path
     number: int
-    one: Frame
-    other: Frame
+    one: tuple[str, int]
+    other: tuple[str, int]
     same_style: bool
 
     @property
     def shown(self) -> Shown:
-        return frozenset(((self.one.source, self.one.number), (self.other.source, self.other.number)))
+        return frozenset((self.one, self.other))
 
 
 def chosen_pairs(folder: Path, count: int, seed: int) -> list[Shot]:
@@ -55,7 +59,8 @@ def chosen_pairs(folder: Path, count: int, seed: int) -> list[Shot]:
         with OpenShard(place / shard.name) as opened:
             for number in range(len(opened)):
                 pair = decode_pair(opened.members(number, ("json",)))
-                entry = Shot(place / shard.name, number, pair.target, pair.exemplar, pair.same_style)
+                one, other = ((frame.source, frame.number) for frame in (pair.target, pair.exemplar))
+                entry = Shot(place / shard.name, number, one, other, pair.same_style)
                 if len(entry.shown) == 2:
                     found.setdefault(entry.shown, entry)
     rng = np.random.default_rng((seed, len(found)))
@@ -76,6 +81,10 @@ class Judging:
     def __init__(self, pairs: list[Shot], out: Path, seed: int) -> None:
         self.pairs, self.out, self.seed = pairs, out, seed
         self.places = {entry.shown: place for place, entry in enumerate(pairs)}
+        # Names what is shown: a page or a cached photo of a server that showed other pairs is told from this one's.
+        self.token = hashlib.sha256(
+            repr([(str(p.shard), p.number, p.one, p.other) for p in pairs]).encode()
+        ).hexdigest()[:16]
         self.judgements = read_judgements(out) if out.exists() else []
         self.lock = Lock()
         self._shards: dict[Path, OpenShard] = {}
@@ -93,6 +102,7 @@ class Judging:
         left = [place for place in self.order(rater) if self.pairs[place].shown not in answered]
         done = len(self.pairs) - len(left)
         return {
+            "token": self.token,
             "done": done,
             "total": len(self.pairs),
             "pair": left[0] if left else None,
@@ -104,21 +114,20 @@ class Judging:
         """Notes an answer, in place of an earlier one of the same rater."""
         entry = self.pairs[place]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        one, other = entry.one, entry.other
-        given = Judgement(one.source, one.number, other.source, other.number, judgement, rater, round(seconds, 2), now)
+        given = Judgement(*entry.one, *entry.other, judgement, rater, round(seconds, 2), now)
         with self.lock:
             kept = [j for j in self.judgements if (j.shown, j.rater) != (given.shown, rater)]
             self._write([*kept, given])
 
-    def undo(self, rater: str) -> None:
-        """Takes back a rater's last answer to one of these pairs; the pair then shows again."""
+    def undo(self, rater: str) -> dict[str, Any]:
+        """Takes back the answer that a rater gave last; returns the state in which that pair shows again."""
         with self.lock:
             mine = [j for j in self.judgements if j.rater == rater and j.shown in self.places]
-            # The last in the order of showing, so that the same pair shows again however the file was sorted.
-            order = {place: at for at, place in enumerate(self.order(rater))}
             if mine:
-                last = max(mine, key=lambda j: order[self.places[j.shown]])
-                self._write([j for j in self.judgements if j is not last])
+                self._write([j for j in self.judgements if j is not mine[-1]])
+        state = self.state(rater)
+        again = self.places[mine[-1].shown] if mine else state["pair"]
+        return state if again == state["pair"] else {**state, "pair": again, "next": state["pair"]}
 
     def _write(self, judgements: list[Judgement]) -> None:
         write_judgements(self.out, judgements)
@@ -150,14 +159,13 @@ def app_of(judging: Judging, host: str) -> "FastAPI":
     """The web application. Only requests that name a loopback host are answered, unless it listens elsewhere."""
     from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
     from fastapi.responses import FileResponse, JSONResponse
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     app = FastAPI(title="Judging", docs_url=None, redoc_url=None, openapi_url=None)
-    # A page elsewhere must not reach this server under a name of its own (DNS rebinding).
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK] if host in LOOPBACK else ["*"])
 
     @app.middleware("http")
     async def same_site(request: Request, call: Any) -> Any:
+        if not known_host(request.headers.get("host", ""), host):
+            return JSONResponse({"detail": "this server does not go by that name"}, 400)
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
             return JSONResponse({"detail": "requests come from this page only"}, 403)
@@ -176,8 +184,13 @@ def app_of(judging: Judging, host: str) -> "FastAPI":
     def state(rater: Rater) -> dict[str, Any]:
         return judging.state(rater)
 
-    @app.get("/photo/{place}/{side}")
-    def photo(place: int, side: str) -> Response:
+    def check(token: str) -> None:
+        if token != judging.token:
+            raise HTTPException(409, "the server shows other pairs by now; reload the page")
+
+    @app.get("/photo/{token}/{place}/{side}")
+    def photo(token: str, place: int, side: str) -> Response:
+        check(token)
         if not (0 <= place < len(judging.pairs) and side in ("target", "exemplar")):
             raise HTTPException(404, "no such photo")
         content, kind = judging.photo(place, side)
@@ -189,14 +202,16 @@ def app_of(judging: Judging, host: str) -> "FastAPI":
         place: Annotated[int, Body(ge=0, lt=len(judging.pairs))],
         judgement: Annotated[Answer, Body()],
         seconds: Annotated[float, Body(ge=0, le=1e6)],
+        token: Annotated[str, Body()],
     ) -> dict[str, Any]:
+        check(token)
         judging.answer(rater, place, judgement, seconds)
         return judging.state(rater)
 
     @app.post("/undo")
-    def undo(rater: Annotated[str, Body(min_length=1, max_length=LONGEST_NAME, embed=True)]) -> dict[str, Any]:
-        judging.undo(rater)
-        return judging.state(rater)
+    def undo(rater: Named, token: Annotated[str, Body()]) -> dict[str, Any]:
+        check(token)
+        return judging.undo(rater)
 
     @app.get("/summary")
     def summary() -> dict[str, Any]:
@@ -223,9 +238,53 @@ def serve(pairs: Path, out: Path, host: str = "127.0.0.1", port: int = 8765, cou
     _check_port(host, port)
     if host not in LOOPBACK:
         print(f"warning: everybody who reaches {host}:{port} can see the photos and answer", file=sys.stderr)
-    print(f"judge {len(judging.pairs)} pairs at http://{host}:{port}/ (Ctrl-C ends); answers go to {out}", flush=True)
-    uvicorn.run(app_of(judging, host), host=host, port=port, log_level="warning")
+    named = f"[{host}]" if ":" in host else host
+    with _only_writer(out):
+        # What another server wrote until it let go of the file.
+        judging.judgements = read_judgements(out) if out.exists() else []
+        said = f"judge {len(judging.pairs)} pairs at http://{named}:{port}/ (Ctrl-C ends); answers go to {out}"
+        print(said, flush=True)
+        uvicorn.run(app_of(judging, host), host=host, port=port, log_level="warning")
     print(f"{len(judging.judgements)} answers in {out}")
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Raises BadInput while another server writes the same file: each would undo the other's answers."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    path = out.with_name(f".{out.name}.lock")
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(
+                f"another judging page writes {out}; let raters use that one, or choose another --out"
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def known_host(header: str, host: str) -> bool:
+    """Whether a request names this server: a page elsewhere must not reach it under a name of its own (DNS rebinding).
+
+    header: the request's Host. host: what the server listens on. Where that is every address, any number is good, and
+    of names this machine's.
+    """
+    try:
+        name = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return False
+    if name in (*LOOPBACK, host):
+        return True
+    if host not in ("0.0.0.0", "::"):
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in (socket.gethostname().lower(), socket.getfqdn().lower())
+    return True
 
 
 def _check_port(host: str, port: int) -> None:

@@ -2,9 +2,11 @@
 
 import csv
 import io
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, get_args
@@ -61,19 +63,33 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
     answer = next((known for known in ANSWERS if known == row["judgement"]), None)
     if answer is None:
         raise BadInput(f"{path} line {line}: judgement is {row['judgement']!r}; it is one of {', '.join(ANSWERS)}")
+    if None in row or None in row.values():
+        raise BadInput(f"{path} line {line} has not {len(COLUMNS)} fields; judgements have {', '.join(COLUMNS)}")
+    for name in ("one_frame", "other_frame"):
+        if not (row[name].isascii() and row[name].isdigit()):
+            raise BadInput(f"{path} line {line}: {name} is {row[name]!r}, not a frame's number")
     try:
-        return Judgement(
-            row["one"],
-            int(row["one_frame"]),
-            row["other"],
-            int(row["other_frame"]),
-            answer,
-            row["rater"],
-            float(row["seconds"]),
-            row["answered_at"],
+        seconds = float(row["seconds"])
+        datetime.fromisoformat(row["answered_at"])
+    except ValueError as error:
+        raise BadInput(f"{path} line {line}: {error}; seconds are a number, answered_at a time in ISO 8601") from error
+    if not (math.isfinite(seconds) and seconds >= 0 and row["rater"]):
+        raise BadInput(
+            f"{path} line {line}: seconds are {seconds:g}, the rater is {row['rater']!r}; both must be given"
         )
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{path} line {line}: {error}; frames are whole numbers, seconds a number") from error
+    made = Judgement(
+        row["one"],
+        int(row["one_frame"]),
+        row["other"],
+        int(row["other_frame"]),
+        answer,
+        row["rater"],
+        seconds,
+        row["answered_at"],
+    )
+    if len(made.shown) != 2:
+        raise BadInput(f"{path} line {line}: {made.one} frame {made.one_frame} is judged against itself")
+    return made
 
 
 def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from shards.__main__ import main
 from shards.command import BadInput
-from shards.judge import chosen_pairs
+from shards.judge import Judging, chosen_pairs, known_host
 from shards.judgements import Judgement, read_judgements
 from shards.pairs import preset
 from shards.worlds.film import film
@@ -143,6 +143,10 @@ def test_judging_by_keys(page: Any, server: Server, tmp_path: Path) -> None:
     assert page.evaluate("getComputedStyle(document.getElementById('one')).transform") == "matrix(3, 0, 0, 3, 0, 0)"
     page.mouse.move(400, 300)
     page.screenshot(path=str(tmp_path / "zoomed.png"))
+    page.focus("#zoom")
+    page.keyboard.press("Space")
+    assert page.get_attribute("#zoom", "aria-pressed") == "false", "the space bar presses the button in focus"
+    assert len(read_judgements(server.out)) == 4, "and is no answer then"
     press(page, "u", 3)
     assert len(read_judgements(server.out)) == 3, "the answer is taken back"
     assert page.get_attribute("#one", "src") != shown
@@ -173,7 +177,7 @@ def test_two_raters_a_killed_server_and_their_agreement(page: Any, server: Serve
     for rater in ("ann", "ben"):
         begin(page, server, rater)
         for done in range(COUNT):
-            place = int(page.get_attribute("#one", "src").split("/")[1])
+            place = int(page.get_attribute("#one", "src").split("/")[2])
             if not done:
                 firsts.add(place)
             if done == 3:
@@ -195,7 +199,8 @@ def test_two_raters_a_killed_server_and_their_agreement(page: Any, server: Serve
 def test_answers_without_a_browser(server: Server) -> None:
     state = server.get("state?rater=ann")
     assert (state["done"], state["total"]) == (0, COUNT)
-    answer = {"rater": "ann", "place": state["pair"], "judgement": "consistent", "seconds": 1.5}
+    token = state["token"]
+    answer = {"rater": "ann", "place": state["pair"], "judgement": "consistent", "seconds": 1.5, "token": token}
     after = server.post("answer", answer)
     assert after["pair"] == state["next"] and after["done"] == 1
     (row,) = read_judgements(server.out)
@@ -211,9 +216,58 @@ def test_answers_without_a_browser(server: Server) -> None:
     assert refused(lambda: server.post("answer", {**answer, "rater": ""})) == 422
     assert refused(lambda: server.post("answer", answer, Origin="http://elsewhere.example")) == 403
     assert refused(lambda: server.post("answer", answer, Host="elsewhere.example")) == 400
-    assert refused(lambda: server.get("photo/99/target")) == 404
-    assert refused(lambda: server.get("photo/0/json")) == 404
+    assert refused(lambda: server.post("answer", {**answer, "token": "of other pairs"})) == 409
+    assert refused(lambda: server.post("undo", {"rater": "ann", "token": "of other pairs"})) == 409
+    assert refused(lambda: server.get("photo/other/0/target")) == 409
+    assert refused(lambda: server.get(f"photo/{token}/99/target")) == 404
+    assert refused(lambda: server.get(f"photo/{token}/0/json")) == 404
     assert len(read_judgements(server.out)) == 1
+
+
+def test_other_pairs_have_another_token(shards: Path, tmp_path: Path) -> None:
+    tokens = {Judging(chosen_pairs(shards, 10, seed), tmp_path / "j.csv", seed).token for seed in range(3)}
+    assert len(tokens) == 3
+
+
+def test_undo_takes_back_the_last_answer_though_more_pairs_came(shards: Path, tmp_path: Path) -> None:
+    few, many = (Judging(chosen_pairs(shards, count, 0), tmp_path / "j.csv", 0) for count in (6, 14))
+    for _ in range(3):
+        few.answer("ann", few.state("ann")["pair"], "consistent", 1.0)
+    many.judgements = read_judgements(tmp_path / "j.csv")
+    place = many.state("ann")["pair"]
+    many.answer("ann", place, "inconsistent", 1.0)
+    assert many.undo("ann")["pair"] == place
+    assert [row.judgement for row in read_judgements(tmp_path / "j.csv")] == ["consistent"] * 3
+
+
+def test_two_servers_do_not_write_one_file(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = ["judge", "--pairs", str(server.shards), "--out", str(server.out), "--count", "4", "--port", port]
+    assert main(command) == 2
+    assert f"another judging page writes {server.out}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command[:-1], "99999"])
+    assert "'99999' is not a port, 1 to 65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("header", "host", "known"),
+    [
+        ("127.0.0.1:8765", "127.0.0.1", True),
+        ("localhost:8765", "127.0.0.1", True),
+        ("evil.example", "127.0.0.1", False),
+        ("evil.example:8765", "0.0.0.0", False),
+        ("192.168.1.7:8765", "0.0.0.0", True),
+        ("[::1]:8765", "::1", True),
+        (f"{socket.gethostname()}:8765", "0.0.0.0", True),
+        ("127.0.0.1@evil.example", "127.0.0.1", False),
+        ("", "127.0.0.1", False),
+    ],
+)
+def test_which_names_the_server_goes_by(header: str, host: str, known: bool) -> None:
+    assert known_host(header, host) == known
 
 
 def test_the_page_listens_on_this_machine_only(server: Server) -> None:

@@ -28,7 +28,7 @@ def answer(pair: int, rater: str, said: Answer) -> Judgement:
     return Judgement("a.mp4", pair, "b.mp4", pair, said, rater, 1.0, "2026-11-01T10:00:00+00:00")
 
 
-@given(st.lists(judged, max_size=5))
+@given(st.lists(judged.filter(lambda j: len(j.shown) == 2), max_size=5))
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, rows: list[Judgement]) -> None:
     path = tmp_path_factory.mktemp("csv") / "judged.csv"
     write_judgements(path, rows)
@@ -48,8 +48,19 @@ def test_bad_files_are_refused_by_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="line 2: judgement is 'maybe'; it is one of consistent, inconsistent, unsure"):
         read_judgements(path)
     path.write_text(whole.replace("a.mp4,2", "a.mp4,two"))
-    with pytest.raises(BadInput, match=r"line 3: .*'two'"):
+    with pytest.raises(BadInput, match=r"line 3: one_frame is 'two', not a frame's number"):
         read_judgements(path)
+    for before, after, words in (
+        ("a.mp4,2", "a.mp4,-2", "one_frame is '-2'"),
+        ("a.mp4,2", "b.mp4,2", r"b\.mp4 frame 2 is judged against itself"),
+        ("consistent,ann,1.0", "consistent,ann,nan", "seconds are nan"),
+        ("consistent,ann,1.0", "consistent,,1.0", "the rater is ''"),
+        ("2026-11-01T10:00:00+00:00", "yesterday", "answered_at a time"),
+        ("consistent,ann", "consistent,ann,and,more", "has not 8 fields"),
+    ):
+        path.write_text(whole.replace(before, after))
+        with pytest.raises(BadInput, match=f"line [23].*{words}"):
+            read_judgements(path)
 
 
 def test_the_majority_decides_and_the_last_answer_of_a_rater_counts() -> None:
