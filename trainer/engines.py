@@ -1,5 +1,6 @@
 """How one player's networks are run, differentiated and stepped, on however many ranks."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -36,7 +37,10 @@ class Engine:
         scope = Scope(networks)
         self.names = [f"{name}.{key}" for name, network in networks.items() for key, _ in network.named_parameters()]
         self._accelerator = accelerator
-        self._scope = accelerator.prepare_model(scope)
+        with warnings.catch_warnings():
+            # torch announces another name for this, which accelerate does not have yet.
+            warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+            self._scope = accelerator.prepare_model(scope)
         self._parameters = list(scope.parameters())
         self._optimizer = torch.optim.Adam(
             self._parameters, lr=settings.learning_rate, betas=settings.betas, fused=True

@@ -87,7 +87,7 @@ class Training:
             batch = batch.to(memory_format=torch.channels_last)
         plays = [self.method.play(part, self.images) for part in batch.parts(parts)]
         figures: dict[str, Tensor] = {}
-        skip = torch.zeros((), device=self.device)
+        skip = torch.zeros((), dtype=torch.float32, device=self.device)
         for player, names in self.method.players.items():
             set_trainable(self.method.networks, names)
             engine = self.engines[player]
