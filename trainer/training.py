@@ -20,6 +20,7 @@ from trainer.ema import MovingAverages
 from trainer.engines import Engine, set_trainable
 from trainer.method import Batch
 from trainer.recompute import recompute_in
+from trainer.rendezvous import join_again
 from trainer.schedules import linear_decay
 from trainer.vgg import load_vgg19
 
@@ -32,13 +33,15 @@ class Training:
         self.schema = schema
         self.images = self.steps = 0
         self.place = Place()
+        # The watchdog is to speak first: it knows which rank is meant.
+        timeout = timedelta(seconds=2 * config.faults.timeout_s + 60)
+        join_again(timeout)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             kwargs_handlers=[
                 # Every player uses all its parameters, and instance norm keeps no buffers.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-                # The watchdog is to speak first: it knows which rank is meant.
-                InitProcessGroupKwargs(timeout=timedelta(seconds=2 * config.faults.timeout_s + 60)),
+                InitProcessGroupKwargs(timeout=timeout),
             ],
         )
         self.device = self.accelerator.device
