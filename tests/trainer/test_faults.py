@@ -115,6 +115,16 @@ def test_a_signal_during_start_up_is_kept(number: int, small_config: MakeConfig,
     assert found is not None and Checkpoint(found).state.images <= 3 * config.batch
 
 
+def test_a_signal_to_the_whole_job_reaches_the_checkpoint(small_config: MakeConfig, tmp_path: Path) -> None:
+    """Clusters signal every process of a job, loader workers too."""
+    config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG}, data__workers=2)
+    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path, start_new_session=True)
+    wait_until_trained(config.run, [process])
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    assert find(config.run) is not None
+
+
 def test_a_signal_to_one_rank_saves_and_ends_all_with_75(small_config: MakeConfig, tmp_path: Path) -> None:
     config = small_config("pix2pixhd", batch=1, images=LONG, checkpoint={"every": LONG}, evaluation={"every": LONG})
     with two_ranks(config, tmp_path) as ranks:
