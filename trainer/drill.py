@@ -50,11 +50,16 @@ Run it on the machine and the filesystem that long runs are meant for: --folder 
 
 @dataclass(frozen=True)
 class Kill:
-    """One interruption. aimed: `start-up`, or the images after which it came. images: of the checkpoint that the next
-    start resumes from. exit_code: of the process that was started; seconds: from the signal to its end."""
+    """One interruption.
+
+    aimed: `start-up`, or the images after which it came. seen: images that this start had trained when it came.
+    images: of the checkpoint from which the next start goes on. exit_code: of the process that was started. seconds:
+    from the signal to its end.
+    """
 
     signal: str
     aimed: str
+    seen: int
     images: int
     exit_code: int
     seconds: float
@@ -107,8 +112,8 @@ def drill(
             wanted = (PREEMPTED, DONE, -signal.SIGTERM) if kill.signal == "SIGTERM" else (-signal.SIGKILL, DONE)
             if processes == 1 and kill.exit_code not in wanted:
                 problems.append(f"kill {number + 1} ({kill.signal}) ended with exit code {kill.exit_code}")
-            if kill.exit_code == -signal.SIGTERM and kill.aimed != "start-up":
-                problems.append(f"kill {number + 1}: SIGTERM was not heard while training")
+            if kill.signal == "SIGTERM" and kill.images < kill.seen:
+                problems.append(f"kill {number + 1}: {kill.seen} images seen, but SIGTERM saved only {kill.images}")
             bar.update()
         code = _start(killed, processes).wait()
         bar.update()
@@ -213,6 +218,7 @@ def _one(run: Path, processes: int, chance: random.Random, goal: int) -> Kill:
         _wait_for(process, run, goal)
         time.sleep(chance.uniform(0.0, 0.3))
         aimed = f"{goal:,} images"
+    seen = 0 if at_start else _seen(run / "journal.jsonl")
     asked_at = time.monotonic()
     family = _family(process.pid)
     for member in family if number == signal.SIGKILL else [process.pid]:
@@ -228,7 +234,7 @@ def _one(run: Path, processes: int, chance: random.Random, goal: int) -> Kill:
             with suppress(ProcessLookupError):
                 os.kill(member, signal.SIGKILL)
         process.wait()
-    return Kill(number.name, aimed, _saved(run), code, round(ended_s, 2))
+    return Kill(number.name, aimed, seen, _saved(run), code, round(ended_s, 2))
 
 
 def _family(process: int) -> list[int]:
