@@ -36,6 +36,7 @@ from trainer.training import Training
 from trainer.watchdog import Watchdog
 
 POST_MORTEM = "post-mortem.json"
+LOCK = ".lock"
 
 
 def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
@@ -99,7 +100,7 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
 def only_writer(run: Path) -> Iterator[None]:
     """Holds the run's folder, so that no second process writes checkpoints there. Raises BadInput when one does."""
     run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as file:
+    with (run / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
