@@ -15,6 +15,7 @@ from shards.records import LabelSchema
 from trainer import checkpoint as checkpoints
 from trainer import methods
 from trainer.checkpoint import Checkpoint, Snapshot, State
+from trainer.compiling import compile_networks
 from trainer.config import Config
 from trainer.ema import MovingAverages
 from trainer.engines import Engine, set_trainable
@@ -74,8 +75,8 @@ class Training:
             networks.append(self.method.perceptual)
         for network in networks:
             network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
-            if speed.compile:
-                network.compile()
+        if speed.compile:
+            compile_networks(networks, self.device)
 
     def step(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """One iteration: every player in turn, each over all parts of the batch.
