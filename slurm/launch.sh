@@ -39,8 +39,10 @@ else
   launcher=("$bin/python")
 fi
 if ((SLURM_NODEID == 0)); then
-  echo "$(date '+%F %T') $nodes × $processes processes on $( ((ACCELERATE_USE_CPU)) && echo CPUs || echo GPUs)," \
-    "$SLURM_STEP_NODELIST, start $((${SLURM_RESTART_COUNT:-0} + 1)) of job $SLURM_JOB_ID"
+  printf '%(%F %T)T job %s: start %s, %s × %s processes on %s of %s\n' -1 "$SLURM_JOB_ID" \
+    "$((${SLURM_RESTART_COUNT:-0} + 1))" "$nodes" "$processes" \
+    "$([[ $ACCELERATE_USE_CPU == 1 ]] && echo CPUs || echo GPUs)" \
+    "$SLURM_STEP_NODELIST"
 fi
 
 # Some clusters signal this shell only, others every process of the step. A launcher bears one SIGTERM, and would die

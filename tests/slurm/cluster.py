@@ -54,8 +54,8 @@ set -e
 ip link set lo up
 ip addr add 127.0.0.2/8 dev lo # without a second address, look-ups of names fail
 mount --bind "$FOLDER/hosts" /etc/hosts
-munged --foreground --force --socket="$FOLDER/munge.socket" --key-file="$FOLDER/munge/key" --pid-file="$FOLDER/munged.pid" \\
-  --log-file="$FOLDER/munge/munged.log" --seed-file="$FOLDER/munge/seed" &
+munged --foreground --force --socket="$FOLDER/munge.socket" --key-file="$FOLDER/munge/key" \\
+  --pid-file="$FOLDER/munged.pid" --log-file="$FOLDER/munge/munged.log" --seed-file="$FOLDER/munge/seed" &
 until [ -S "$FOLDER/munge.socket" ]; do kill -0 $!; sleep 0.05; done
 slurmctld -D &
 for node in $NODES; do slurmd -D -N $node & done
