@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -37,12 +38,12 @@ def log_of(logs: Path, job: str) -> str:
     return "\n".join(file.read_text() for file in logs.glob(f"*.{job}.log"))
 
 
-def train(cluster: Cluster, packed: Path, run: Path, images: int = IMAGES) -> str:
-    """Submits the demo preset, with a small network, to both nodes."""
-    settings = {
+def settings(packed: Path, run: Path) -> list[str]:
+    """The demo preset with a small network, for trainer/run.py."""
+    chosen = {
         "config": "trainer/configs/demo.yaml",
         "run": run,
-        "images": images,
+        "images": IMAGES,
         "batch": 2,
         "data.train": packed / "train",
         "data.test": packed / "test",
@@ -51,13 +52,23 @@ def train(cluster: Cluster, packed: Path, run: Path, images: int = IMAGES) -> st
         "perceptual.divisor": 16,
         "tracking.uri": f"sqlite:///{run.parent}/{run.name}.db",
         "tracking.log_every": 4,
-        "evaluation.every": images,
+        "evaluation.every": IMAGES,
         "evaluation.pairs": 4,
-        "checkpoint.every": images,
+        "checkpoint.every": IMAGES,
         "checkpoint.keep": 5,
     }
-    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    return submit(cluster, run.parent, "train.sbatch", *words, *SMALL, sbatch=("--nodes=2",))
+    return [*SMALL, *(f"--{name}={value}" for name, value in chosen.items())]
+
+
+def train_alone(packed: Path, run: Path) -> "subprocess.Popen[bytes]":
+    """Starts the same training with two processes, without Slurm."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = [Path(sys.prefix) / "bin" / "accelerate", "launch", "--multi_gpu", "--num_processes=2", "--num_machines=1"]
+    launch += ["--mixed_precision=no", "--dynamo_backend=no", f"--main_process_port={port}", "trainer/run.py"]
+    environment = {**os.environ, **ENVIRONMENT, "ACCELERATE_USE_CPU": "1"}
+    return subprocess.Popen([*launch, *settings(packed, run)], cwd=ROOT, env=environment)
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
@@ -84,28 +95,32 @@ def saved(run: Path) -> list[int]:
 def test_a_run_that_is_warned_and_preempted_ends_as_one_that_is_left_alone(
     cluster: Cluster, packed: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "stopped"
-    job = train(cluster, packed, run)
+    run, alone = tmp_path / "stopped", tmp_path / "alone"
+    job = submit(cluster, tmp_path, "train.sbatch", *settings(packed, run), sbatch=("--nodes=2",))
     wait_for(lambda: images_logged(run), "the first start to train")
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@120 does before the time limit
     wait_for(lambda: cluster.job(job)["Restarts"] == "1", "the first requeue")
     (first,) = saved(run)
-    wait_for(lambda: images_logged(run)[-1] > first, "the second start to train")
-    urgent = cluster.submit("--partition=urgent", "--nodes=2", *NODE, "--output=/dev/null", "--wrap=sleep 1")
-    cluster.wait_until(urgent, "COMPLETED")
-    assert cluster.job(job)["Restarts"] == "2"
-    _, second = saved(run)
-    cluster.wait_until(job, "COMPLETED")
-    alone = tmp_path / "alone"
-    reference = train(cluster, packed, alone)
-    cluster.wait_until(reference, "COMPLETED")
+    # Meanwhile the nodes wait for the job's old credential to expire.
+    reference = train_alone(packed, alone)
+    try:
+        wait_for(lambda: images_logged(run)[-1] > first, "the second start to train")
+        urgent = cluster.submit("--partition=urgent", "--nodes=2", *NODE, "--output=/dev/null", "--wrap=sleep 1")
+        cluster.wait_until(urgent, "COMPLETED")
+        assert cluster.job(job)["Restarts"] == "2"
+        _, second = saved(run)
+        cluster.wait_until(job, "COMPLETED", "FAILED")
+        assert reference.wait(60) == 0
+    finally:
+        reference.terminate()
+        reference.wait()
 
     log = log_of(tmp_path, job)
     print(log)
+    assert cluster.states(job) == {"COMPLETED"}
     assert 0 < first < second < IMAGES
     assert saved(run) == [first, second, IMAGES] and saved(alone) == [IMAGES]
-    logged = images_logged(run)
-    assert sorted(set(logged)) == sorted(set(images_logged(alone))) == list(range(4, IMAGES + 1, 4))
+    assert sorted(set(images_logged(run))) == sorted(set(images_logged(alone))) == list(range(4, IMAGES + 1, 4))
     starts = [line.split(": ", 1)[1] for line in log.splitlines() if ": start " in line]
     assert starts == [f"start {number}, 2 × 1 processes on CPUs of n[1-2]" for number in (1, 2, 3)]
     assert log.count("told to stop (SIGUSR1)") == log.count("stopped and requeued") == 2
@@ -115,22 +130,32 @@ def test_a_run_that_is_warned_and_preempted_ends_as_one_that_is_left_alone(
         assert ours.keys() == theirs.keys()
         assert all(ours[name].equal(theirs[name]) for name in ours), f"{file} differs"
 
+    options = ("--checkpoint", run, "--data", packed / "test", "--pairs", "4", "--out", tmp_path / "figures.json")
+    two_processes = ("--nodes=1", "--export=ALL,PROCESSES_PER_NODE=2")
+    measuring = submit(cluster, tmp_path, "evaluate.sbatch", *options, sbatch=two_processes)
+    cluster.wait_until(measuring, "COMPLETED", "FAILED")
+    log = log_of(tmp_path, measuring)
+    assert cluster.states(measuring) == {"COMPLETED"}, log
+    assert "1 × 2 processes on CPUs of n1" in log
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["images"], figures["pairs"]) == (IMAGES, 4)
+    assert figures["checkpoint"] == checkpoints.Checkpoint(checkpoints.folder_of(run, IMAGES)).state.digest
 
-def test_signals_to_the_processes_alone_requeue_and_a_cancelled_run_stays_cancelled(
+
+def test_told_to_stop_while_starting_it_is_requeued_and_once_cancelled_it_stays_so(
     cluster: Cluster, packed: Path, tmp_path: Path
 ) -> None:
-    """Clusters that signal no user command at preemption send SIGTERM to the steps."""
-    run = tmp_path / "run"
-    job = train(cluster, packed, run, images=100_000)
-    wait_for(lambda: images_logged(run), "training")
+    """SIGTERM to the processes, not to the batch script, is what most clusters send at preemption."""
+    job = submit(cluster, tmp_path, "train.sbatch", *settings(packed, tmp_path / "run"), sbatch=("--nodes=2",))
+    wait_for(lambda: ": start 1," in log_of(tmp_path, job), "the first start")
     cluster.run("scancel", "--signal=TERM", job)
-    wait_for(lambda: cluster.job(job)["Restarts"] == "1", "the requeue")
-    (images,) = saved(run)
-    wait_for(lambda: images_logged(run)[-1] > images, "going on")
+    wait_for(lambda: ": start 2," in log_of(tmp_path, job), "the second start")
     cluster.run("scancel", job)
+    wait_for(lambda: "its state is" in log_of(tmp_path, job), "the end of the batch script")
     cluster.wait_until(job, "CANCELLED")
     time.sleep(1)
     assert cluster.states(job) == {"CANCELLED"}
+    assert log_of(tmp_path, job).count("stopped and requeued") == 1
 
 
 def test_a_broken_run_is_a_failed_job(cluster: Cluster, packed: Path, tmp_path: Path) -> None:
