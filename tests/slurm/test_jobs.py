@@ -35,7 +35,7 @@ def submit(cluster: Cluster, logs: Path, script: str, *arguments: str | Path, sb
 
 
 def log_of(logs: Path, job: str) -> str:
-    return "\n".join(file.read_text() for file in logs.glob(f"*.{job}.log"))
+    return "\n".join(file.read_text(errors="replace") for file in logs.glob(f"*.{job}.log"))
 
 
 def settings(packed: Path, run: Path) -> list[str]:
