@@ -1,9 +1,10 @@
 """How one player's networks are run, differentiated and stepped, on however many ranks."""
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -30,12 +31,34 @@ class Scope(nn.Module):
         return thunk()
 
 
-class Engine:
-    """One player under DDP (or alone): Adam on parameters that every rank holds whole."""
+class Engine(Protocol):
+    """One player's networks, gradients and optimizer."""
+
+    def run(self, thunk: Callable[[], Result], last: bool) -> Result:
+        """Calls `thunk`, in which the player's networks are used; gradients meet after the last part of a batch."""
+
+    def backward(self, loss: Tensor, last: bool) -> None:
+        """Adds the gradients of `loss` to those of the parts before."""
+
+    def step(self, rate: float) -> Tensor:
+        """One step of Adam at the rate, then no gradients. Returns their L2 norm, equal on all ranks.
+
+        Where it is not finite, parameters and moments stay as they are.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Adam's moments and step counts by parameter name, as checkpoints keep them; to be called by all ranks."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what `state` gave, once the networks have their weights."""
+
+
+class Replicated:
+    """A player under DDP, or alone: every rank holds all parameters and moments."""
 
     def __init__(self, networks: dict[str, nn.Module], settings: Optimizer, accelerator: Accelerator) -> None:
         scope = Scope(networks)
-        self.names = [f"{name}.{key}" for name, network in networks.items() for key, _ in network.named_parameters()]
+        self._names = names_of(networks)
         self._accelerator = accelerator
         with warnings.catch_warnings():
             # torch announces another name for this, which accelerate does not have yet.
@@ -47,39 +70,56 @@ class Engine:
         )
 
     def run(self, thunk: Callable[[], Result], last: bool) -> Result:
-        """Calls `thunk`, in which the player's networks are used; gradients meet after the last part of a batch."""
         with self._unsynchronised(last):
             result: Result = self._scope(thunk)
         return result
 
     def backward(self, loss: Tensor, last: bool) -> None:
-        """Adds the gradients of `loss`. Where it is not finite, neither is any gradient, on any rank."""
         with self._unsynchronised(last):
-            self._accelerator.backward(loss, gradient=torch.ones_like(loss) + 0 * loss.detach())
+            self._accelerator.backward(loss)
 
     def _unsynchronised(self, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else self._accelerator.no_sync(self._scope)
 
-    def norm(self) -> Tensor:
-        """The gradients' L2 norm, equal on all ranks."""
-        return torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-
-    def step(self, rate: float, skip: Tensor) -> None:
-        """One step of Adam at the rate, then no gradients. skip: () on the device; 1 leaves everything as it is."""
+    def step(self, rate: float) -> Tensor:
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         # What torch's GradScaler sets: the fused kernel looks at it on the device, and nobody has to wait for it.
-        self._optimizer.found_inf = skip  # type: ignore[attr-defined]
+        self._optimizer.found_inf = 1 - torch.isfinite(norm).float()  # type: ignore[attr-defined]
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        return norm
 
     def state(self) -> dict[str, Tensor]:
-        """Adam's moments and step counts by parameter name, as checkpoints keep them."""
-        return checkpoints.optimizer_tensors(self._optimizer, self.names)
+        return checkpoints.optimizer_tensors(self._optimizer, self._names)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what `state` gave."""
-        checkpoints.restore_optimizer(self._optimizer, self.names, tensors)
+        checkpoints.restore_optimizer(self._optimizer, self._names, tensors)
+
+
+def make_engine(
+    networks: dict[str, nn.Module], settings: Optimizer, accelerator: Accelerator, batch: int, parts: int
+) -> Engine:
+    """The engine that the launcher asks for: DeepSpeed's ZeRO, or plain data parallelism.
+
+    batch: samples of a rank per step, computed in `parts`.
+    """
+    if asked_for_zero():
+        from trainer.zero import Partitioned
+
+        return Partitioned(Scope(networks), names_of(networks), settings, accelerator, batch, parts)
+    return Replicated(networks, settings, accelerator)
+
+
+def asked_for_zero() -> bool:
+    """Whether `accelerate launch` was told to use DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true", "yes")
+
+
+def names_of(networks: dict[str, nn.Module]) -> list[str]:
+    """The names of all parameters, as checkpoints have them."""
+    return [f"{name}.{key}" for name, network in networks.items() for key, _ in network.named_parameters()]
 
 
 def set_trainable(networks: dict[str, nn.Module], names: Sequence[str]) -> None:

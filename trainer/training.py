@@ -13,12 +13,12 @@ from shards.command import BadInput
 from shards.order import Place
 from shards.records import LabelSchema
 from trainer import checkpoint as checkpoints
-from trainer import methods
+from trainer import methods, zero
 from trainer.checkpoint import Checkpoint, Snapshot, State
 from trainer.compiling import compile_networks
 from trainer.config import Config
 from trainer.ema import MovingAverages
-from trainer.engines import Engine, set_trainable
+from trainer.engines import asked_for_zero, make_engine, set_trainable
 from trainer.method import Batch
 from trainer.recompute import recompute_in
 from trainer.rendezvous import join_again
@@ -37,12 +37,15 @@ class Training:
         # The watchdog is to speak first: it knows which rank is meant.
         timeout = timedelta(seconds=2 * config.faults.timeout_s + 60)
         join_again(timeout)
+        if asked_for_zero():
+            zero.check(config)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             kwargs_handlers=[
                 # Every player uses all its parameters, and instance norm keeps no buffers.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-                InitProcessGroupKwargs(timeout=timeout),
+                # accelerate thinks of GPUs only, where DeepSpeed is concerned.
+                InitProcessGroupKwargs(timeout=timeout, **({"backend": "gloo"} if zero.on_cpu() else {})),
             ],
         )
         self.device = self.accelerator.device
@@ -57,7 +60,13 @@ class Training:
             {name: self.method.networks[name] for name in kind.synthesizers}, config.optimizer.ema
         )
         self.engines = {
-            player: Engine({name: self.method.networks[name] for name in names}, config.optimizer, self.accelerator)
+            player: make_engine(
+                {name: self.method.networks[name] for name in names},
+                config.optimizer,
+                self.accelerator,
+                config.batch,
+                config.accumulate,
+            )
             for player, names in kind.players.items()
         }
         self.run_id: str | None = None
@@ -100,14 +109,16 @@ class Training:
                 if played != player:
                     raise RuntimeError(f"{self.config.method} yields {played!r} where its players say {player!r}")
                 total = torch.stack(list(terms.values())).sum() / parts
-                engine.backward(total, number == parts)
+                # A loss that is not finite, or a player before this one that was skipped, spoils every gradient on
+                # every rank, so that all ranks skip the same steps without asking each other.
+                spoiled = 0 * total.detach() + torch.where(skip > 0, torch.nan, 0.0)
+                engine.backward(total * (1 + spoiled), number == parts)
                 for name, value in {**terms, "total": total * parts}.items():
                     key = f"{player}/{name}"
                     figures[key] = figures.get(key, torch.zeros((), device=self.device)) + value.detach() / parts
-            norm = engine.norm()
+            norm = engine.step(rate)
             figures[f"gradient/{player}"] = norm
             skip = torch.maximum(skip, 1 - torch.isfinite(norm).float())
-            engine.step(rate, skip)
         for play in plays:
             play.close()
         self.steps += 1
