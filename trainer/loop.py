@@ -175,6 +175,7 @@ class Observer:
     def saw(self, before: int, figures: dict[str, Tensor], waited_s: float) -> None:
         """Takes note of one iteration; logs when a log line or a grid is due."""
         training, tracking = self.training, self.training.config.tracking
+        training.run_id = self.tracker.run_id  # for checkpoints: a server may give it at any time
         self.waited_s += waited_s
         for name, value in figures.items():
             self.means.add(name, value)
