@@ -63,9 +63,8 @@ def small_config(packed: Path, tmp_path: Path) -> Callable[..., Config]:
             "tracking": {
                 "uri": f"sqlite:///{tmp_path}/mlflow.db",
                 "log_every": 2,
-                "grid_every": 8,
-                "grid_rows": 2,
             },
+            "evaluation": {"every": 8, "pairs": 8, "grid_rows": 2},
             "data": {
                 "train": str(packed / "train"),
                 "test": str(packed / "test"),

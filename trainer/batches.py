@@ -1,9 +1,13 @@
 """Compact batches of the reader to the tensors that networks read."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shards.order import Place
 from shards.read import Loaded, Reading
 from shards.records import LabelSchema
 from trainer.method import Batch, Method
@@ -52,4 +56,45 @@ def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batc
         consistent=photo("consistent"),
         inconsistent=photo("inconsistent"),
         same_style=loaded.same_style.to(device, non_blocking=True),
+    )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A batch on the device. keys: its samples; place: where the stream is once it is consumed."""
+
+    batch: Batch
+    keys: tuple[str, ...]
+    place: Place
+
+
+def ahead(stream: Iterable[Loaded], schema: LabelSchema, device: torch.device) -> Iterator[Ready]:
+    """The stream's batches on the device; on a GPU the next one is copied there while this one is trained on."""
+    if device.type != "cuda":
+        for loaded in stream:
+            yield Ready(to_device(loaded, schema, device), loaded.keys, loaded.place)
+        return
+    copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: Ready | None = None
+    for loaded in stream:
+        with torch.cuda.stream(copying):
+            following = Ready(to_device(pinned(loaded), schema, device), loaded.keys, loaded.place)
+        if waiting is not None:
+            yield waiting
+        torch.cuda.current_stream(device).wait_stream(copying)
+        for tensor in vars(following.batch).values():
+            # The allocator must not hand this memory out again while the training stream still reads it.
+            tensor.record_stream(torch.cuda.current_stream(device))
+        waiting = following
+    if waiting is not None:
+        yield waiting
+
+
+def pinned(loaded: Loaded) -> Loaded:
+    """The batch in page-locked memory, from where it can be copied to the GPU without the host waiting."""
+    return replace(
+        loaded,
+        photos={side: tensor.pin_memory() for side, tensor in loaded.photos.items()},
+        labels={side: tensor.pin_memory() for side, tensor in loaded.labels.items()},
+        same_style=loaded.same_style.pin_memory(),
     )

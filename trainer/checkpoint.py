@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,14 @@ from torch import Tensor, nn
 
 from shards import atomic
 from shards.command import BadInput
-from shards.records import LabelSchema, sha256_of
+from shards.records import LabelSchema
 from trainer import config as configs
 from trainer import methods
 from trainer.method import Synthesizer
 from trainer.tracking import tracked_run
 
 STATE = "state.json"
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class State:
     """What a checkpoint holds beside tensors.
 
     images: images seen by all ranks. epoch, position: the place in the stream of samples, the same on any number of
-    ranks. ranks: how many processes wrote it.
+    ranks. ranks: how many processes wrote it. figures: what was measured of these weights, by name.
     digest: SHA-256 over the checksums of the tensor files; it names the checkpoint's content.
     """
 
@@ -47,10 +48,34 @@ class State:
     manifest: str
     run_id: str | None
     files: dict[str, str]
+    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         return hashlib.sha256("".join(sorted(self.files.values())).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a checkpoint holds, in host memory, apart from what training goes on changing.
+
+    tensors: file stem to named tensors; plain: file stem to JSON content.
+    """
+
+    state: State
+    tensors: dict[str, dict[str, Tensor]]
+    plain: dict[str, Any]
+
+
+def on_host(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Copies of tensors in host memory."""
+    return {
+        stem: {
+            name: value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+            for name, value in named.items()
+        }
+        for stem, named in tensors.items()
+    }
 
 
 def folder_of(run: Path, images: int) -> Path:
@@ -101,34 +126,47 @@ def restore_random(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> N
     random.setstate((version, tuple(internal), gauss_next))
 
 
-def save(run: Path, state: State, tensors: Mapping[str, Mapping[str, Tensor]], plain: Mapping[str, Any]) -> Path:
+def save(run: Path, snapshot: Snapshot) -> Path:
     """Writes `checkpoint-<images>/` under `run` and moves `latest` to it, last.
 
-    tensors: file stem to named tensors; plain: file stem to JSON content. A checkpoint of the same
-    images (the end of a resumed run) is left as it is.
+    A checkpoint of the same images (the end of a resumed run) is left as it is.
     """
-    folder = folder_of(run, state.images)
+    folder = folder_of(run, snapshot.state.images)
     if not folder.exists():
         with atomic.new_folder(folder) as partial:
             files = {}
-            for stem, named in tensors.items():
+            for stem, named in snapshot.tensors.items():
                 file = partial / f"{stem}.safetensors"
                 # Python writes the bytes: safetensors' own writer reports a full disk as an error of its own kind.
-                file.write_bytes(serialise({name: value.detach().cpu().contiguous() for name, value in named.items()}))
-                files[file.name] = sha256_of(file)
-            for stem, content in plain.items():
-                file = partial / f"{stem}.json"
-                file.write_text(json.dumps(content) + "\n")
-                files[file.name] = sha256_of(file)
-            described = {**state.__dict__, "files": files}
+                content = serialise(named)
+                files[file.name] = hashlib.sha256(content).hexdigest()
+                file.write_bytes(content)
+            for stem, plain in snapshot.plain.items():
+                content = (json.dumps(plain) + "\n").encode()
+                files[f"{stem}.json"] = hashlib.sha256(content).hexdigest()
+                (partial / f"{stem}.json").write_bytes(content)
+            described = {**snapshot.state.__dict__, "files": files}
             (partial / STATE).write_text(json.dumps(described, indent=1) + "\n")
     atomic.write_text(run / LATEST, folder.name + "\n")
     return folder
 
 
+def best_value(run: Path, figure: str) -> float:
+    """The figure of the checkpoint that `best` names; infinite where there is none."""
+    file = run / BEST
+    if not file.is_file():
+        return math.inf
+    state = run / file.read_text().strip() / STATE
+    return float(json.loads(state.read_text())["figures"].get(figure, math.inf)) if state.is_file() else math.inf
+
+
 def prune(run: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints of a run."""
+    """Deletes all but the newest `keep` checkpoints of a run and the best one."""
+    best = run / BEST
+    spared = best.read_text().strip() if best.is_file() else None
     for folder in sorted(run.glob("checkpoint-*"))[:-keep]:
+        if folder.name == spared:
+            continue
         # Renamed first, so that a half-deleted folder never bears a checkpoint's name.
         doomed = folder.with_name(f".{folder.name}-deleted")
         os.replace(folder, doomed)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
@@ -85,8 +85,14 @@ class Tracking(Options):
     uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI")
     experiment: str = Field("likeness", description="MLflow experiment")
     log_every: int = Field(1_000, gt=0, description="images between log lines")
-    grid_every: int = Field(20_000, gt=0, description="images between sample grids")
-    grid_rows: int = Field(6, gt=0, description="held-out samples in a grid")
+
+
+class Evaluation(Options):
+    """What is looked at while training: held-out pairs, painted by the averaged generator."""
+
+    every: int = Field(20_000, gt=0, description="images between evaluations")
+    pairs: int = Field(200, gt=0, description="held-out pairs that are measured")
+    grid_rows: int = Field(6, gt=0, description="held-out pairs in the sample grid")
 
 
 class Checkpoints(Options):
@@ -94,6 +100,25 @@ class Checkpoints(Options):
 
     every: int = Field(50_000, gt=0, description="images between checkpoints")
     keep: int = Field(3, gt=0, description="newest checkpoints that are kept")
+    best: str | None = Field(
+        "held_out/semantic", description="the held-out figure whose least value is kept as well; null: none"
+    )
+    timeout_s: float = Field(300, gt=0, description="seconds after which a filesystem counts as dead")
+
+
+class Faults(Options):
+    """What a run puts up with."""
+
+    max_skipped: int = Field(10, ge=0, description="iterations of the last 1,000 that may be skipped as not finite")
+    timeout_s: float = Field(600, gt=0, description="seconds after which a rank that does not answer counts as lost")
+
+
+class Speed(Options):
+    """How it is computed; what is computed stays the same."""
+
+    compile: bool = Field(False, description="torch.compile every network")
+    channels_last: bool = Field(False, description="keep pictures and weights in the channels-last memory format")
+    recompute: bool = Field(False, description="activation checkpointing: less memory, a second generator forward")
 
 
 class Config(Options):
@@ -104,13 +129,17 @@ class Config(Options):
     seed: int = Field(0, ge=0, description="seed of weights, data order and augmentation")
     images: int = Field(1_000_000, gt=0, description="images seen at the end of training")
     batch: int = Field(1, gt=0, description="samples per step and rank")
+    accumulate: int = Field(1, gt=0, description="equal parts that a rank computes its batch in, one after another")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs convolutions in bfloat16")
     data: Data
     options: SerializeAsAny[Options] = Field(description="the method's own options")
     perceptual: Perceptual = Perceptual()
     optimizer: Optimizer = Optimizer()
     tracking: Tracking = Tracking()
+    evaluation: Evaluation = Evaluation()
     checkpoint: Checkpoints = Checkpoints()
+    faults: Faults = Faults()
+    speed: Speed = Speed()
 
     @model_validator(mode="before")
     @classmethod
@@ -124,6 +153,12 @@ class Config(Options):
                 raise BadInput(_explain(error, kind, "options.")) from error
             return {**data, "options": options}
         return data
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> Self:
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} cannot be cut into accumulate {self.accumulate} equal parts")
+        return self
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:

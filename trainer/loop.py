@@ -1,64 +1,39 @@
-"""The training loop: report, save, stop?, read, step."""
+"""The training loop: read, step, look, evaluate, save, stop?"""
 
+import json
 import math
-import signal
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import torch
+from accelerate.utils import gather_object
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from shards.atomic import new_file
+from shards import atomic
 from shards.command import DONE, PREEMPTED, BadInput
 from shards.read import Loaded, Stream, first_samples, open_shards
 from shards.records import Manifest
 from shards.store import Store
 from trainer import checkpoint as checkpoints
-from trainer.batches import reading_of, to_device
-from trainer.checkpoint import Checkpoint
+from trainer.batches import Ready, ahead, reading_of
+from trainer.checkpoint import Checkpoint, Snapshot
 from trainer.config import Config
+from trainer.evaluate import HeldOut
 from trainer.grid import sample_grid
+from trainer.health import Detectors, Skipped
 from trainer.method import Synthesizer
+from trainer.preemption import StopRequests
+from trainer.pulse import LAG, Iteration, Pulse
+from trainer.saving import Saver
 from trainer.tracking import Tracker
 from trainer.training import Training
+from trainer.watchdog import Watchdog, open_store
 
-
-class Means:
-    """Running means of scalars that stay on the device until somebody reads them."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value.detach().float()
-        self.counts[name] = self.counts.get(name, 0) + 1
-
-    def take(self) -> dict[str, float]:
-        """The means since the last call."""
-        means = {name: total.item() / self.counts[name] for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
-        return means
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGUSR1, which clusters send before they take a machine away."""
-    received: list[int] = []
-    before = {
-        number: signal.signal(number, lambda got, _: received.append(got))
-        for number in (signal.SIGTERM, signal.SIGUSR1)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+POST_MORTEM = "post-mortem.json"
 
 
 def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
@@ -76,12 +51,15 @@ def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
     return Checkpoint(folder) if folder else None
 
 
-def train(config: Config, resume: str | None = None) -> int:
+def train(config: Config, resume: str | None = None, requests: StopRequests | None = None) -> int:
     """Trains until `config.images` images are seen. Returns the exit code: done, or preempted.
 
-    Raises BadInput before anything is written when shards, weights, config and checkpoint do not fit.
+    requests: signals collected so far; without them this collects its own.
+    Raises BadInput before anything is written when shards, weights, config and checkpoint do not fit; and later when
+    too many iterations were not finite or the last checkpoint cannot be written.
     """
-    with stop_requests() as stopped, ExitStack() as opened:
+    with ExitStack() as opened:
+        requests = requests or opened.enter_context(StopRequests())
         checkpoint = find_resume(config.run, resume)
         cache = config.data.shard_cache
         manifest, store = opened.enter_context(open_shards(config.data.train, cache=cache))
@@ -95,54 +73,22 @@ def train(config: Config, resume: str | None = None) -> int:
                 "or start a new run"
             )
         training = Training(config, manifest.schema, checkpoint)
-        observer = Observer(training, manifest, *held_out) if training.accelerator.is_main_process else None
-        training.run_id = training.share(observer.tracker.run_id if observer else None)
-        if checkpoint:
-            training.restore_random(checkpoint)
-        finished = False
+        rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
+        dog = opened.enter_context(Watchdog(rank, ranks, config.faults.timeout_s, open_store()))
+        run = Run(training, manifest, store, held_out, requests, dog)
         try:
-            finished = _iterate(training, manifest, store, observer, stopped)
+            if checkpoint:
+                training.restore_random(checkpoint)
+            finished = run.go()
+        except (RuntimeError, ConnectionError) as error:
+            # What a broken collective raises says which address is gone, not which rank.
+            if ranks > 1 and (missing := dog.missing()):
+                raise RuntimeError(f"{missing}. Go on from the last checkpoint with --resume latest.") from error
+            raise
         finally:
-            if observer:
-                observer.close(finished)
+            run.close()
+        training.leave()
         return DONE if finished else PREEMPTED
-
-
-def _iterate(
-    training: Training, manifest: Manifest, store: Store, observer: "Observer | None", stopped: list[int]
-) -> bool:
-    """Steps until the images are seen (True) or a stop is asked for (False); saves in both cases."""
-    config = training.config
-    reading = replace(
-        reading_of(type(training.method), config.batch),
-        seed=config.seed,
-        rank=training.accelerator.process_index,
-        ranks=training.accelerator.num_processes,
-        workers=config.data.workers,
-        shuffle=config.data.shuffle,
-        flip=config.data.flip,
-        start=training.place,
-        remainder=config.data.remainder,
-        resampled=config.data.resampled,
-        max_bad=config.data.max_bad,
-    )
-    batches = iter(Stream(manifest, store, reading))
-    while training.images < config.images:
-        if training.any_rank(bool(stopped)):
-            training.save(manifest.digest)
-            return False
-        asked_at = time.perf_counter()
-        loaded = next(batches)
-        waited_s = time.perf_counter() - asked_at
-        before = training.images
-        losses, norms = training.step(to_device(loaded, training.schema, training.device))
-        training.place = loaded.place
-        if observer:
-            observer.saw(before, losses | norms, waited_s)
-        if crossed(before, training.images, config.checkpoint.every) and training.images < config.images:
-            training.save(manifest.digest)
-    training.save(manifest.digest)
-    return True
 
 
 def crossed(before: int, after: int, every: int) -> bool:
@@ -150,13 +96,182 @@ def crossed(before: int, after: int, every: int) -> bool:
     return after // every > before // every
 
 
-class Observer:
-    """What a person watches: progress bar, journal, MLflow, sample grids. Main process only."""
+class Run:
+    """One process's share of a run: what happens between two steps, and in which order."""
 
-    def __init__(self, training: Training, train: Manifest, held_out: Manifest, held_out_store: Store) -> None:
+    def __init__(
+        self,
+        training: Training,
+        manifest: Manifest,
+        store: Store,
+        held_out: tuple[Manifest, Store],
+        requests: StopRequests,
+        dog: Watchdog,
+    ) -> None:
+        config = training.config
+        self.training, self.manifest, self.store = training, manifest, store
+        self.requests, self.dog = requests, dog
+        rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
+        self.synthesizer = Synthesizer(training.method, training.averages.networks)
+        self.held_out = HeldOut(*held_out, config.evaluation.pairs, type(training.method), rank, ranks)
+        self.pulse = Pulse(training.accelerator)
+        self.skipped = Skipped(config.faults.max_skipped)
+        self.observer: Observer | None = None
+        self.saver: Saver | None = None
+        if training.accelerator.is_main_process:
+            self.observer = Observer(training, manifest, self.held_out, self.synthesizer)
+            self.saver = Saver(config.run, config.checkpoint.keep, config.checkpoint.timeout_s)
+        self.finished = False
+
+    def go(self) -> bool:
+        """Steps until the images are seen (True) or a stop is asked for (False); saves in both cases."""
+        training, config = self.training, self.training.config
+        batches = self._batches()
+        stop = False
+        measured: dict[str, float] | None = {}
+        while training.images < config.images and not stop:
+            self.dog.at(training.steps, "reading")
+            asked_at = time.perf_counter()
+            ready = next(batches)
+            waited_s = time.perf_counter() - asked_at
+            before = training.images
+            self.dog.at(training.steps, "training")
+            figures, skip = training.step(ready.batch)
+            training.place = ready.place
+            self.pulse.send(training.images, figures, skip, self.requests.stop, ready.keys)
+            stop = self._look(LAG, waited_s)
+            done = training.images >= config.images
+            measured, best = {}, False
+            if not stop and (done or crossed(before, training.images, config.evaluation.every)):
+                stop = self._look(0)
+                measured = None if stop else self._measure()
+                stop = measured is None
+                best = bool(measured) and self._is_best(measured or {})
+            if not stop and (best or crossed(before, training.images, config.checkpoint.every)):
+                self._save(measured or {}, best)
+        self._look(0)
+        self._finish(measured or {})
+        self.finished = training.images >= config.images
+        return self.finished
+
+    def _batches(self) -> Iterator[Ready]:
+        training, config = self.training, self.training.config
+        reading = replace(
+            reading_of(type(training.method), config.batch),
+            seed=config.seed,
+            rank=training.accelerator.process_index,
+            ranks=training.accelerator.num_processes,
+            workers=config.data.workers,
+            shuffle=config.data.shuffle,
+            flip=config.data.flip,
+            start=training.place,
+            remainder=config.data.remainder,
+            resampled=config.data.resampled,
+            max_bad=config.data.max_bad,
+        )
+        return ahead(Stream(self.manifest, self.store, reading), training.schema, training.device)
+
+    def _look(self, lag: int, waited_s: float = 0.0) -> bool:
+        """Takes note of what iterations more than `lag` ago became; whether a stop has been asked for."""
+        stop = False
+        for iteration in self.pulse.receive(lag):
+            stop = stop or iteration.stop
+            too_many = self.skipped.too_many(iteration)
+            if self.observer:
+                self.observer.saw(iteration, self.skipped.total, waited_s)
+            if too_many:
+                self._give_up()
+        return stop
+
+    def _give_up(self) -> None:
+        """Writes what people need to find out why numbers went bad, and ends the run on all ranks."""
+        config = self.training.config
+        keys = gather_object([[iteration.keys for iteration in self.skipped.recent]])
+        file = config.run / POST_MORTEM
+        if self.observer:
+            iterations = [
+                {
+                    "images": iteration.images,
+                    "skipped": iteration.skipped,
+                    "keys_by_rank": [list(rank[number]) for rank in keys],
+                    "figures": {name: repr(value) for name, value in iteration.figures.items()},
+                }
+                for number, iteration in enumerate(self.skipped.recent)
+            ]
+            atomic.write_text(file, json.dumps({"max_skipped": self.skipped.most, "iterations": iterations}, indent=1))
+        raise BadInput(
+            f"more than {self.skipped.most} of the last iterations had a loss or gradient that was not finite "
+            f"(faults.max_skipped), at {self.training.images:,} images; {file} has their samples, losses and gradient "
+            "norms. Go on from an earlier checkpoint with a lower optimizer.learning_rate, or with --precision fp32"
+        )
+
+    def _measure(self) -> dict[str, float] | None:
+        """Measures held-out pairs and draws the sample grid; None when a stop was asked for meanwhile."""
+        training = self.training
+        self.dog.at(training.steps, "evaluating")
+
+        def going_on() -> bool:
+            self.dog.at(training.steps, "evaluating")
+            return not training.any_rank(self.requests.stop)
+
+        accelerator = training.accelerator
+        measured = self.held_out.measure(
+            self.synthesizer, training.method.perceptual, accelerator.reduce, training.device, going_on
+        )
+        if measured is not None and self.observer:
+            self.observer.evaluated(measured)
+        return measured
+
+    def _is_best(self, measured: dict[str, float]) -> bool:
+        """Whether the figure that `checkpoint.best` names is less than ever before; the same answer on all ranks."""
+        best, run = self.training.config.checkpoint.best, self.training.config.run
+        if best is None:
+            return False
+        if best not in measured:
+            raise BadInput(
+                f"checkpoint.best {best!r} is not among the held-out figures {', '.join(measured)}; set it to one of "
+                "them, or to null"
+            )
+        is_best = self.saver is not None and measured[best] < checkpoints.best_value(run, best)
+        return bool(self.training.share(is_best))
+
+    def _save(self, figures: dict[str, float], best: bool) -> None:
+        snapshot = self._snapshot(figures)
+        if self.saver and snapshot:
+            self.saver.save(snapshot, self.training.config.checkpoint.best if best else None)
+
+    def _snapshot(self, figures: dict[str, float]) -> Snapshot | None:
+        self.dog.at(self.training.steps, "saving")
+        if self.observer:
+            # The tracker may have got its run's id only now.
+            self.training.run_id = self.observer.tracker.run_id
+        return self.training.snapshot(self.manifest.digest, figures)
+
+    def _finish(self, figures: dict[str, float]) -> None:
+        """The last checkpoint: all ranks wait for it, and all of them fail when it cannot be written."""
+        snapshot = self._snapshot(figures)
+        failed: str | None = None
+        if self.saver and snapshot:
+            try:
+                self.saver.finish(snapshot)
+            except BadInput as error:
+                failed = str(error)
+        failed = self.training.share(failed)
+        if failed:
+            raise BadInput(failed)
+
+    def close(self) -> None:
+        if self.observer:
+            self.observer.close(self.finished)
+
+
+class Observer:
+    """What a person watches: progress bar, journal, MLflow, sample grids, signs of illness. Main process only."""
+
+    def __init__(self, training: Training, train: Manifest, held_out: HeldOut, synthesizer: Synthesizer) -> None:
         config = training.config
         config.run.mkdir(parents=True, exist_ok=True)
-        self.training = training
+        self.training, self.synthesizer = training, synthesizer
         tracking = config.tracking
         settings = config.model_dump(mode="json")
         self.tracker = Tracker(
@@ -164,48 +279,52 @@ class Observer:
         )
         self.tracker.describe("label_schema.json", training.schema.to_json())
         self.tracker.describe("manifest.json", {"digest": train.digest, "samples": train.samples})
-        self.synthesizer = Synthesizer(training.method, training.averages.networks)
-        self.fixed: Loaded = first_samples(
-            held_out, held_out_store, tracking.grid_rows, reading_of(type(training.method), 1)
-        )
-        self.means = Means()
+        reading = reading_of(type(training.method), 1)
+        self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, config.evaluation.grid_rows, reading)
+        self.detectors = Detectors()
+        self.sums: dict[str, float] = {}
+        self.count = 0
         self.bar = tqdm(total=config.images, initial=training.images, unit="img", desc="training", smoothing=0.05)
-        self.logged_at, self.logged_images, self.waited_s = time.perf_counter(), training.images, 0.0
+        self.seen = self.logged_images = training.images
+        self.logged_at, self.waited_s = time.perf_counter(), 0.0
 
-    def saw(self, before: int, figures: dict[str, Tensor], waited_s: float) -> None:
-        """Takes note of one iteration; logs when a log line or a grid is due."""
-        training, tracking = self.training, self.training.config.tracking
-        training.run_id = self.tracker.run_id  # for checkpoints: a server may give it at any time
+    def saw(self, iteration: Iteration, skipped: int, waited_s: float) -> None:
+        """Takes note of one iteration; logs the means since the last line when one is due."""
+        config = self.training.config
         self.waited_s += waited_s
-        for name, value in figures.items():
-            self.means.add(name, value)
-        self.bar.update(training.images - before)
-        done = training.images >= training.config.images
-        if crossed(before, training.images, tracking.log_every) or done:
-            self._log()
-        if crossed(before, training.images, tracking.grid_every) or done:
-            self._grid()
+        if not iteration.skipped:
+            self.count += 1
+            for name, value in iteration.figures.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        self.bar.update(iteration.images - self.seen)
+        before, self.seen = self.seen, iteration.images
+        if crossed(before, self.seen, config.tracking.log_every) or self.seen >= config.images:
+            self._log(skipped)
 
-    def _log(self) -> None:
-        figures = self.means.take()
-        bad = [name for name, value in figures.items() if not math.isfinite(value)]
-        if bad:
-            raise FloatingPointError(
-                f"{', '.join(bad)} not finite after {self.training.images} images; go on from an earlier "
-                "checkpoint with a lower optimizer.learning_rate"
-            )
+    def _log(self, skipped: int) -> None:
         elapsed_s = time.perf_counter() - self.logged_at
-        figures["images_per_s"] = (self.training.images - self.logged_images) / elapsed_s
+        figures = {name: total / self.count for name, total in self.sums.items()}
+        figures["images_per_s"] = (self.seen - self.logged_images) / elapsed_s
         figures["data_wait_share"] = self.waited_s / elapsed_s
-        self.tracker.log(self.training.images, figures)
+        figures["skipped_iterations"] = float(skipped)
+        self.tracker.log(self.seen, figures)
         totals = {name.removesuffix("/total"): f"{v:.3f}" for name, v in figures.items() if name.endswith("/total")}
         self.bar.set_postfix({**totals, "data wait": f"{figures['data_wait_share']:.0%}"})
-        self.logged_at, self.logged_images, self.waited_s = time.perf_counter(), self.training.images, 0.0
+        self._detect(figures)
+        self.sums, self.count = {}, 0
+        self.logged_at, self.logged_images, self.waited_s = time.perf_counter(), self.seen, 0.0
 
-    def _grid(self) -> None:
+    def _detect(self, figures: dict[str, float]) -> None:
+        for sign in self.detectors.look(figures):
+            tqdm.write(f"warning: at {self.seen:,} images: {sign}", file=sys.stderr)
+
+    def evaluated(self, figures: dict[str, float]) -> None:
+        """Logs what was measured on held-out pairs, and draws the fixed ones."""
         training = self.training
+        self.tracker.log(training.images, {name: value for name, value in figures.items() if math.isfinite(value)})
+        self._detect(figures)
         grid = sample_grid(self.synthesizer, training.method, self.fixed, training.schema, training.device)
-        with new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
+        with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
             Image.fromarray(grid).save(partial)
         self.tracker.picture(training.images, "samples", grid)
 

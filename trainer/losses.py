@@ -11,15 +11,20 @@ RELATIVE_SIZES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 Weighting = Literal["adaptive", "official", "fixed"]
 
 
+def exact(values: Tensor) -> Tensor:
+    """At least float32: losses are never summed in half precision."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def least_squares(scores: Tensor, wanted: float) -> Tensor:
     """LSGAN: mean over batch, channels and positions of (score - wanted)²."""
-    return (scores.float() - wanted).square().mean()
+    return (exact(scores) - wanted).square().mean()
 
 
 def feature_distances(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     """Mean |difference| per sample and layer: (N, layers). `wanted` gets no gradient."""
     distances = [
-        (ours.float() - theirs.detach().float()).abs().flatten(1).mean(1)
+        (exact(ours) - exact(theirs.detach())).abs().flatten(1).mean(1)
         for ours, theirs in zip(features, wanted, strict=True)
     ]
     return torch.stack(distances, dim=1)
@@ -38,7 +43,7 @@ def semantic_factors(same_style: Tensor, weighting: Weighting, weight: float) ->
         "official": torch.full_like(base, 2 * weight),
         "fixed": torch.zeros_like(base),
     }[weighting]
-    return base + same_style.float().unsqueeze(1) * extra
+    return base + same_style.to(base.dtype).unsqueeze(1) * extra
 
 
 def semantic_loss(distances: Tensor, same_style: Tensor, weighting: Weighting, weight: float) -> Tensor:
@@ -51,5 +56,5 @@ def same_style_l1(image: Tensor, target: Tensor, same_style: Tensor) -> Tensor:
 
     Where target and exemplar differ in style, the target is not what the picture should look like.
     """
-    per_sample = (image.float() - target).abs().flatten(1).mean(1)
+    per_sample = (exact(image) - target).abs().flatten(1).mean(1)
     return (same_style * per_sample).mean()

@@ -1,7 +1,7 @@
 """What a method is to everybody else: players that take turns, and a way to make a picture."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -31,7 +31,23 @@ class Batch:
 
     def first(self, count: int) -> "Batch":
         """The first `count` samples."""
-        return Batch(**{field.name: getattr(self, field.name)[:count] for field in fields(self)})
+        return self._each(lambda tensor: tensor[:count])
+
+    def parts(self, count: int) -> list["Batch"]:
+        """The batch cut into `count` equal parts."""
+        cut = {field.name: getattr(self, field.name).chunk(count) for field in fields(self)}
+        empty = torch.empty(0, device=self.same_style.device)
+        return [
+            Batch(**{name: pieces[number] if len(pieces) == count else empty for name, pieces in cut.items()})
+            for number in range(count)
+        ]
+
+    def to(self, memory_format: torch.memory_format) -> "Batch":
+        """The same with pictures and label maps in another memory format."""
+        return self._each(lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
 
 
 Losses = dict[str, Tensor]

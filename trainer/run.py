@@ -8,6 +8,7 @@ from pathlib import Path
 from shards.command import run_command
 from trainer import config as configs
 from trainer import methods
+from trainer.preemption import StopRequests
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -18,7 +19,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"methods: {', '.join(methods.available())}\n\n"
         "Any setting of the config can be overridden, for example --data.workers 4 --batch 8:\n"
         f"{settings}\n\n"
-        "exit codes: 0 done, 2 bad input, 75 stopped by SIGTERM or SIGUSR1 with a checkpoint saved",
+        "exit codes: 0 done, 1 a rank died or hangs (said by name), 2 bad input, 75 stopped by SIGTERM or SIGUSR1 with "
+        "a checkpoint saved",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -46,9 +48,10 @@ def main() -> int:
     if arguments.dry_run:
         print(json.dumps(config.model_dump(mode="json"), indent=2))
         return 0
-    from trainer.loop import train  # slow to import: bad settings are refused without the wait
+    with StopRequests() as requests:
+        from trainer.loop import train  # slow to import: bad settings are refused without the wait
 
-    return train(config, arguments.resume)
+        return train(config, arguments.resume, requests)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -190,6 +190,22 @@ def tracked_run(run: Path, uri: str) -> str | None:
     return sent.run_id if sent else None
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether MLflow itself has said no to what it was given, as opposed to a proxy in trouble before it."""
+    from mlflow.exceptions import MlflowException
+    from requests import HTTPError
+
+    if isinstance(error, MlflowException):
+        of_a_proxy = str(error).startswith("API request to ")
+        return not of_a_proxy and error.error_code in (
+            "INVALID_PARAMETER_VALUE",
+            "BAD_REQUEST",
+            "RESOURCE_DOES_NOT_EXIST",
+        )
+    # What artifacts are refused with.
+    return isinstance(error, HTTPError) and error.response is not None and error.response.status_code in (400, 413, 415)
+
+
 class Sender:
     """Sends what a run's folder holds, and MLflow does not have yet, in rounds.
 
@@ -267,19 +283,13 @@ class Sender:
 
     def _call(self, function: Callable[..., Any], *arguments: object, **named: object) -> Any:
         """One call to MLflow. Raises Rejected or Outage, and nothing else."""
-        from mlflow.exceptions import MlflowException
-
         if self.abandoned:
             raise Outage("given up")
         try:
             return function(*arguments, **named)
-        except MlflowException as error:
-            if error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"):
-                raise Rejected(self._reason(error)) from error
-            raise Outage(self._reason(error)) from error
-        # requests, SQLAlchemy, a proxy that answers with a page of its own: whatever it is, it must not end the thread.
+        # MLflow, requests, SQLAlchemy, a proxy that answers with a page of its own: nothing of it may end the thread.
         except Exception as error:
-            raise Outage(self._reason(error)) from error
+            raise (Rejected if _is_refusal(error) else Outage)(self._reason(error)) from error
 
     def _reason(self, error: Exception) -> str:
         text = " ".join(str(error).split()) or type(error).__name__
@@ -477,6 +487,11 @@ class Sender:
             self.pictures, self.sent.pictures = place, place.lines
 
 
+def counted(lines: int, pictures: int) -> str:
+    """`1 line and 2 pictures`, and so on."""
+    return " and ".join(f"{n} {name}{'s' * (n != 1)}" for n, name in ((lines, "line"), (pictures, "picture")))
+
+
 class Tracker:
     """Figures, pictures, notes and settings of one run; main process only.
 
@@ -493,9 +508,7 @@ class Tracker:
         self.journal = run / JOURNAL
         state = State.read(run) or State("", "")
         state.uri, state.experiment, state.status = store_of(uri), experiment, "RUNNING"
-        kept = self._drop_lines_beyond(images)
-        for sent in state.stores.values():
-            sent.lines, sent.pictures = min(sent.lines, kept), min(sent.pictures, kept)
+        self._drop_lines_beyond(images, state.stores.values())
         self._lock = lock(run)
         atomic.write_text(run / DOCUMENTS / SETTINGS, json.dumps(without_credentials(settings), indent=1) + "\n")
         self._sender = Sender(run, uri, state, run_id)
@@ -504,17 +517,14 @@ class Tracker:
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
-    def _drop_lines_beyond(self, images: int) -> int:
-        """Cuts the journal after its last line up to `images`; returns how many lines are left."""
-        content = self.journal.read_bytes() if self.journal.is_file() else b""
-        end = Place()
-        if content:
-            for place, line in end.ahead(self.journal):
-                if line.get("images", 0) > images:
-                    break
-                end = place
-        atomic.write_bytes(self.journal, content[: end.offset])
-        return end.lines
+    def _drop_lines_beyond(self, images: int, stores: Iterable[Sent]) -> None:
+        """Takes lines out of the journal, and out of what the stores are known to have of it."""
+        lines = self.journal.read_bytes().splitlines(keepends=True) if self.journal.is_file() else []
+        parsed = [_parsed(text) for text in lines]
+        kept = [line is not None and line["images"] <= images for line in parsed]
+        for sent in stores:
+            sent.lines, sent.pictures = sum(kept[: sent.lines]), sum(kept[: sent.pictures])
+        atomic.write_bytes(self.journal, b"".join(text for text, keep in zip(lines, kept, strict=True) if keep))
 
     @property
     def run_id(self) -> str | None:
@@ -560,10 +570,10 @@ class Tracker:
         self._thread.join((60.0 if finished else 10.0) if timeout_s is None else timeout_s)
         self._sender.save()
         self._sender.abandon()
-        lines, pictures = self._sender.missing()
-        if lines or pictures or self._sender.sent.status != self._sender.state.status:
+        missing = self._sender.missing()
+        if any(missing) or self._sender.sent.status != self._sender.state.status:
             say(
-                f"warning: {lines} lines and {pictures} pictures of {self.run} are not in MLflow; "
+                f"warning: of {self.run}, MLflow does not have {counted(*missing)} and how it ended; "
                 f"send them with `python -m trainer.tracking replay {self.run}`"
             )
         if self._lock:
@@ -638,7 +648,7 @@ def replay(run: Path, uri: str | None = None) -> str:
                 f"MLflow at {without_credentials(uri)} fails ({error}); "
                 "start it and run this again, or name another one with --uri"
             ) from error
-    return f"{lines} lines and {pictures} pictures sent to run {sender.sent.run_id} at {without_credentials(uri)}"
+    return f"{counted(lines, pictures)} sent to run {sender.sent.run_id} at {without_credentials(uri)}"
 
 
 DESCRIPTION = """\

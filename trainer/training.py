@@ -1,39 +1,27 @@
 """The state of a training run, and one iteration of it. It knows players, not methods."""
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
-from torch import Tensor, nn
+from torch import Tensor
 
 from shards.command import BadInput
 from shards.order import Place
 from shards.records import LabelSchema
 from trainer import checkpoint as checkpoints
 from trainer import methods
-from trainer.checkpoint import Checkpoint, State
+from trainer.checkpoint import Checkpoint, Snapshot, State
 from trainer.config import Config
 from trainer.ema import MovingAverages
+from trainer.engines import Engine, set_trainable
 from trainer.method import Batch
+from trainer.recompute import recompute_in
 from trainer.schedules import linear_decay
 from trainer.vgg import load_vgg19
-
-
-class Player(nn.Module):
-    """The networks that one optimizer steps, as one module.
-
-    Its forward calls what it is given, so that one distributed wrapper per player synchronises whatever a
-    method does with these networks, also where it calls past their `forward`.
-    """
-
-    def __init__(self, networks: dict[str, nn.Module]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleDict(networks)
-
-    def forward(self, thunk: Any) -> Any:
-        return thunk()
 
 
 class Training:
@@ -46,99 +34,112 @@ class Training:
         self.place = Place()
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            kwargs_handlers=[
+                # Every player uses all its parameters, and instance norm keeps no buffers.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+                # The watchdog is to speak first: it knows which rank is meant.
+                InitProcessGroupKwargs(timeout=timedelta(seconds=2 * config.faults.timeout_s + 60)),
+            ],
         )
         self.device = self.accelerator.device
         set_seed(config.seed)
         kind = methods.find(config.method)
         self.method = kind(config.options, self.schema)
-        for network in self.method.networks.values():
-            network.to(self.device)
         if kind.needs_perceptual:
             loss = config.perceptual
-            self.method.perceptual = load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below).to(
-                self.device
-            )
+            self.method.perceptual = load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
+        self._place_networks()
         self.averages = MovingAverages(
             {name: self.method.networks[name] for name in kind.synthesizers}, config.optimizer.ema
         )
-        self.scopes: dict[str, nn.Module] = {}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        for player, names in kind.players.items():
-            scope = Player({name: self.method.networks[name] for name in names})
-            self.scopes[player] = self.accelerator.prepare_model(scope)
-            self.optimizers[player] = torch.optim.Adam(
-                scope.parameters(), lr=config.optimizer.learning_rate, betas=config.optimizer.betas
-            )
+        self.engines = {
+            player: Engine({name: self.method.networks[name] for name in names}, config.optimizer, self.accelerator)
+            for player, names in kind.players.items()
+        }
         self.run_id: str | None = None
         if resume is not None:
             self._restore(resume)
 
-    def _parameter_names(self, player: str) -> list[str]:
-        networks = {name: self.method.networks[name] for name in self.method.players[player]}
-        return [f"{name}.{key}" for name, network in networks.items() for key, _ in network.named_parameters()]
+    def _place_networks(self) -> None:
+        """Moves networks to the device, and sets how they are computed there."""
+        speed = self.config.speed
+        if speed.recompute:
+            recompute_in(self.method.networks)
+        memory_format = torch.channels_last if speed.channels_last else torch.contiguous_format
+        networks = [*self.method.networks.values()]
+        if self.method.perceptual is not None:
+            networks.append(self.method.perceptual)
+        for network in networks:
+            network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
+            if speed.compile:
+                network.compile()
 
-    def step(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """One iteration: every player in turn. Returns losses and gradient norms by name."""
-        rate = self.config.optimizer.learning_rate * linear_decay(
-            self.images, self.config.optimizer.constant_images, self.config.optimizer.decay_images
-        )
-        plays = self.method.play(batch, self.images)
-        losses: dict[str, Tensor] = {}
-        norms: dict[str, Tensor] = {}
+    def step(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """One iteration: every player in turn, each over all parts of the batch.
+
+        Returns figures by name, of this rank (losses, and gradient norms), and a () float32 flag: 1 where a loss or
+        gradient was not finite on any rank. Then neither that player nor those after it have been stepped. Nothing
+        here waits for the device.
+        """
+        optimizer, parts = self.config.optimizer, self.config.accumulate
+        rate = optimizer.learning_rate * linear_decay(self.images, optimizer.constant_images, optimizer.decay_images)
+        if self.config.speed.channels_last:
+            batch = batch.to(memory_format=torch.channels_last)
+        plays = [self.method.play(part, self.images) for part in batch.parts(parts)]
+        figures: dict[str, Tensor] = {}
+        skip = torch.zeros((), dtype=torch.float32, device=self.device)
         for player, names in self.method.players.items():
-            for name, network in self.method.networks.items():
-                network.requires_grad_(name in names)
-            played, terms = self.scopes[player](lambda: next(plays))
-            if played != player:
-                raise RuntimeError(f"{self.config.method} yields {played!r} where its players say {player!r}")
-            total = torch.stack(list(terms.values())).sum()
-            self.accelerator.backward(total)
-            parameters = list(self.scopes[player].parameters())
-            norms[f"gradient/{player}"] = torch.nn.utils.get_total_norm(
-                [parameter.grad for parameter in parameters if parameter.grad is not None]
-            )
-            optimizer = self.optimizers[player]
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses |= {f"{player}/{name}": value for name, value in terms.items()}
-            losses[f"{player}/total"] = total
-        plays.close()
+            set_trainable(self.method.networks, names)
+            engine = self.engines[player]
+            for number, play in enumerate(plays, start=1):
+                played, terms = engine.run(lambda play=play: next(play), number == parts)  # type: ignore[misc]
+                if played != player:
+                    raise RuntimeError(f"{self.config.method} yields {played!r} where its players say {player!r}")
+                total = torch.stack(list(terms.values())).sum() / parts
+                engine.backward(total, number == parts)
+                for name, value in {**terms, "total": total * parts}.items():
+                    key = f"{player}/{name}"
+                    figures[key] = figures.get(key, torch.zeros((), device=self.device)) + value.detach() / parts
+            norm = engine.norm()
+            figures[f"gradient/{player}"] = norm
+            skip = torch.maximum(skip, 1 - torch.isfinite(norm).float())
+            engine.step(rate, skip)
+        for play in plays:
+            play.close()
         self.steps += 1
         self.images += self.config.batch * self.accelerator.num_processes
         self.averages.update(self.method.networks, self.steps)
-        return losses, norms
+        return figures, skip
 
-    def save(self, manifest: str) -> None:
-        """Writes a checkpoint; rank 0 writes, all ranks give their random state."""
-        random_tensors, random_plain = checkpoints.random_state()
-        gathered = gather_object([(random_tensors, random_plain)])
-        if self.accelerator.is_main_process:
-            tensors = {name: network.state_dict() for name, network in self.method.networks.items()}
-            tensors |= {f"{name}.ema": network.state_dict() for name, network in self.averages.networks.items()}
-            tensors |= {
-                f"{player}.optimizer": checkpoints.optimizer_tensors(optimizer, self._parameter_names(player))
-                for player, optimizer in self.optimizers.items()
-            }
-            tensors |= {f"random-{rank}": state for rank, (state, _) in enumerate(gathered)}
-            plain = {f"random-{rank}": state for rank, (_, state) in enumerate(gathered)}
-            state = State(
-                images=self.images,
-                steps=self.steps,
-                epoch=self.place.epoch,
-                position=self.place.position,
-                ranks=self.accelerator.num_processes,
-                config=self.config.model_dump(mode="json"),
-                schema=self.schema.to_json(),
-                manifest=manifest,
-                run_id=self.run_id,
-                files={},
-            )
-            checkpoints.save(self.config.run, state, tensors, plain)
-            checkpoints.prune(self.config.run, self.config.checkpoint.keep)
-        self.accelerator.wait_for_everyone()
+    def snapshot(self, manifest: str, figures: dict[str, float]) -> Snapshot | None:
+        """A copy of everything that a checkpoint holds, in host memory; on rank 0, None elsewhere.
+
+        To be called by all ranks: each gives its random state, and may hold a part of the optimizers' state.
+        figures: what was measured of these very weights.
+        """
+        gathered = gather_object([checkpoints.random_state()])
+        optimizers = {f"{player}.optimizer": engine.state() for player, engine in self.engines.items()}
+        if not self.accelerator.is_main_process:
+            return None
+        tensors = {name: network.state_dict() for name, network in self.method.networks.items()}
+        tensors |= {f"{name}.ema": network.state_dict() for name, network in self.averages.networks.items()}
+        tensors |= optimizers
+        tensors |= {f"random-{rank}": state for rank, (state, _) in enumerate(gathered)}
+        plain = {f"random-{rank}": state for rank, (_, state) in enumerate(gathered)}
+        state = State(
+            images=self.images,
+            steps=self.steps,
+            epoch=self.place.epoch,
+            position=self.place.position,
+            ranks=self.accelerator.num_processes,
+            config=self.config.model_dump(mode="json"),
+            schema=self.schema.to_json(),
+            manifest=manifest,
+            run_id=self.run_id,
+            files={},
+            figures=figures,
+        )
+        return Snapshot(state, checkpoints.on_host(tensors), plain)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
@@ -149,10 +150,8 @@ class Training:
             network.load_state_dict(checkpoint.tensors(name))
         for name, network in self.averages.networks.items():
             network.load_state_dict(checkpoint.tensors(f"{name}.ema"))
-        for player, optimizer in self.optimizers.items():
-            checkpoints.restore_optimizer(
-                optimizer, self._parameter_names(player), checkpoint.tensors(f"{player}.optimizer")
-            )
+        for player, engine in self.engines.items():
+            engine.restore(checkpoint.tensors(f"{player}.optimizer"))
         self.images, self.steps = state.images, state.steps
         self.place = Place(state.epoch, state.position)
         self.run_id = state.run_id
@@ -170,6 +169,12 @@ class Training:
             return
         checkpoints.restore_random(checkpoint.tensors(f"random-{rank}"), checkpoint.plain(f"random-{rank}"))
 
+    def leave(self) -> None:
+        """Says good-bye to the other ranks; without it a process may end while its network threads still run."""
+        if self.accelerator.num_processes > 1:
+            self.accelerator.wait_for_everyone()
+            torch.distributed.destroy_process_group()
+
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is up on any rank; all ranks get the same answer."""
         if self.accelerator.num_processes == 1:
@@ -177,7 +182,6 @@ class Training:
         total = self.accelerator.reduce(torch.tensor(float(flag), device=self.device))
         return bool(total.item() > 0)
 
-    def share(self, value: str | None) -> str | None:
+    def share(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
-        shared: list[str | None] = broadcast_object_list([value])
-        return shared[0]
+        return broadcast_object_list([value])[0]

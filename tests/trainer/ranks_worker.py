@@ -1,6 +1,7 @@
-"""Run by torchrun in test_ranks.py: a few steps on this rank's share of fixed batches, then the weights."""
+"""Run by torchrun in test_ranks.py: every method on this rank's share of fixed batches, in double precision."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from safetensors.torch import save_file
 
 from trainer.config import validate
 from trainer.method import Batch
+from trainer.pulse import Pulse
 from trainer.training import Training
 
-STEPS, GLOBAL_BATCH = 3, 2
+STEPS, GLOBAL_BATCH = 20, 4
 
 
 def batches(channels: int) -> list[Batch]:
@@ -23,24 +25,37 @@ def batches(channels: int) -> list[Batch]:
     def label() -> torch.Tensor:
         return torch.rand(GLOBAL_BATCH, channels, 32, 32, generator=generator)
 
-    flags = torch.tensor([1.0, 0.0])
+    flags = torch.tensor([1.0, 0.0, 0.0, 1.0])
     return [Batch(label(), photo(), label(), photo(), photo(), photo(), flags) for _ in range(STEPS)]
 
 
-def main(config_file: str, out: str) -> None:
-    config = validate(json.loads(Path(config_file).read_text()), config_file)
-    training = Training(config, config.data.label_schema, None)
-    rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
-    share = GLOBAL_BATCH // ranks
-    for batch in batches(training.schema.channels):
-        fields = {name: getattr(batch, name)[rank * share : (rank + 1) * share] for name in Batch.__dataclass_fields__}
-        training.step(Batch(**fields))
-    state = {
-        f"{name}.{key}": value.contiguous()
-        for name, network in training.method.networks.items()
-        for key, value in network.state_dict().items()
-    }
-    save_file(state, Path(out) / f"{ranks}-{rank}.safetensors")
+def main(configs_file: str, out: str) -> None:
+    torch.set_default_dtype(torch.float64)
+    for name, data in json.loads(Path(configs_file).read_text()).items():
+        config = validate(data, name)
+        # The configs name the global batch; every rank takes its share of it.
+        ranks = int(os.environ["WORLD_SIZE"])
+        config = config.model_copy(update={"batch": GLOBAL_BATCH // ranks})
+        training = Training(config, config.data.label_schema, None)
+        assert training.accelerator.num_processes == ranks
+        rank = training.accelerator.process_index
+        pulse = Pulse(training.accelerator)
+        for batch in batches(training.schema.channels):
+            share = batch.parts(ranks)[rank]
+            figures, skip = training.step(share)
+            pulse.send(training.images, figures, skip, False, ())
+        figures_of_all = [iteration.figures for iteration in pulse.receive(lag=0)]
+        state = {
+            f"{network}.{key}": value.contiguous()
+            for network, module in (
+                training.method.networks | {"average": training.averages.networks["generator"]}
+            ).items()
+            for key, value in module.state_dict().items()
+        }
+        save_file(state, Path(out) / f"{name}-{ranks}-{rank}.safetensors")
+        if rank == 0:
+            (Path(out) / f"{name}-{ranks}.json").write_text(json.dumps(figures_of_all))
+    training.leave()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ MakeConfig = Callable[..., Config]
 ROOT = Path(__file__).parents[2]
 
 
+def logged(run: Path) -> list[dict[str, float]]:
+    """The journal's lines of training, without those of evaluations."""
+    return [line for line in read_journal(run) if "generator/total" in line]
+
+
 def tensors_of(folder: Path) -> dict[str, torch.Tensor]:
     return {
         f"{file.name}/{name}": value
@@ -73,10 +78,12 @@ def test_weights_move_and_the_average_follows(small_config: MakeConfig) -> None:
 def test_what_a_run_leaves_for_people(small_config: MakeConfig) -> None:
     config = small_config("style_consistent")
     train(config)
-    lines = read_journal(config.run)
+    lines = logged(config.run)
     assert [line["images"] for line in lines] == [2, 4, 6, 8]
     wanted = {"generator/semantic", "generator/total", "gradient/style", "images_per_s", "data_wait_share"}
     assert wanted <= lines[0].keys()
+    (evaluated,) = [line for line in read_journal(config.run) if "held_out/semantic" in line]
+    assert evaluated["images"] == 8
     grid = np.asarray(Image.open(config.run / "grids" / "0000000008.png"))
     assert grid.shape == (2 * 128, 4 * 128, 3)
     run_id = load_for_synthesis(config.run).run_id
@@ -201,7 +208,7 @@ def test_two_processes_share_the_images_and_one_writes(small_config: MakeConfig,
     state = Checkpoint(found).state
     assert (state.ranks, state.images, state.steps, state.epoch, state.position) == (2, 8, 4, 0, 8)
     assert {"random-0.json", "random-1.json"} <= state.files.keys()
-    assert [line["images"] for line in read_journal(config.run)] == [2, 4, 6, 8]
+    assert [line["images"] for line in logged(config.run)] == [2, 4, 6, 8]
 
 
 def test_two_processes_go_on_where_one_stopped(small_config: MakeConfig, tmp_path: Path) -> None:
@@ -213,7 +220,7 @@ def test_two_processes_go_on_where_one_stopped(small_config: MakeConfig, tmp_pat
     assert found is not None
     state = Checkpoint(found).state
     assert (state.ranks, state.images, state.epoch, state.position) == (2, 22, 1, 2)
-    assert [line["images"] for line in read_journal(config.run)][-8:] == [8, 10, 12, 14, 16, 18, 20, 22]
+    assert [line["images"] for line in logged(config.run)][-8:] == [8, 10, 12, 14, 16, 18, 20, 22]
 
 
 def test_bf16_trains_on_its_own_arithmetic(small_config: MakeConfig, tmp_path: Path) -> None:
@@ -222,7 +229,7 @@ def test_bf16_trains_on_its_own_arithmetic(small_config: MakeConfig, tmp_path: P
         AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision, but for this test
         config = small_config("style_consistent", precision=precision, run=str(tmp_path / precision))
         train(config)
-        runs[precision] = [line["generator/semantic"] for line in read_journal(config.run)]
+        runs[precision] = [line["generator/semantic"] for line in logged(config.run)]
     AcceleratorState._reset_state(reset_partial_state=True)
     assert runs["bf16"] != runs["fp32"]
     np.testing.assert_allclose(runs["bf16"], runs["fp32"], rtol=0.1)
