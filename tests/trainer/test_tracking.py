@@ -141,9 +141,6 @@ def assert_all_there(client: Any, run: Path, run_id: str | None) -> None:
         assert history(client, run_id, name) == journal(run, name)
 
 
-# --- a server that comes and goes
-
-
 def test_down_at_the_start_then_up(one_server: Server, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one_server.kill()
     began = time.perf_counter()
@@ -208,9 +205,6 @@ def test_a_server_that_hangs_holds_nobody_up(server: Server, run: Path, capsys: 
     assert server.client.get_run(tracker.run_id).info.status == "KILLED"
 
 
-# --- what MLflow refuses
-
-
 def test_refused_values_do_not_hold_up_the_others(
     server: Server, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -252,9 +246,6 @@ def test_a_deleted_run_is_waited_for_and_a_lost_one_is_made_anew(server: Server,
     assert again.run_id not in (None, first)
     assert_all_there(mlflow.MlflowClient(tracking_uri=elsewhere), run, again.run_id)
     assert tracked_run(run, server.uri) == first
-
-
-# --- resuming and replaying
 
 
 def test_resuming_continues_the_run(server: Server, run: Path) -> None:
@@ -365,9 +356,6 @@ def test_the_answer_to_a_run_s_creation_that_was_lost_makes_no_second_run(server
     assert tracked_run(run, server.uri) == tracker.run_id
 
 
-# --- a local store, and whole trainings
-
-
 def test_a_store_that_vanishes_costs_a_warning_and_no_figure(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -464,7 +452,47 @@ def test_tracking_draws_no_random_numbers(run: Path, tmp_path: Path) -> None:
     assert states() == before
 
 
-# --- what is sent
+def test_closing_waits_no_longer_than_it_takes(server: Server, run: Path) -> None:
+    tracker = begin(run, server.uri)
+    log(tracker, 10, 100)
+    wait_for(lambda: tracker.run_id and len(history(server.client, tracker.run_id, "images_per_s")) == 10)
+    began = time.perf_counter()
+    tracker.close(finished=True)
+    assert time.perf_counter() - began < 10
+
+
+def test_a_training_that_was_killed_is_replayed_as_killed(run: Path, tmp_path: Path) -> None:
+    program = (
+        "import itertools, pathlib, sys, trainer.tracking as t\n"
+        f"tracker = t.Tracker(pathlib.Path(sys.argv[1]), {DEAD!r}, 'test', {{}}, 0, None)\n"
+        "for images in itertools.count(1): tracker.log(images, {'loss': 1 / images})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(run)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(read_journal(run)) > 50)
+    process.kill()
+    process.wait()
+    uri = f"sqlite:///{tmp_path}/m.db"
+    replay(run, uri)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    # Every line is there, but for means over several where there are more than 1,000.
+    run_id = tracked_run(run, uri)
+    assert journal(run, "loss")[:50] == history(client, str(run_id), "loss")[:50]
+    assert client.get_run(run_id).info.status == "KILLED"
+
+
+def test_a_store_that_lost_its_runs_gets_everything_again(run: Path, tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/m.db"
+    tracker = begin(run, uri)
+    log(tracker, 10, 100)
+    tracker.close(finished=True)
+    state = json.loads((run / "tracking.json").read_text())
+    state["stores"][tracking.store_of(uri)] |= {"run_id": "0" * 32, "token": "1" * 32}
+    (run / "tracking.json").write_text(json.dumps(state))
+    replay(run)
+    run_id = tracked_run(run, uri)
+    assert run_id != tracker.run_id
+    assert_all_there(mlflow.MlflowClient(tracking_uri=uri), run, run_id)
+    assert {item.path for item in mlflow.MlflowClient(tracking_uri=uri).list_artifacts(run_id)} == {"settings.json"}
 
 
 def test_a_million_lines_are_six_thousand_points_and_every_line_counts() -> None:
