@@ -25,6 +25,9 @@ BATCH = """\
 Paints a PNG for every pair and ends with pictures/s and milliseconds per picture. Reading, the model and writing
 overlap. Run the same command again after an interruption: finished pictures are skipped.
 
+With --slice I/N, as in a job array, N processes on any machines share the pictures and write to one --out; each
+leaves a summary-I-of-N.json there.
+
 --pairs is one of
   a folder of shards (or its manifest.json) with the model's label schema; pictures are named after the pairs' keys
   a CSV file with a header and the columns that the model reads, paths relative to the CSV:
@@ -51,7 +54,7 @@ def _batch(options: argparse.Namespace) -> None:
     from deploy.runtime import Session
 
     session = Session(options.model, options.provider, options.threads)
-    pairs = open_pairs(options.pairs, session.schema, session.inputs, options.roll_labels)
+    pairs = open_pairs(options.pairs, session.schema, session.inputs, options.roll_labels, options.slice)
     print(batch.table(batch.run(session, pairs, options.out, options.batch)))
     print(options.out)
 
@@ -80,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--batch", type=_count, default=1, metavar="N", help="pictures in one run of the model")
     add("--threads", type=_count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
+    add("--slice", type=_slice, default="0/1", metavar="I/N", help="make slice I (from 0) of N only, for job arrays")
     add(
         "--roll-labels",
         type=_whole,
@@ -95,6 +99,13 @@ class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpF
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default is None else super()._get_help_string(action)
+
+
+def _slice(text: str) -> tuple[int, int]:
+    number, slash, count = text.partition("/")
+    if not slash or _whole(number) >= _whole(count):
+        raise argparse.ArgumentTypeError(f"{text!r} is no slice such as 0/8, which counts from 0")
+    return int(number), int(count)
 
 
 def _count(text: str) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import queue
+import re
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deploy import pictures
-from deploy.pairs import Job, Pairs, Tensors
+from deploy.pairs import WHOLE, Job, Pairs, Tensors, bounds
 from deploy.runtime import Session
 from shards import atomic
 from shards.command import BadInput
@@ -34,6 +35,8 @@ TARGET_SIDE = 256
 PERCENTILES = (50, 95, 99)
 RECORD = "batch.json"
 SUMMARY = "summary.json"
+_PARTIAL = re.compile(r"\.(.+)-[^-]+\.png")
+"""What `atomic.new_file` calls a picture until it is whole."""
 _WORKERS = 2
 _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "numpy", "opencv-python-headless", "simplejpeg")
 
@@ -42,9 +45,9 @@ _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "numpy", "opencv-python-headless"
 class Summary:
     """What a run did. `summary.json` holds it, beside facts about model and machine.
 
-    pictures: made by this run. skipped: found finished. seconds: from the first decoding to the last file written,
-    without loading the model. latency_ms: p50, p95 and p99 over pictures of the time of one model run divided by its
-    batch, the first run left out where there are several; None when no picture was made.
+    pictures: made by this run. skipped: found finished, of the run's slice. seconds: from the first decoding to the
+    last file written, without loading the model. latency_ms: p50, p95 and p99 over pictures of the time of one model
+    run divided by its batch, the first run left out where there are several; None when no picture was made.
     """
 
     pictures: int
@@ -61,29 +64,47 @@ class Summary:
 def run(session: Session, pairs: Pairs, out: Path, batch: int = 1) -> dict[str, Any]:
     """Makes the pictures of `pairs` that are not yet in `out`, and returns what `summary.json` holds.
 
-    An existing `out` is continued when an earlier run of the same model and pairs began it.
-    Raises BadInput when it is anything else, or another process is writing there.
+    An existing `out` is continued when an earlier run of the same model and pairs began it. Slices of one run may
+    write to one `out` at the same time, from several machines; their summaries are `summary-0-of-4.json` and so on.
+    Raises BadInput when it is anything else, or another process is writing the same slice.
     """
     with _opened(out, session, pairs):
         summary = synthesize_pairs(session, pairs, out, batch)
         described = describe(session, pairs, batch, summary)
-        if summary.pictures or not (out / SUMMARY).exists():
-            atomic.write_text(out / SUMMARY, json.dumps(described, indent=1) + "\n")
+        file = out / (SUMMARY if pairs.part == WHOLE else f"summary-{_name(pairs)}.json")
+        if summary.pictures or not file.exists():
+            atomic.write_text(file, json.dumps(described, indent=1) + "\n")
     return described
+
+
+def _name(pairs: Pairs) -> str:
+    number, count = pairs.part
+    return f"{number}-of-{count}"
 
 
 def synthesize_pairs(session: Session, pairs: Pairs, out: Path, batch: int = 1) -> Summary:
     """Makes every picture whose file is not yet below `out`. Files appear whole, in any order."""
-    finished = {file.relative_to(out).as_posix() for file in out.rglob("*.png")}
+    finished, leftovers = _found(out)
+    ours = len(bounds(pairs.total, pairs.part))
+    skipped: deque[str] = deque()
+
+    def wanted(output: str) -> bool:
+        for leftover in leftovers.get(output, ()):
+            leftover.unlink()
+        if output in finished:
+            skipped.append(output)
+        return output not in finished
+
     latencies: list[tuple[float, int]] = []
     begun = time.perf_counter()
     with (
-        tqdm(total=pairs.count, initial=len(finished), desc="pictures", unit="picture") as progress,
+        tqdm(total=ours, desc="pictures", unit="picture") as progress,
         ThreadPoolExecutor(_WORKERS, "decode") as decoders,
         ThreadPoolExecutor(_WORKERS, "encode") as encoders,
-        _ahead(pairs.jobs(finished), decoders, depth=2 * batch + _WORKERS) as decoded,
+        _ahead(pairs.jobs(wanted), decoders, depth=2 * batch + _WORKERS) as decoded,
     ):
         writing: deque[Future[None]] = deque()
+        written = 0
         for outputs, tensors in _batches(decoded, batch):
             start = time.perf_counter()
             images = session.run(**tensors)
@@ -92,12 +113,29 @@ def synthesize_pairs(session: Session, pairs: Pairs, out: Path, batch: int = 1) 
                 writing.append(encoders.submit(_write, out / output, image))
             while len(writing) > 2 * batch + _WORKERS:
                 writing.popleft().result()
-                progress.update()
+                written += 1
+            progress.update(written + len(skipped) - progress.n)
         for future in writing:
             future.result()
-            progress.update()
+        progress.update(ours - progress.n)
     made = sum(count for _, count in latencies)
-    return Summary(made, pairs.count - made, time.perf_counter() - begun, _percentiles(latencies))
+    return Summary(made, ours - made, time.perf_counter() - begun, _percentiles(latencies))
+
+
+def _found(out: Path) -> tuple[set[str], dict[str, list[Path]]]:
+    """The pictures that are finished, and what killed processes were writing, by picture.
+
+    A leftover may as well be what another slice is writing just now: only who makes that picture may remove it.
+    """
+    finished: set[str] = set()
+    leftovers: dict[str, list[Path]] = {}
+    for file in out.rglob("*.png"):
+        if match := _PARTIAL.fullmatch(file.name):
+            output = file.with_name(f"{match[1]}.png").relative_to(out).as_posix()
+            leftovers.setdefault(output, []).append(file)
+        else:
+            finished.add(file.relative_to(out).as_posix())
+    return finished, leftovers
 
 
 def _write(path: Path, image: Array) -> None:
@@ -167,30 +205,43 @@ def _percentiles(latencies: list[tuple[float, int]]) -> dict[str, float] | None:
 
 @contextmanager
 def _opened(out: Path, session: Session, pairs: Pairs) -> Iterator[None]:
-    """Creates `out`, or makes sure that it is an unfinished run of the same; one process at a time."""
-    record = {"model_sha256": sha256_of(session.path), "pairs": pairs.identity, "count": pairs.count}
-    if not out.exists():
-        with atomic.new_folder(out) as partial:
-            (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    """Creates `out`, or makes sure that it is an unfinished run of the same; one process at a time in each slice."""
+    record: dict[str, Any] = {"model_sha256": sha256_of(session.path), "pairs": pairs.identity, "count": pairs.total}
+    slices = pairs.part[1]
+    if slices > 1:
+        record["slices"] = slices
     file = out / RECORD
+    if not out.exists():
+        try:
+            with atomic.new_folder(out) as partial:
+                (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        except (BadInput, OSError):
+            if not file.is_file():  # where it is, another slice was first
+                raise
     if not file.is_file():
         raise BadInput(f"{out} exists already and holds no {RECORD} of an earlier run; choose another --out")
-    with file.open() as lock:
+    try:
+        earlier = json.loads(file.read_text())
+    except ValueError as error:
+        raise BadInput(f"{file} is damaged ({error}); choose another --out") from error
+    if earlier != record:
+        if _unsliced(earlier) == _unsliced(record):
+            begun = f"in {earlier['slices']} slices" if "slices" in earlier else "without slices"
+            raise BadInput(f"{out} was begun {begun} (see its {RECORD}); go on like that or choose another --out")
+        changed = "model" if earlier.get("model_sha256") != record["model_sha256"] else "pairs"
+        raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")
+    # On NFS only files that are open for writing can be locked.
+    with (file if slices == 1 else out / f".slice-{_name(pairs)}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise BadInput(f"another process is writing to {out}; wait for it or choose another --out") from error
-        try:
-            earlier = json.load(lock)
-        except ValueError as error:
-            raise BadInput(f"{file} is damaged ({error}); choose another --out") from error
-        if earlier != record:
-            changed = "model" if earlier.get("model_sha256") != record["model_sha256"] else "pairs"
-            raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")
-        for leftover in out.rglob(".*-*.png"):
-            # What a killed process was writing; other hidden files are not ours.
-            leftover.unlink()
+            part = f"slice {_name(pairs)} of " if slices > 1 else ""
+            raise BadInput(f"another process is writing {part}{out}; wait for it or choose another --out") from error
         yield
+
+
+def _unsliced(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "slices"}
 
 
 def describe(session: Session, pairs: Pairs, batch: int, summary: Summary) -> dict[str, Any]:
@@ -202,7 +253,8 @@ def describe(session: Session, pairs: Pairs, batch: int, summary: Summary) -> di
     return {
         **asdict(summary),
         "pictures_per_s": round(summary.pictures_per_s, 3),
-        "total": pairs.count,
+        "total": pairs.total,
+        "slice": None if pairs.part == WHOLE else list(pairs.part),
         "provider": session.provider,
         "device": device(session.provider),
         "batch": batch,

@@ -4,8 +4,8 @@ import csv
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -14,12 +14,14 @@ import numpy as np
 from deploy import pictures
 from shards import labels, samples
 from shards.command import BadInput
-from shards.records import LabelSchema, Manifest, load_manifest
+from shards.records import LabelSchema, Manifest, Shard, load_manifest
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
 
 COLUMNS = ("label", "exemplar_label", "exemplar")
+WHOLE = (0, 1)
+"""The slice of a run that is not sliced."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +35,44 @@ class Job:
 class Pairs(Protocol):
     """What batch inference reads."""
 
-    @property
-    def count(self) -> int:
-        """How many pictures there are to make."""
+    part: tuple[int, int]
+    """(i, n): slice i of n, counted from 0. The slices of a number n are disjoint runs of neighbours, together all."""
 
-    @property
-    def identity(self) -> str:
-        """Changes when any input changes; an unfinished folder is continued only with equal ones."""
+    total: int
+    """How many pictures all slices make."""
 
-    def jobs(self, finished: Collection[str]) -> Iterator[Job]:
-        """The jobs in order, in bounded memory, without those whose output is in `finished`."""
+    identity: str
+    """The same for all slices; changes when any input changes. A folder is continued only with an equal one."""
+
+    def jobs(self, wanted: Callable[[str], bool]) -> Iterator[Job]:
+        """The jobs of the slice in order, in bounded memory; `wanted` is asked once about each output."""
 
 
-def open_pairs(path: Path, schema: LabelSchema, inputs: tuple[str, ...], roll_labels: int = 0) -> Pairs:
+def bounds(total: int, part: tuple[int, int]) -> range:
+    """Which of `total` pairs slice (i, n) makes; their numbers differ by at most one between slices."""
+    number, count = part
+    return range(total * number // count, total * (number + 1) // count)
+
+
+def open_pairs(
+    path: Path,
+    schema: LabelSchema,
+    inputs: tuple[str, ...],
+    roll_labels: int = 0,
+    part: tuple[int, int] = WHOLE,
+) -> Pairs:
     """A CSV file, a folder of shards or their manifest, checked as far as possible without decoding.
 
-    schema, inputs: the model's. roll_labels: see `ShardPairs`. Raises BadInput naming file, line and remedy.
+    schema, inputs: the model's. roll_labels: see `ShardPairs`. part: see `Pairs`.
+    Raises BadInput naming file, line and remedy.
     """
     if path.suffix.lower() == ".csv":
         if roll_labels:
             raise BadInput(f"--roll-labels needs shards, but {path} is a CSV file; write other labels into the CSV")
-        return CsvPairs(path, schema, inputs)
+        return CsvPairs(path, schema, inputs, part)
     if not path.exists():
         raise BadInput(f"no pairs at {path}; give a CSV file, a folder of shards or its manifest.json")
-    return ShardPairs(path, schema, inputs, roll_labels)
+    return ShardPairs(path, schema, inputs, roll_labels, part)
 
 
 class CsvPairs:
@@ -66,8 +82,8 @@ class CsvPairs:
     Raises BadInput naming the line when a column, a cell or a file is missing, or two rows have one output.
     """
 
-    def __init__(self, path: Path, schema: LabelSchema, inputs: tuple[str, ...]) -> None:
-        self.schema = schema
+    def __init__(self, path: Path, schema: LabelSchema, inputs: tuple[str, ...], part: tuple[int, int] = WHOLE) -> None:
+        self.schema, self.part = schema, part
         self.rows: dict[str, dict[str, Path]] = {}
         marks = []
         for line, row in _rows(path, inputs):
@@ -82,19 +98,13 @@ class CsvPairs:
                 marks.append([output, name, row[name], status.st_size, status.st_mtime_ns])
         if not self.rows:
             raise BadInput(f"{path} has a header but no rows; add one row per picture")
-        self._identity = hashlib.sha256(json.dumps(marks).encode()).hexdigest()
+        self.identity = hashlib.sha256(json.dumps(marks).encode()).hexdigest()
+        self.total = len(self.rows)
 
-    @property
-    def count(self) -> int:
-        return len(self.rows)
-
-    @property
-    def identity(self) -> str:
-        return self._identity
-
-    def jobs(self, finished: Collection[str]) -> Iterator[Job]:
-        for output, files in self.rows.items():
-            if output not in finished:
+    def jobs(self, wanted: Callable[[str], bool]) -> Iterator[Job]:
+        ours = bounds(self.total, self.part)
+        for output, files in itertools.islice(self.rows.items(), ours.start, ours.stop):
+            if wanted(output):
                 yield Job(output, lambda files=files: self._load(files))  # type: ignore[misc]
 
     def _load(self, files: dict[str, Path]) -> Tensors:
@@ -146,44 +156,72 @@ class ShardPairs:
     Raises BadInput when shards are damaged or their label schema is not the model's.
     """
 
-    def __init__(self, path: Path, schema: LabelSchema, inputs: tuple[str, ...], roll_labels: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: LabelSchema,
+        inputs: tuple[str, ...],
+        roll_labels: int = 0,
+        part: tuple[int, int] = WHOLE,
+    ) -> None:
         self.manifest: Manifest
         self.manifest, self.folder = load_manifest(path)
         if difference := schema.difference(self.manifest.schema):
             raise BadInput(f"{self.folder}/manifest.json has another label schema than the model: {difference}")
         if not self.manifest.samples:
             raise BadInput(f"{self.folder} holds no pairs; pack some with `python -m shards pack`")
-        samples.check_shards(self.folder, self.manifest)
-        self.schema, self.inputs = schema, inputs
-        self.roll = roll_labels % self.manifest.samples
+        self.schema, self.inputs, self.part = schema, inputs, part
+        self.total = self.manifest.samples
+        self.roll = roll_labels % self.total
+        self.identity = f"{self.manifest.digest} rolled by {self.roll}"
+        needed = {shard.name for numbers in (self._pairs(), *self._targets()) for shard, _ in self._within(numbers)}
+        shards = tuple(shard for shard in self.manifest.shards if shard.name in needed)
+        samples.check_shards(self.folder, replace(self.manifest, shards=shards))
 
-    @property
-    def count(self) -> int:
-        return self.manifest.samples
+    def _pairs(self) -> range:
+        return bounds(self.total, self.part)
 
-    @property
-    def identity(self) -> str:
-        return f"{self.manifest.digest} rolled by {self.roll}"
+    def _targets(self) -> tuple[range, range]:
+        """The pairs that the slice's label maps are taken from: those `roll` further on, counted around the end."""
+        start, stop = (number + self.roll for number in (self._pairs().start, self._pairs().stop))
+        return (
+            range(min(start, self.total), min(stop, self.total)),
+            range(max(start - self.total, 0), max(stop - self.total, 0)),
+        )
 
-    def jobs(self, finished: Collection[str]) -> Iterator[Job]:
+    def jobs(self, wanted: Callable[[str], bool]) -> Iterator[Job]:
         seen: set[str] = set()
         label_members = ("json", "target.label.png")
         members = ("json", "exemplar.jpg", "exemplar.png", "exemplar.label.png", *(() if self.roll else label_members))
-        targets = itertools.chain(
-            itertools.islice(self._read(label_members), self.roll, None),
-            itertools.islice(self._read(label_members), self.roll),
-        )
-        for pair in self._read(members):
+        targets = itertools.chain.from_iterable(self._read(numbers, label_members) for numbers in self._targets())
+        for pair in self._read(self._pairs(), members):
             target = next(targets) if self.roll else pair
             output = _output(f"{pair[samples.KEY].decode()}.png", samples.place(pair, "json"))
             if output in seen:
                 raise BadInput(f"{samples.place(pair, 'json')}: another pair has this key; pack the shards again")
             seen.add(output)
-            if output not in finished:
+            if wanted(output):
                 yield Job(output, lambda pair=pair, target=target: self._load(pair, target))  # type: ignore[misc]
 
-    def _read(self, extensions: tuple[str, ...]) -> Iterator[samples.Members]:
-        return (members for _, members in samples.iter_samples(self.folder, self.manifest, extensions))
+    def _within(self, numbers: range) -> Iterator[tuple[Shard, range]]:
+        """The shards that hold pairs of these numbers, and the numbers within each."""
+        first = 0
+        for shard in self.manifest.shards:
+            inside = range(max(numbers.start - first, 0), min(numbers.stop - first, shard.samples))
+            if inside:
+                yield shard, inside
+            first += shard.samples
+
+    def _read(self, numbers: range, extensions: tuple[str, ...]) -> Iterator[samples.Members]:
+        for shard, inside in self._within(numbers):
+            with samples.OpenShard(self.folder / shard.name) as opened:
+                if len(opened) != shard.samples:
+                    raise BadInput(
+                        f"{opened.path} holds {len(opened)} samples, but the manifest says {shard.samples}; "
+                        "pack the shards again"
+                    )
+                for number in inside:
+                    yield opened.members(number, extensions)
 
     def _load(self, pair: samples.Members, target: samples.Members) -> Tensors:
         tensors: Tensors = {}

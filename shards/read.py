@@ -2,7 +2,10 @@
 
 import hashlib
 import logging
+import os
+import signal
 import sys
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -11,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -29,6 +33,7 @@ from shards.store import Cache, Store
 Array = np.ndarray[Any, Any]
 log = logging.getLogger(__name__)
 
+WORKER_S = 300
 OPEN_SHARDS = 16
 """Shards that a worker keeps open; the shuffled blocks of an epoch touch few at a time."""
 
@@ -117,6 +122,7 @@ class Stream:
             batch_size=None,
             num_workers=reading.workers,
             prefetch_factor=4 if reading.workers else None,
+            worker_init_fn=_outlive_signals,
             # A generator of its own: starting workers must not advance the one that a resumed run continues.
             generator=torch.Generator(),
         )
@@ -136,6 +142,23 @@ class Stream:
                 f"{len(self.bad)} of {self.manifest.samples} samples cannot be read, more than the {allowed:g} that "
                 f"max_bad {self.reading.max_bad:g} allows; the last one, {where}: {reason}"
             )
+
+
+def _outlive_signals(worker: int) -> None:
+    """Lets a loader worker go on when SIGTERM or SIGUSR1 goes to a whole job, as clusters send it.
+
+    The process that reads from it saves meanwhile, and ends its workers itself; one that nobody reads from any more
+    ends after WORKER_S.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    ends = threading.Timer(WORKER_S, os._exit, (0,))
+    ends.daemon = True
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if not ends.is_alive():
+            ends.start()
+
+    signal.signal(signal.SIGTERM, receive)
 
 
 def _steps(manifest: Manifest, reading: Reading) -> Iterator[Step]:

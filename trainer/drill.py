@@ -50,11 +50,16 @@ Run it on the machine and the filesystem that long runs are meant for: --folder 
 
 @dataclass(frozen=True)
 class Kill:
-    """One interruption. aimed: `start-up`, or the images after which it came. images: of the checkpoint that the next
-    start resumes from. exit_code: of the process that was started; seconds: from the signal to its end."""
+    """One interruption.
+
+    aimed: `start-up`, or the images after which it came. seen: images that this start had trained when it came.
+    images: of the checkpoint from which the next start goes on. exit_code: of the process that was started. seconds:
+    from the signal to its end.
+    """
 
     signal: str
     aimed: str
+    seen: int
     images: int
     exit_code: int
     seconds: float
@@ -83,10 +88,12 @@ def drill(
     begun = time.monotonic()
     chance = random.Random(seed)
     total = IMAGES_PER_KILL * (kills + 2)
-    config = _material(folder, method, total, processes)
+    _pack(folder)
     straight, killed = folder / "straight", folder / "killed"
+    for run in (straight, killed):
+        _config(run).write_text(yaml.safe_dump(_settings(folder, run, method, total, processes)))
     with tqdm(total=kills + 2, desc="drill", unit="run", disable=quiet) as bar:
-        process = _start(config, straight, processes)
+        process = _start(straight, processes)
         if process.wait() != DONE:
             raise BadInput(f"the uninterrupted run failed already; see {_log(straight)}")
         bar.update()
@@ -94,7 +101,7 @@ def drill(
         problems: list[str] = []
         for number in range(kills):
             goal = int(total * (number + chance.random()) / (kills + 1))
-            kill = _one(config, killed, processes, chance, goal)
+            kill = _one(killed, processes, chance, goal)
             done.append(kill)
             tqdm.write(
                 f"{kill.signal:<8} at {kill.aimed:<14} ended with {kill.exit_code} in {kill.seconds:.1f} s, "
@@ -105,10 +112,10 @@ def drill(
             wanted = (PREEMPTED, DONE, -signal.SIGTERM) if kill.signal == "SIGTERM" else (-signal.SIGKILL, DONE)
             if processes == 1 and kill.exit_code not in wanted:
                 problems.append(f"kill {number + 1} ({kill.signal}) ended with exit code {kill.exit_code}")
-            if kill.exit_code == -signal.SIGTERM and kill.aimed != "start-up":
-                problems.append(f"kill {number + 1}: SIGTERM was not heard while training")
+            if kill.signal == "SIGTERM" and kill.images < kill.seen:
+                problems.append(f"kill {number + 1}: {kill.seen} images seen, but SIGTERM saved only {kill.images}")
             bar.update()
-        code = _start(config, killed, processes).wait()
+        code = _start(killed, processes).wait()
         bar.update()
     if code != DONE:
         problems.append(f"the last run ended with exit code {code}; see {_log(killed)}")
@@ -138,17 +145,20 @@ def _tensors(run: Path) -> dict[str, torch.Tensor]:
     return {**named, "images": torch.tensor(images)}
 
 
-def _material(folder: Path, method: str, images: int, processes: int) -> Path:
-    """Draws faces, packs shards, and writes the config of the runs."""
+def _pack(folder: Path) -> None:
+    """Draws faces and packs them into shards."""
     film("faces", folder / "videos", videos=6, seconds=1, size=64, seed=3)
     packing = Packing(
         folder / "videos", preset("default"), pairs=40, size=32, test_pairs=8, test_fraction=0.34, samples_per_shard=7
     )
     pack(packing, folder / "train", folder / "test")
+
+
+def _settings(folder: Path, run: Path, method: str, images: int, processes: int) -> dict[str, Any]:
     known = methods.find(method).options_type.model_fields
-    config = {
+    return {
         "method": method,
-        "run": "given by the command line",
+        "run": str(run),
         "images": images,
         "batch": max(1, 2 // processes),
         "options": {name: value for name, value in SMALL.items() if name in known},
@@ -165,17 +175,18 @@ def _material(folder: Path, method: str, images: int, processes: int) -> Path:
             "workers": 1,
         },
     }
-    file = folder / "config.yaml"
-    file.write_text(yaml.safe_dump(config))
-    return file
+
+
+def _config(run: Path) -> Path:
+    return run.with_name(f"{run.name}.yaml")
 
 
 def _log(run: Path) -> Path:
     return run.with_name(f"{run.name}.log")
 
 
-def _start(config: Path, run: Path, processes: int) -> "subprocess.Popen[bytes]":
-    """Starts a run, or has it go on, in a session of its own; its output is appended to a file beside it."""
+def _start(run: Path, processes: int) -> "subprocess.Popen[bytes]":
+    """Starts a run, or has it go on; its output is appended to a file beside it."""
     launch = [sys.executable]
     if processes > 1:
         with socket.socket() as probe:
@@ -183,7 +194,7 @@ def _start(config: Path, run: Path, processes: int) -> "subprocess.Popen[bytes]"
             port = probe.getsockname()[1]
         launch += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
         launch += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
-    command = [*launch, str(RUN), "--config", str(config), "--run", str(run), "--resume", "latest"]
+    command = [*launch, str(RUN), "--config", str(_config(run)), "--resume", "latest"]
     environment = {
         "GLOO_SOCKET_IFNAME": "lo",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -192,12 +203,12 @@ def _start(config: Path, run: Path, processes: int) -> "subprocess.Popen[bytes]"
         "OMP_NUM_THREADS": "1",
     }
     with _log(run).open("ab") as log:
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
-def _one(config: Path, run: Path, processes: int, chance: random.Random, goal: int) -> Kill:
+def _one(run: Path, processes: int, chance: random.Random, goal: int) -> Kill:
     """Starts the run, waits for a random point, kills it, and waits for its end."""
-    process = _start(config, run, processes)
+    process = _start(run, processes)
     at_start = chance.random() < START_UP
     number = chance.choice([signal.SIGKILL, signal.SIGTERM])
     if at_start:
@@ -207,22 +218,32 @@ def _one(config: Path, run: Path, processes: int, chance: random.Random, goal: i
         _wait_for(process, run, goal)
         time.sleep(chance.uniform(0.0, 0.3))
         aimed = f"{goal:,} images"
+    seen = 0 if at_start else _seen(run / "journal.jsonl")
     asked_at = time.monotonic()
-    if number == signal.SIGKILL:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
+    family = _family(process.pid)
+    for member in family if number == signal.SIGKILL else [process.pid]:
+        with suppress(ProcessLookupError):
+            os.kill(member, number)
     try:
         code = process.wait(ENDED_S)
     except subprocess.TimeoutExpired:
         code = BAD_INPUT
     ended_s = time.monotonic() - asked_at
-    if process.poll() is None or processes > 1:
-        # Ranks of a launcher that was killed, and whatever did not end in time.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        for member in _family(process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(member, signal.SIGKILL)
         process.wait()
-    return Kill(number.name, aimed, _saved(run), code, round(ended_s, 2))
+    return Kill(number.name, aimed, seen, _saved(run), code, round(ended_s, 2))
+
+
+def _family(process: int) -> list[int]:
+    """A process and all that descend from it: launcher, ranks and loader workers."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return []
+    return [process, *(member for child in children for member in _family(int(child)))]
 
 
 def _saved(run: Path) -> int:

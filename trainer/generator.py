@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.norms import InstanceNorm2d
+
 WEIGHT_STD = 0.02
 
 
@@ -24,11 +26,11 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm2d(channels),
             nn.ReLU(),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm2d(channels),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -58,11 +60,11 @@ class GlobalGenerator(nn.Module):
         super().__init__()
         widths = [base * 2**level for level in range(downsamplings + 1)]
         self.first = nn.Sequential(
-            nn.ReflectionPad2d(3), nn.Conv2d(in_channels, base, 7), nn.InstanceNorm2d(base), nn.ReLU()
+            nn.ReflectionPad2d(3), nn.Conv2d(in_channels, base, 7), InstanceNorm2d(base), nn.ReLU()
         )
         self.down = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.InstanceNorm2d(wide), nn.ReLU())
+                nn.Sequential(nn.Conv2d(narrow, wide, 3, stride=2, padding=1), InstanceNorm2d(wide), nn.ReLU())
                 for narrow, wide in pairwise(widths)
             )
         )
@@ -70,7 +72,7 @@ class GlobalGenerator(nn.Module):
         self.up = nn.ModuleList(
             nn.Sequential(
                 nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
-                nn.InstanceNorm2d(narrow),
+                InstanceNorm2d(narrow),
             )
             for wide, narrow in pairwise(reversed(widths))
         )

@@ -1,11 +1,12 @@
 """The training loop: read, step, look, evaluate, save, stop?"""
 
+import fcntl
 import json
 import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +29,14 @@ from trainer.health import Detectors, Skipped
 from trainer.method import Synthesizer
 from trainer.preemption import StopRequests
 from trainer.pulse import LAG, Iteration, Pulse
+from trainer.rendezvous import open_store
 from trainer.saving import Saver
 from trainer.tracking import Tracker
 from trainer.training import Training
-from trainer.watchdog import Watchdog, open_store
+from trainer.watchdog import Watchdog
 
 POST_MORTEM = "post-mortem.json"
+LOCK = ".lock"
 
 
 def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
@@ -42,7 +45,7 @@ def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
     Raises BadInput when the run's folder holds something and nobody asked to resume.
     """
     if resume is None:
-        if run.exists() and any(run.iterdir()):
+        if run.exists() and any(not path.name.startswith(".") for path in run.iterdir()):
             raise BadInput(f"{run} exists already; continue it with --resume latest, or set --run to another folder")
         return None
     folder = checkpoints.find(run if resume == "latest" else Path(resume))
@@ -73,8 +76,10 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
                 "or start a new run"
             )
         training = Training(config, manifest.schema, checkpoint)
+        if training.accelerator.is_main_process:
+            opened.enter_context(only_writer(config.run))
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
-        dog = opened.enter_context(Watchdog(rank, ranks, config.faults.timeout_s, open_store()))
+        dog = opened.enter_context(Watchdog(rank, ranks, config.faults.timeout_s, open_store("signs of life")))
         run = Run(training, manifest, store, held_out, requests, dog)
         try:
             if checkpoint:
@@ -89,6 +94,20 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
             run.close()
         training.leave()
         return DONE if finished else PREEMPTED
+
+
+@contextmanager
+def only_writer(run: Path) -> Iterator[None]:
+    """Holds the run's folder, so that no second process writes checkpoints there. Raises BadInput when one does."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(
+                f"another process is training in {run}; wait for it, stop it, or set --run to another folder"
+            ) from error
+        yield
 
 
 def crossed(before: int, after: int, every: int) -> bool:

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.generator import initialise
+from trainer.norms import InstanceNorm2d
 
 
 class PatchGAN(nn.Module):
@@ -24,7 +25,7 @@ class PatchGAN(nn.Module):
         for (narrow, wide), stride in zip(pairwise(widths), (2, 2, 1), strict=True):
             stages.append(
                 nn.Sequential(
-                    nn.Conv2d(narrow, wide, 4, stride=stride, padding=2), nn.InstanceNorm2d(wide), nn.LeakyReLU(0.2)
+                    nn.Conv2d(narrow, wide, 4, stride=stride, padding=2), InstanceNorm2d(wide), nn.LeakyReLU(0.2)
                 )
             )
         stages.append(nn.Conv2d(widths[-1], 1, 4, padding=2))

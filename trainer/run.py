@@ -1,7 +1,7 @@
 """The entry point of training: `accelerate launch trainer/run.py --config trainer/configs/face.yaml`."""
 
 import argparse
-import json
+import os
 import sys
 from pathlib import Path
 
@@ -30,7 +30,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="latest|CHECKPOINT",
         help="go on from the run's latest checkpoint (a fresh start where there is none), or from a given one",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved config as JSON and stop")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the resolved config as YAML, with parameters, arithmetic, memory, epochs and duration, and stop",
+    )
     return parser
 
 
@@ -46,7 +50,10 @@ def main() -> int:
     arguments, overrides = _parser().parse_known_args()
     config = configs.load(arguments.config, overrides)
     if arguments.dry_run:
-        print(json.dumps(config.model_dump(mode="json"), indent=2))
+        from trainer.preview import preview  # slow to import, too
+
+        if os.environ.get("RANK", "0") == "0":
+            print(preview(config, int(os.environ.get("WORLD_SIZE", "1"))), end="")
         return 0
     with StopRequests() as requests:
         from trainer.loop import train  # slow to import: bad settings are refused without the wait

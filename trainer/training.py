@@ -15,11 +15,13 @@ from shards.records import LabelSchema
 from trainer import checkpoint as checkpoints
 from trainer import methods
 from trainer.checkpoint import Checkpoint, Snapshot, State
+from trainer.compiling import compile_networks
 from trainer.config import Config
 from trainer.ema import MovingAverages
 from trainer.engines import Engine, set_trainable
 from trainer.method import Batch
 from trainer.recompute import recompute_in
+from trainer.rendezvous import join_again
 from trainer.schedules import linear_decay
 from trainer.vgg import load_vgg19
 
@@ -32,13 +34,15 @@ class Training:
         self.schema = schema
         self.images = self.steps = 0
         self.place = Place()
+        # The watchdog is to speak first: it knows which rank is meant.
+        timeout = timedelta(seconds=2 * config.faults.timeout_s + 60)
+        join_again(timeout)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             kwargs_handlers=[
                 # Every player uses all its parameters, and instance norm keeps no buffers.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-                # The watchdog is to speak first: it knows which rank is meant.
-                InitProcessGroupKwargs(timeout=timedelta(seconds=2 * config.faults.timeout_s + 60)),
+                InitProcessGroupKwargs(timeout=timeout),
             ],
         )
         self.device = self.accelerator.device
@@ -71,8 +75,8 @@ class Training:
             networks.append(self.method.perceptual)
         for network in networks:
             network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
-            if speed.compile:
-                network.compile()
+        if speed.compile:
+            compile_networks(networks, self.device)
 
     def step(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """One iteration: every player in turn, each over all parts of the batch.

@@ -8,12 +8,11 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 import orjson
-from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import DistStoreError, Store  # type: ignore[attr-defined]
 
 INTERVAL_S = 2.0
 """Seconds between a rank's signs of life; one that has given none for three of them is dead or frozen."""
@@ -32,20 +31,6 @@ class Sign:
     doing: str
 
 
-def open_store() -> Store | None:
-    """A connection of our own to the store where the ranks met; None where there is only one rank."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return None
-    store = TCPStore(
-        os.environ["MASTER_ADDR"],
-        int(os.environ["MASTER_PORT"]),
-        is_master=False,
-        wait_for_workers=False,
-        timeout=timedelta(seconds=30),
-    )
-    return PrefixStore(f"signs-of-life-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-
-
 class Watchdog:
     """Ends this process with a message when training stands still for `timeout_s`, because of whichever rank.
 
@@ -56,11 +41,12 @@ class Watchdog:
         self.rank, self.ranks, self.timeout_s, self.store = rank, ranks, timeout_s, store
         self._step, self._doing, self._since = 0, "starting", time.monotonic()
         self._beats = 0
+        self._launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
-        if self.store is not None:
+        if self.store is not None or self._launcher is not None:
             self._thread.start()
         return self
 
@@ -100,8 +86,13 @@ class Watchdog:
         return {int(key): Sign(**orjson.loads(self.store.get(key))) for key in found}
 
     def _watch(self) -> None:
-        assert self.store is not None
         while not self._closed.wait(INTERVAL_S):
+            if self._launcher is not None and os.getppid() != self._launcher:
+                # A rank without its launcher would train on, beside the one that is started in its place.
+                print(f"error: the launcher of rank {self.rank} is gone", file=sys.stderr, flush=True)
+                os._exit(LOST)
+            if self.store is None:
+                continue
             self._beats += 1
             sign = Sign(self.rank, socket.gethostname(), self._beats, self._step, self._doing)
             # The launcher may be gone or going; what follows from that shows in training, or by standing still.

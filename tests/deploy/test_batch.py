@@ -1,6 +1,7 @@
 """Batch inference: shards and CSV, resume after kill -9, refusals, and no torch anywhere."""
 
 import csv
+import fcntl
 import json
 import os
 import signal
@@ -186,3 +187,50 @@ def test_hidden_files_that_are_not_ours_are_left_alone(model: Path, packed: Path
     assert (out / ".gitignore").read_text() == "*.png"
     assert (out / ".thumbnails" / "a.png").exists()
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize(("source", "roll"), [("shards", 0), ("shards", 3), ("csv", 0)])
+def test_slices_at_one_time_make_every_picture_once(
+    source: str, roll: int, model: Path, packed: Path, tmp_path: Path
+) -> None:
+    pairs = packed / "train" if source == "shards" else write_csv(tmp_path, packed, 20)
+    more = ("--roll-labels", str(roll)) if roll else ()
+    assert batch(model, pairs, tmp_path / "whole", *more).returncode == 0
+    command = [sys.executable, "-m", "deploy", "batch", "--model", model, "--pairs", pairs]
+    command += ["--out", tmp_path / "sliced", *more, "--slice"]
+    running = [
+        subprocess.Popen([*command, f"{number}/3"], env=ENVIRONMENT, stderr=subprocess.DEVNULL) for number in range(3)
+    ]
+    assert [process.wait(120) for process in running] == [0, 0, 0]
+    assert pictures(tmp_path / "sliced") == pictures(tmp_path / "whole")
+    summaries = [json.loads((tmp_path / "sliced" / f"summary-{number}-of-3.json").read_text()) for number in range(3)]
+    assert sorted(summary["pictures"] for summary in summaries) == [6, 7, 7]
+    assert [(summary["skipped"], summary["total"]) for summary in summaries] == [(0, 20)] * 3
+
+
+def test_a_slice_goes_on_and_leaves_the_others_work_alone(model: Path, packed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert batch(model, packed / "test", out, "--slice", "0/2").returncode == 0
+    made = sorted(pictures(out))
+    assert len(made) == 4
+    (out / made[0]).rename(out / f".{Path(made[0]).stem}-k1ll3d.png")
+    keys = [
+        members[samples.KEY].decode() for _, members in samples.iter_samples(*reversed(load_manifest(packed / "test")))
+    ]
+    others = out / f".{keys[-1]}-wr1t1ng.png"
+    others.touch()
+    assert batch(model, packed / "test", out, "--slice", "0/2").returncode == 0
+    assert sorted(pictures(out)) == made
+    assert others.exists(), "what another slice is writing"
+    assert not (out / f".{Path(made[0]).stem}-k1ll3d.png").exists()
+    summary = json.loads((out / "summary-0-of-2.json").read_text())
+    assert (summary["pictures"], summary["skipped"], summary["slice"]) == (1, 3, [0, 2])
+    assert "in 2 slices" in refusal(batch(model, packed / "test", out, "--slice", "0/3"))
+    assert "in 2 slices" in refusal(batch(model, packed / "test", out))
+    with (out / ".slice-1-of-2.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "another process is writing slice 1-of-2" in refusal(
+            batch(model, packed / "test", out, "--slice", "1/2")
+        )
+        assert batch(model, packed / "test", out, "--slice", "0/2").returncode == 0
+    assert batch(model, packed / "test", out, "--slice", "2/2").returncode == 2

@@ -1,0 +1,138 @@
+"""What is said before a run starts: costs, and what would go wrong."""
+
+import fcntl
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from shards.labels import standard_schema
+from trainer import methods
+from trainer.config import Config, load, validate
+from trainer.doctor import findings
+from trainer.estimate import estimate
+from trainer.training import Training
+
+ROOT = Path(__file__).parents[2]
+FACE = ROOT / "trainer" / "configs" / "face.yaml"
+MakeConfig = Callable[..., Config]
+
+
+def test_the_costs_of_the_paper_are_those_of_its_specification() -> None:
+    """G at 33 input channels and both discriminators by 9.1; 0.65 TFLOP per image by 2.4, which rounds up."""
+    config = load(FACE)
+    costs = estimate(config, config.data.label_schema)
+    channels = config.data.label_schema.channels
+    assert costs.parameters == {
+        "generator": 182_433_859 + 3_136 * (2 * channels + 3),
+        "realism": 2_761_665 + 1_024 * (channels + 3),
+        "style": 2_761_665 + 1_024 * 6,
+    }
+    assert costs.flops == pytest.approx(0.65e12, rel=0.03)
+    every = sum(costs.parameters.values())
+    assert costs.checkpoint_bytes == 4 * (3 * every + costs.parameters["generator"])
+
+
+@pytest.mark.parametrize("method", methods.available())
+def test_activations_are_those_of_a_real_step(method: str, small_config: MakeConfig) -> None:
+    """The bytes that a real step keeps for its backward pass, counted by the storages that autograd saves."""
+    config = small_config(method, perceptual={"weights": "random:0", "divisor": 16, "resize_below": 0})
+    schema = standard_schema("sketch", 32, 32)
+    training = Training(config, schema, None)
+    own = {p.data_ptr() for network in training.method.networks.values() for p in network.parameters()}
+    saved: dict[int, int] = {}
+    held = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in own:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            held.append(tensor)
+        return tensor
+
+    most = 0
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(2, schema.channels, 32, 32), (2, 3, 32, 32)]
+    label, photo = (torch.rand(shape, generator=generator) for shape in shapes)
+    from trainer.engines import set_trainable
+    from trainer.method import Batch
+
+    batch = Batch(label, photo, label.clone(), *(photo.clone() for _ in range(3)), torch.ones(2))
+    play = training.method.play(batch, 10**12)
+    for names in training.method.players.values():
+        set_trainable(training.method.networks, names)
+        saved.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            _, terms = next(play)
+        most = max(most, sum(saved.values()))
+        torch.stack(list(terms.values())).sum().backward()
+    assert estimate(config, schema).activation_bytes == pytest.approx(most, rel=0.1)
+
+
+def test_recomputing_and_smaller_parts_need_less(small_config: MakeConfig) -> None:
+    schema = standard_schema("sketch", 32, 32)
+    changes = {"batch": 4, "options": {"generator_base": 8, "generator_downsamplings": 2, "generator_blocks": 9}}
+    plain = estimate(small_config("pix2pixhd", **changes), schema)
+    again = estimate(small_config("pix2pixhd", **changes, speed={"recompute": True}), schema)
+    parts = estimate(small_config("pix2pixhd", **changes, accumulate=4), schema)
+    assert again.activation_bytes < plain.activation_bytes
+    assert parts.activation_bytes < 0.4 * plain.activation_bytes
+    assert again.flops > plain.flops == parts.flops
+
+
+def test_recomputing_gives_the_same_step(small_config: MakeConfig) -> None:
+    from tests.trainer.test_faults import fake_batch, weights
+
+    results = []
+    for recompute in (False, True):
+        config = small_config("style_consistent", speed={"recompute": recompute})
+        training = Training(config, config.data.label_schema, None)
+        for _ in range(2):
+            training.step(fake_batch(2, training.schema.channels))
+        results.append(weights(training))
+    assert not [name for name, value in results[0].items() if not torch.equal(value, results[1][name])]
+
+
+def test_a_dry_run_prints_a_config_that_gives_the_same_run(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("style_consistent")
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(json.loads(config.model_dump_json())))
+    command = [sys.executable, str(ROOT / "trainer" / "run.py"), "--config", str(file), "--dry-run", "--batch", "4"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert validate(yaml.safe_load(printed), "dry run") == config.model_copy(update={"batch": 4})
+    assert "20 images, 5 steps of 4 on 1 ranks; 0.4 epochs in all" in printed
+    assert "GFLOP per image" in printed and "duration" in printed
+    assert not config.run.exists()
+
+
+def test_the_doctor_is_content_with_a_run_that_works(small_config: MakeConfig) -> None:
+    said = list(findings(small_config("pix2pixhd"), 2))
+    assert not [finding.text for finding in said if finding.state == "wrong"]
+    assert len(said) > 10
+
+
+def test_the_doctor_names_what_would_go_wrong(small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(
+        "pix2pixhd",
+        data__train="nowhere",
+        perceptual={"weights": "nowhere/vgg19.pth"},
+        tracking={"uri": "http://127.0.0.1:9"},
+    )
+    config.run.mkdir(parents=True)
+    with socket.socket() as taken, (config.run / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        taken.bind(("", 0))
+        taken.listen()
+        monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
+        said = list(findings(config, 2))
+    wrong = "\n".join(finding.text for finding in said if finding.state == "wrong")
+    assert "no manifest at nowhere" in wrong
+    assert "nowhere/vgg19.pth does not exist" in wrong
+    assert f"another process is training in {config.run}" in wrong
+    assert "is taken here" in wrong
+    assert [finding.state for finding in said if "does not answer" in finding.text] == ["note"]

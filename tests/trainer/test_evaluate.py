@@ -1,0 +1,126 @@
+"""Held-out figures: what a copy, a constant and real pictures get, and the same on any number of ranks."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shards.pairs import preset
+from shards.read import open_shards
+from shards.records import Manifest
+from shards.store import Store
+from shards.worlds.film import film
+from shards.write import Packing, pack
+from trainer import methods
+from trainer.batches import photo_channels
+from trainer.config import Config
+from trainer.evaluate import HeldOut, main
+from trainer.loop import train
+from trainer.vgg import load_vgg19
+
+CPU = torch.device("cpu")
+METHOD = methods.find("style_consistent")
+
+
+class Copy(nn.Module):
+    """Paints the exemplar."""
+
+    def forward(self, label: Tensor, exemplar_label: Tensor, exemplar: Tensor) -> Tensor:
+        return exemplar
+
+
+class White(nn.Module):
+    def forward(self, label: Tensor, exemplar_label: Tensor, exemplar: Tensor) -> Tensor:
+        return torch.ones_like(exemplar)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Manifest, Store]]:
+    """21 pairs, of which some share a style and some do not."""
+    folder = tmp_path_factory.mktemp("mixed")
+    film("faces", folder / "videos", videos=4, seconds=1, size=64, seed=4)
+    sampling = replace(preset("default"), same_style_rate=0.5)
+    pack(Packing(folder / "videos", sampling, pairs=21, size=32, samples_per_shard=8), folder / "train", None)
+    with open_shards(folder / "train") as opened:
+        yield opened
+
+
+def by_hand(held_out: HeldOut) -> tuple[list[float], list[float], list[bool]]:
+    """Mean |exemplar - target| and same-style flags, from the pictures themselves."""
+    distances, whites, flags = [], [], []
+    for loaded, count in held_out.batches():
+        for row in range(count):
+            target, exemplar = (
+                photo_channels(loaded.photos[side][row : row + 1]).numpy() for side in ("target", "exemplar")
+            )
+            distances.append(float(np.abs(target - exemplar).mean()))
+            whites.append(float(np.abs(target - 1).mean()))
+            flags.append(bool(loaded.same_style[row]))
+    return distances, whites, flags
+
+
+def test_a_copy_of_the_exemplar_is_recognised(mixed: tuple[Manifest, Store]) -> None:
+    held_out = HeldOut(*mixed, 21, METHOD)
+    figures = held_out.measure(Copy(), None, lambda tensor: tensor, CPU)
+    assert figures is not None
+    distances, whites, flags = by_hand(held_out)
+    assert len(flags) == 21 and 3 < sum(flags) < 18
+    assert figures["held_out/exemplar_copy"] == 1
+    same = [distance for distance, flag in zip(distances, flags, strict=True) if flag]
+    assert figures["held_out/l1"] == pytest.approx(np.mean(same), rel=1e-5)
+    assert "held_out/semantic" not in figures, "it needs the loss network"
+    white = held_out.measure(White(), load_vgg19("random:0", 16, resize_below=0), lambda tensor: tensor, CPU)
+    assert white is not None
+    assert white["held_out/l1"] == pytest.approx(
+        np.mean([value for value, flag in zip(whites, flags, strict=True) if flag]), rel=1e-5
+    )
+    assert white["held_out/saturated"] > 0.9 > 0.1 > figures["held_out/saturated"]
+    assert white["held_out/semantic"] > 0
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_the_pairs_and_agree(mixed: tuple[Manifest, Store], ranks: int) -> None:
+    perceptual = load_vgg19("random:0", 16, resize_below=0)
+    alone = HeldOut(*mixed, 13, METHOD).measure(Copy(), perceptual, lambda tensor: tensor, CPU)
+    shares: list[list[Tensor]] = []
+    for rank in range(ranks):
+        seen: list[Tensor] = []
+        held_out = HeldOut(*mixed, 13, METHOD, rank, ranks)
+        held_out.measure(Copy(), perceptual, lambda tensor, seen=seen: seen.append(tensor) or tensor, CPU)
+        shares.append(seen)
+    sums, counts = (torch.stack([share[which] for share in shares]).sum(0) for which in (0, 1))
+    assert counts[0] == 13
+    assert alone is not None
+    assert (sums / counts).tolist() == pytest.approx(list(alone.values()), rel=1e-6)
+
+
+def test_it_stops_between_batches_when_asked(mixed: tuple[Manifest, Store]) -> None:
+    asked: list[int] = []
+
+    def going_on() -> bool:
+        asked.append(1)
+        return len(asked) < 2
+
+    assert HeldOut(*mixed, 21, METHOD).measure(Copy(), None, lambda tensor: tensor, CPU, going_on) is None
+    assert len(asked) == 2
+
+
+def test_the_command_gives_what_training_measured(
+    small_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small_config("style_consistent", evaluation={"every": 8, "pairs": 8, "grid_rows": 2})
+    train(config)
+    state = json.loads((config.run / "checkpoint-0000000008" / "state.json").read_text())
+    capsys.readouterr()
+    assert main(["--checkpoint", str(config.run), "--out", str(tmp_path / "figures.json")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "figures.json").read_text()) == printed
+    assert (printed["images"], printed["pairs"], printed["perceptual"]) == (8, 8, "random:0")
+    measured = {name: value for name, value in printed.items() if name.startswith("held_out/")}
+    assert measured == pytest.approx(state["figures"], rel=1e-5)
+    assert main(["--checkpoint", str(tmp_path / "nothing")]) == 2

@@ -1,0 +1,377 @@
+"""What can hurt a run, one by one, with real processes and real signals."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from shards.command import BadInput
+from trainer import checkpoint as checkpoints
+from trainer import drill
+from trainer.checkpoint import Checkpoint, Snapshot, State, find
+from trainer.config import Config
+from trainer.loop import POST_MORTEM, only_writer, train
+from trainer.method import Batch
+from trainer.saving import Saver
+from trainer.tracking import read_journal
+from trainer.training import Training
+
+ROOT = Path(__file__).parents[2]
+MakeConfig = Callable[..., Config]
+LONG = 10**6
+
+
+def command(config: Config, folder: Path) -> list[str]:
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(json.loads(config.model_dump_json())))
+    return [sys.executable, str(ROOT / "trainer" / "run.py"), "--config", str(file), "--resume", "latest"]
+
+
+class Ranks:
+    """Ranks started one by one, without a launcher that would look after them."""
+
+    def __init__(self, config: Config, folder: Path, ranks: int) -> None:
+        self.logs = [folder / f"rank-{rank}.log" for rank in range(ranks)]
+        port = str(free_port())
+        self.processes = []
+        for rank, log in enumerate(self.logs):
+            environment = {
+                **os.environ,
+                "ACCELERATE_USE_CPU": "1",
+                "OMP_NUM_THREADS": "1",
+                "GLOO_SOCKET_IFNAME": "lo",
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+                "WORLD_SIZE": str(ranks),
+                "LOCAL_WORLD_SIZE": str(ranks),
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+            }
+            with log.open("wb") as out:
+                self.processes.append(
+                    subprocess.Popen(command(config, folder), env=environment, stdout=out, stderr=out, cwd=folder)
+                )
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def two_ranks(config: Config, folder: Path) -> Iterator[Ranks]:
+    """Two ranks that train for ever; whatever is left of them is killed in the end."""
+    ranks = Ranks(config, folder, 2)
+    try:
+        wait_until_trained(config.run, ranks.processes)
+        yield ranks
+    finally:
+        for process in ranks.processes:
+            process.kill()
+            process.wait()
+
+
+def wait_until_trained(run: Path, processes: "list[subprocess.Popen[bytes]]") -> None:
+    deadline = time.monotonic() + 180
+    while not read_journal(run):
+        assert time.monotonic() < deadline and not [process for process in processes if process.poll() is not None]
+        time.sleep(0.1)
+
+
+def hears(process: "subprocess.Popen[bytes]", number: int) -> bool:
+    """Whether the process catches a signal, as the kernel says."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_during_start_up_is_kept(number: int, small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG})
+    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path)
+    while not hears(process, number):
+        assert process.poll() is None
+        time.sleep(0.01)
+    assert not config.run.exists(), "training has not begun"
+    process.send_signal(number)
+    assert process.wait(timeout=90) == 75
+    found = find(config.run)
+    assert found is not None and Checkpoint(found).state.images <= 3 * config.batch
+
+
+def test_a_signal_to_the_whole_job_reaches_the_checkpoint(small_config: MakeConfig, tmp_path: Path) -> None:
+    """Clusters signal every process of a job, loader workers too."""
+    config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG}, data__workers=2)
+    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path, start_new_session=True)
+    wait_until_trained(config.run, [process])
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    assert find(config.run) is not None
+
+
+def test_a_signal_to_one_rank_saves_and_ends_all_with_75(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", batch=1, images=LONG, checkpoint={"every": LONG}, evaluation={"every": LONG})
+    with two_ranks(config, tmp_path) as ranks:
+        ranks.processes[1].send_signal(signal.SIGUSR1)
+        assert [process.wait(timeout=60) for process in ranks.processes] == [75, 75]
+    found = find(config.run)
+    assert found is not None
+    state = Checkpoint(found).state
+    assert state.ranks == 2 and state.images > 0
+
+
+def test_a_rank_that_dies_is_named(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", batch=1, images=LONG, checkpoint={"every": 20})
+    with two_ranks(config, tmp_path) as ranks:
+        while find(config.run) is None:
+            time.sleep(0.1)
+        ranks.processes[1].kill()
+        assert ranks.processes[0].wait(timeout=60) == 1
+    assert "rank 1 (" in (said := ranks.logs[0].read_text()) and "is dead or frozen; its last step was" in said
+    assert "--resume latest" in said
+
+
+def test_a_rank_that_hangs_is_named_within_the_time_out(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", batch=1, images=LONG, faults={"timeout_s": 5})
+    with two_ranks(config, tmp_path) as ranks:
+        ranks.processes[1].send_signal(signal.SIGSTOP)
+        assert ranks.processes[0].wait(timeout=60) == 1
+    said = ranks.logs[0].read_text()
+    assert "error: rank 0 has not moved for" in said and "rank 1 (" in said and "is dead or frozen" in said
+
+
+def test_the_launcher_starts_again_after_a_rank_died(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", batch=1, images=400, checkpoint={"every": 40}, evaluation={"every": LONG})
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--max_restarts", "1"]
+    launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*launch, *command(config, tmp_path)[1:]], env=environment, stdout=out, stderr=out, cwd=tmp_path
+        )
+    while find(config.run) is None:
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[1]), signal.SIGKILL)
+    assert process.wait(timeout=180) == 0
+    found = find(config.run)
+    assert found is not None and Checkpoint(found).state.images == 400
+    assert log.read_text().count("training:") > 1, "it was started twice"
+
+
+def test_two_runs_never_write_to_one_folder(small_config: MakeConfig) -> None:
+    config = small_config("pix2pixhd", images=2)
+    with only_writer(config.run), pytest.raises(BadInput, match="another process is training in"):
+        train(config, resume="latest")
+    assert train(config, resume="latest") == 0
+
+
+def test_ranks_end_when_their_launcher_is_killed(small_config: MakeConfig, tmp_path: Path) -> None:
+    config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG}, evaluation={"every": LONG})
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1"]
+    launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*launch, *command(config, tmp_path)[1:]], env=environment, cwd=tmp_path)
+    wait_until_trained(config.run, [process])
+    (rank,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{rank}/cmdline").exists() and Path(f"/proc/{rank}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "the rank trains on without its launcher"
+        time.sleep(0.1)
+
+
+def not_a_number(batch: Batch) -> Batch:
+    """The batch with one pixel that is not a number in the target."""
+    target = batch.target.clone()
+    target[0, 0, 0, 0] = float("nan")
+    return Batch(**{**vars(batch), "target": target})
+
+
+def weights(training: Training) -> dict[str, torch.Tensor]:
+    named = {
+        f"{name}.{key}": value.clone()
+        for name, network in training.method.networks.items()
+        for key, value in network.state_dict().items()
+    }
+    return named | {
+        f"{player}.{key}": value.clone()
+        for player, engine in training.engines.items()
+        for key, value in engine.state().items()
+    }
+
+
+def fake_batch(size: int, channels: int) -> Batch:
+    torch.manual_seed(3)
+    photos = [torch.rand(size, 3, 32, 32) * 2 - 1 for _ in range(4)]
+    labels = [torch.rand(size, channels, 32, 32) for _ in range(2)]
+    return Batch(labels[0], photos[0], labels[1], photos[1], photos[2], photos[3], torch.ones(size))
+
+
+@pytest.mark.parametrize("method", ["pix2pixhd", "style_consistent"])
+def test_an_iteration_that_is_not_finite_changes_nothing(method: str, small_config: MakeConfig) -> None:
+    config = small_config(method)
+    training = Training(config, config.data.label_schema, None)
+    batch = fake_batch(2, training.schema.channels)
+    _, skipped = training.step(batch)
+    assert skipped.item() == 0
+    before = weights(training)
+    _, skipped = training.step(not_a_number(batch))
+    assert skipped.item() == 1
+    after = weights(training)
+    assert not [name for name, value in before.items() if not torch.equal(value, after[name])]
+    _, skipped = training.step(batch)
+    assert skipped.item() == 0
+    assert [name for name, value in weights(training).items() if not torch.equal(value, before[name])]
+
+
+def test_too_many_bad_iterations_end_the_run_with_a_post_mortem(small_config: MakeConfig) -> None:
+    config = small_config("style_consistent", images=40, optimizer={"learning_rate": 1e30}, faults={"max_skipped": 3})
+    with pytest.raises(BadInput, match=r"more than 3 of the last iterations .*post-mortem\.json has their samples"):
+        train(config)
+    report = json.loads((config.run / POST_MORTEM).read_text())
+    skipped = [entry for entry in report["iterations"] if entry["skipped"]]
+    assert len(skipped) == 4
+    assert len(skipped[-1]["keys_by_rank"][0]) == config.batch
+    assert "gradient/generator" in skipped[-1]["figures"] and "generator/semantic" in skipped[-1]["figures"]
+    assert {value for entry in skipped for value in entry["figures"].values()} & {"nan", "inf"}
+
+
+def snapshot(images: int, size: int = 4, figures: dict[str, float] | None = None) -> Snapshot:
+    state = State(images, 1, 0, 0, 1, {}, {}, "manifest", None, {}, figures or {})
+    return Snapshot(state, {"generator": {"weight": torch.full((size,), float(images))}}, {"random-0": {}})
+
+
+def test_a_disk_that_takes_no_more_leaves_the_checkpoint_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The limit on a file's size is the kernel's own: writing beyond it fails like writing to a full disk."""
+    saver = Saver(tmp_path, keep=2, timeout_s=30)
+    saver.finish(snapshot(4))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    try:
+        saver.save(snapshot(8, size=10**6))
+        while saver.failures == 0:
+            time.sleep(0.01)
+        with pytest.raises(BadInput, match=r"at 12 images could not be written: .*checkpoint-0000000004 is intact"):
+            saver.finish(snapshot(12, size=10**6))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "warning: no checkpoint at 8 images: " in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-0000000004", "latest"]
+    found = find(tmp_path)
+    assert found is not None and Checkpoint(found).tensors("generator")["weight"].tolist() == [4.0] * 4
+    saver.finish(snapshot(16, size=10**6))
+    found = find(tmp_path)
+    assert found is not None and found.name == "checkpoint-0000000016"
+
+
+def test_a_dead_filesystem_stops_nobody_and_is_named_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No filesystem can be made to hang here, so the call that writes does."""
+    write, answers = checkpoints.save, threading.Event()
+
+    def slow(run: Path, content: Snapshot) -> Path:
+        answers.wait(60)
+        return write(run, content)
+
+    monkeypatch.setattr(checkpoints, "save", slow)
+    saver = Saver(tmp_path, keep=3, timeout_s=0.3)
+    begun = time.monotonic()
+    for images in (4, 8, 12):
+        saver.save(snapshot(images))
+    assert time.monotonic() - begun < 0.2
+    assert "warning: no checkpoint at 8 images: the one before it has been written for" in capsys.readouterr().err
+    with pytest.raises(BadInput, match=r"has not taken a checkpoint within 0 s .* There is no earlier one"):
+        saver.finish(snapshot(16))
+    answers.set()
+    saver.timeout_s = 30
+    saver.finish(snapshot(20))
+    names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert names == ["checkpoint-0000000004", "checkpoint-0000000012", "checkpoint-0000000020"]
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    saver = Saver(tmp_path, keep=2, timeout_s=30)
+    for images, value in ((2, 0.5), (4, 0.3), (6, 0.4), (8, 0.6), (10, 0.35)):
+        saver.save(snapshot(images, figures={"held_out/semantic": value}), best="held_out/semantic")
+        saver.finish(snapshot(images))
+    assert sorted(path.name[-4:] for path in tmp_path.glob("checkpoint-*")) == ["0004", "0008", "0010"]
+    assert (tmp_path / "best").read_text().strip() == "checkpoint-0000000004"
+    assert checkpoints.best_value(tmp_path, "held_out/semantic") == 0.3
+
+
+def test_training_goes_on_and_keeps_its_best(small_config: MakeConfig) -> None:
+    config = small_config(
+        "style_consistent", images=16, checkpoint={"every": 100, "keep": 1}, evaluation={"every": 4, "pairs": 8}
+    )
+    train(config)
+    measured = {
+        line["images"]: line["held_out/semantic"] for line in read_journal(config.run) if "held_out/semantic" in line
+    }
+    assert list(measured) == [4, 8, 12, 16]
+    best = min(measured, key=lambda images: measured[images])
+    assert (config.run / "best").read_text().strip() == f"checkpoint-{best:010d}"
+    assert Checkpoint(config.run / f"checkpoint-{best:010d}").state.figures["held_out/semantic"] == measured[best]
+
+
+def test_the_drill_finds_every_tensor_equal(tmp_path: Path) -> None:
+    outcome = drill.drill(tmp_path, kills=3, seed=5, quiet=True)
+    assert outcome.passed, outcome
+    assert outcome.tensors > 100
+
+
+def test_the_drill_sees_one_changed_bit(small_config: MakeConfig, tmp_path: Path) -> None:
+    first, second = (small_config("pix2pixhd", images=4, run=str(tmp_path / name)) for name in ("first", "second"))
+    train(first)
+    train(second)
+    assert drill.compare(first.run, second.run)[1] == []
+    third = small_config("pix2pixhd", images=4, seed=1, run=str(tmp_path / "third"))
+    train(third)
+    assert len(drill.compare(first.run, third.run)[1]) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_twenty_of_twenty(processes: int) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "trainer.drill",
+            "--kills",
+            "20",
+            "--seed",
+            "7",
+            "--processes",
+            str(processes),
+            "--json",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    outcome = json.loads(done.stdout)
+    assert done.returncode == 0 and outcome["passed"] and len(outcome["kills"]) == 20, outcome

@@ -1,0 +1,71 @@
+"""Faster ways to compute the same: torch.compile, memory formats."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests.trainer.test_faults import fake_batch, weights
+from trainer.compiling import unable
+from trainer.config import Config
+from trainer.norms import InstanceNorm2d
+from trainer.training import Training
+
+MakeConfig = Callable[..., Config]
+CPU = torch.device("cpu")
+
+
+def stepped(config: Config) -> tuple[dict[str, torch.Tensor], list[float]]:
+    training = Training(config, config.data.label_schema, None)
+    losses = []
+    for _ in range(3):
+        figures, _ = training.step(fake_batch(2, training.schema.channels))
+        losses.append(figures["generator/total"].item())
+    return weights(training), losses
+
+
+def test_channels_last_is_another_order_of_the_same_numbers(small_config: MakeConfig) -> None:
+    plain = stepped(small_config("style_consistent", optimizer={"learning_rate": 1e-4}))
+    other = stepped(small_config("style_consistent", optimizer={"learning_rate": 1e-4}, speed={"channels_last": True}))
+    assert other[1] == pytest.approx(plain[1], rel=1e-3)
+
+
+@pytest.mark.skipif(bool(unable(CPU)), reason="torch.compile does not work here")
+def test_compiled_networks_train_alike_and_keep_their_names(small_config: MakeConfig) -> None:
+    few = {"options__discriminator_scales": 1, "options__perceptual_weight": 0, "options__generator_downsamplings": 1}
+    plain = stepped(small_config("pix2pixhd", optimizer={"learning_rate": 1e-4}, **few))
+    other = stepped(small_config("pix2pixhd", optimizer={"learning_rate": 1e-4}, speed={"compile": True}, **few))
+    assert other[0].keys() == plain[0].keys()
+    assert other[1] == pytest.approx(plain[1], rel=1e-3)
+
+
+def test_without_a_compiler_a_warning_says_why_and_training_goes_on() -> None:
+    program = (
+        "import torch; from trainer.compiling import compile_networks\n"
+        "network = torch.nn.Linear(2, 2)\n"
+        "compile_networks([network], torch.device('cpu'))\n"
+        "print(network(torch.ones(1, 2)).shape)"
+    )
+    environment = {"CXX": "no-such-compiler", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "PATH": "/nowhere"}
+    environment |= {"PYTHONPATH": ":".join(sys.path), "HOME": "/tmp"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "warning: speed.compile is on, but torch.compile does not work here: " in done.stderr
+    assert "training goes on without it" in done.stderr
+    assert done.stdout.strip() == "torch.Size([1, 2])"
+
+
+def test_norms_under_bf16_keep_their_statistics_in_fp32() -> None:
+    """Their output differs from the exact one by the rounding of bfloat16 (2^-8 relative), not by its sums'.
+
+    Each channel has 65,536 values around 3: a sum in bfloat16 would stop growing at about 768. torch's own kernel fails
+    here: it rounds its mean and scale.
+    """
+    features = (3 + torch.randn(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))).bfloat16()
+    exact = torch.nn.functional.instance_norm(features.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = InstanceNorm2d(4)(features)
+    assert ours.dtype == torch.bfloat16
+    assert (ours.double() - exact).abs().max() <= exact.abs().max() * 2**-8
+    assert abs(ours.double().mean().item()) < 1e-3

@@ -1,0 +1,203 @@
+"""`python -m trainer.doctor`: what would go wrong in a long training job, said in one screen before it is queued."""
+
+import argparse
+import fcntl
+import os
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from shards.command import BAD_INPUT, DONE, BadInput, run_command
+from shards.doctor import Finding, Job, examine
+from shards.read import open_shards
+from shards.store import redacted
+from trainer import checkpoint as checkpoints
+from trainer import config as configs
+from trainer.config import Config
+from trainer.estimate import estimate
+from trainer.loop import LOCK
+from trainer.vgg import load_vgg19
+
+PORT = 29500
+"""The port at which launchers let ranks meet unless told otherwise."""
+WORK_SPACE = 1.3
+"""What libraries and fragmentation add to the memory that can be counted."""
+
+
+def findings(config: Config, world_size: int) -> Iterator[Finding]:
+    """What the shards' doctor finds, then networks, memory, disk, weights, tracker and ports. Changes nothing."""
+    data = config.data
+    yield from examine(
+        Job(
+            train=data.train,
+            test=data.test,
+            world_size=world_size,
+            workers=data.workers,
+            batch=config.batch,
+            remainder=data.remainder,
+            cache=data.cache,
+            expected=(data.label, data.height, data.width),
+        )
+    )
+    yield from _devices(config, world_size)
+    yield from _run_folder(config)
+    yield from _loss_network(config)
+    yield _tracker(config.tracking.uri)
+    yield from _ports(world_size)
+
+
+def _devices(config: Config, world_size: int) -> Iterator[Finding]:
+    schema = config.data.label_schema
+    try:
+        with open_shards(config.data.train) as (manifest, _):
+            schema = manifest.schema
+    except BadInput:
+        yield Finding("note", "without shards, the label schema is taken from the config")
+    costs = estimate(config, schema)
+    needed = WORK_SPACE * costs.memory_bytes
+    names = ", ".join(f"{name} {count / 1e6:,.2f} M" for name, count in costs.parameters.items())
+    yield Finding("ok", f"parameters: {names}; {costs.flops / 1e9:,.1f} GFLOP per image")
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            name = torch.cuda.get_device_name(index)
+            state = "ok" if needed < free else "wrong"
+            yield Finding(
+                state,
+                f"GPU {index} ({name}): {free / 1e9:,.1f} of {total / 1e9:,.1f} GB free, about {needed / 1e9:,.1f} GB "
+                "needed" + ("" if state == "ok" else "; raise accumulate, set speed.recompute true or precision bf16"),
+            )
+    else:
+        yield Finding(
+            "note", f"no GPU here: training would run on the CPU; a rank needs about {needed / 1e9:,.1f} GB of memory"
+        )
+    here = max(1, torch.cuda.device_count())
+    if world_size > here:
+        yield Finding("note", f"{world_size} ranks, {here} of them on a machine like this one")
+
+
+def _run_folder(config: Config) -> Iterator[Finding]:
+    run = config.run
+    schema = config.data.label_schema
+    whole = estimate(config, schema).checkpoint_bytes * (config.checkpoint.keep + 2)
+    there = run
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    yield Finding(
+        "ok" if free > whole else "wrong",
+        f"{there} has {free / 1e9:,.1f} GB free, {config.checkpoint.keep} checkpoints, the best one and the one being "
+        f"written take {whole / 1e9:,.2f} GB",
+    )
+    if not os.access(there, os.W_OK):
+        yield Finding("wrong", f"{there} cannot be written to; set --run to another folder")
+    if not run.exists():
+        return
+    if (lock := run / LOCK).is_file():
+        with lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield Finding("wrong", f"another process is training in {run}")
+    try:
+        found = checkpoints.find(run)
+        if found is not None:
+            images = checkpoints.Checkpoint(found).state.images
+            yield Finding("note", f"{run} holds a run of {images:,} images already: --resume latest goes on with it")
+    except BadInput as error:
+        yield Finding("wrong", str(error))
+
+
+def _loss_network(config: Config) -> Iterator[Finding]:
+    loss = config.perceptual
+    if loss.weights == "download":
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
+        if cached.is_file():
+            yield Finding("ok", f"the loss network's weights are in {cached}")
+        else:
+            yield Finding("note", "the loss network's weights will be downloaded at the start: is there internet?")
+        return
+    try:
+        load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
+        yield Finding("ok", f"the loss network's weights {loss.weights} are whole")
+    except BadInput as error:
+        yield Finding("wrong", str(error))
+
+
+def _tracker(uri: str) -> Finding:
+    """A tracker that is not there costs nothing but its pictures for a while: a note."""
+    scheme, _, rest = uri.partition(":///")
+    if scheme == "sqlite":
+        folder = Path(rest).absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        good = os.access(folder, os.W_OK)
+        return Finding("ok" if good else "wrong", f"tracking.uri {uri} can{'' if good else 'not'} be written")
+    if not uri.startswith(("http://", "https://")):
+        return Finding("note", f"tracking.uri {redacted(uri)} is not a server that can be asked from here")
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=5) as answer:
+            return Finding("ok", f"tracking.uri {redacted(uri)} answers ({answer.status})")
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return Finding(
+            "note",
+            f"tracking.uri {redacted(uri)} does not answer ({error}); training goes on without it, and "
+            "`python -m trainer.tracking replay` sends the figures later",
+        )
+
+
+def _ports(world_size: int) -> Iterator[Finding]:
+    if world_size == 1:
+        return
+    port = int(os.environ.get("MASTER_PORT", PORT))
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+            yield Finding("ok", f"port {port}, where ranks meet, is free on this machine")
+        except OSError as error:
+            yield Finding("wrong", f"port {port}, where ranks meet, is taken here ({error}); set --main_process_port")
+
+
+HELP = """\
+Looks at everything that a training job needs, and says in one screen what would go wrong: shards and their arithmetic
+over ranks and workers, label schema, memory, disk, the run's folder, the loss network's weights, the tracker, the port
+where ranks meet. Run it on a machine like those of the job. Settings can be overridden as in training.
+"""
+
+
+def _command(arguments: Sequence[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.doctor",
+        description=HELP,
+        epilog="example: python -m trainer.doctor --config trainer/configs/face.yaml --world-size 32 --batch 4\n\n"
+        "exit codes: 0 nothing would go wrong, 2 something would",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the training config")
+    parser.add_argument("--world-size", type=int, default=1, metavar="N", help="ranks of the job (default: 1)")
+    options, overrides = parser.parse_known_args(arguments)
+    if options.world_size < 1:
+        raise BadInput(f"--world-size {options.world_size}: a job has at least one rank")
+    wrong = 0
+    for finding in findings(configs.load(options.config, overrides), options.world_size):
+        wrong += finding.state == "wrong"
+        print(f"{finding.state:<6} {finding.text}")
+    print(f"{wrong} would go wrong" if wrong else "nothing would go wrong")
+    return BAD_INPUT if wrong else DONE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run_command(lambda: _command(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What a run will cost, before it starts: parameters, arithmetic, memory, time. Nothing is computed for it.
+
+Networks are built on torch's meta device, where tensors have shapes and no content.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from shards.records import LabelSchema
+from trainer import methods
+from trainer.config import Config
+from trainer.engines import set_trainable
+from trainer.method import Batch, Method
+from trainer.recompute import recompute_in
+from trainer.vgg import VGG19
+
+PEAK_SHARE = 0.4
+"""The share of the matmul peak that training is assumed to reach."""
+MATMUL = {"cpu": 1024, "cuda": 8192}
+"""Side of the matrices whose product measures the peak."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Costs of a run on one rank.
+
+    parameters: by network; averages and the loss network are extra. flops: floating-point operations per image, of all
+    players. held_bytes: weights, averages, the loss network, Adam's moments and the largest player's gradients.
+    activation_bytes: what is kept for the backward pass of the most demanding player, for one part of the batch.
+    checkpoint_bytes: one checkpoint on the disk.
+    """
+
+    parameters: dict[str, int]
+    flops: int
+    held_bytes: int
+    activation_bytes: int
+    checkpoint_bytes: int
+
+    @property
+    def memory_bytes(self) -> int:
+        return self.held_bytes + self.activation_bytes
+
+
+def estimate(config: Config, schema: LabelSchema) -> Estimate:
+    """The costs of one step, by running it on shapes alone."""
+    kind = methods.find(config.method)
+    with torch.device("meta"):
+        method = kind(config.options, schema)
+        if kind.needs_perceptual:
+            loss = config.perceptual
+            network = VGG19(loss.divisor, loss.imagenet_norm, loss.resize_below)
+            method.perceptual = network.eval().requires_grad_(False)
+    if config.speed.recompute:
+        recompute_in(method.networks)
+    part = config.batch // config.accumulate
+    flops, saved = _play(method, _batch(part, schema))
+    counts = {name: sum(p.numel() for p in network.parameters()) for name, network in method.networks.items()}
+    per_player = {player: sum(counts[name] for name in names) for player, names in kind.players.items()}
+    averaged = sum(counts[name] for name in kind.synthesizers)
+    frozen = sum(p.numel() for p in method.perceptual.parameters()) if method.perceptual is not None else 0
+    every = sum(per_player.values())
+    half = 2 if config.precision == "bf16" else 1
+    return Estimate(
+        parameters=counts,
+        flops=flops // part,
+        held_bytes=4 * (3 * every + averaged + frozen + max(per_player.values())),
+        activation_bytes=saved // half,
+        checkpoint_bytes=4 * (3 * every + averaged),
+    )
+
+
+def _batch(size: int, schema: LabelSchema) -> Batch:
+    def tensor(channels: int) -> Tensor:
+        return torch.empty(size, channels, schema.height, schema.width, device="meta")
+
+    photos = [tensor(3) for _ in range(4)]
+    flags = torch.empty(size, device="meta")
+    label, exemplar_label = tensor(schema.channels), tensor(schema.channels)
+    return Batch(label, photos[0], exemplar_label, photos[1], photos[2], photos[3], flags)
+
+
+def _play(method: Method, batch: Batch) -> tuple[int, int]:
+    """Floating-point operations of one step, and the most bytes that a player keeps for its backward pass."""
+    kept: dict[int, tuple[Any, int]] = {}
+    own = {p.untyped_storage()._cdata for network in method.networks.values() for p in network.parameters()}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            # Held until the end of the player's turn, so that its address is not given to another one.
+            kept[storage._cdata] = (storage, storage.nbytes())
+        return tensor
+
+    most = 0
+    play = method.play(batch, 10**12)
+    with FlopCounterMode(display=False) as counter:
+        for names in method.players.values():
+            set_trainable(method.networks, names)
+            kept.clear()
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                _, terms = next(play)
+            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            most = max(most, sum(size for _, size in kept.values()))
+    play.close()
+    return counter.get_total_flops(), most
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations per second of a large matrix product, the best of five."""
+    side = MATMUL[device.type]
+    left = torch.randn(side, side, device=device).to(dtype)
+    best = 0.0
+    for _ in range(6):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        begun = time.perf_counter()
+        left @ left
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = max(best, 2 * side**3 / (time.perf_counter() - begun))
+    return best

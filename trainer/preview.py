@@ -1,0 +1,54 @@
+"""`--dry-run`: the resolved config, and what the run would come to."""
+
+from collections.abc import Iterator
+
+import torch
+import yaml
+
+from shards.command import BadInput
+from shards.read import open_shards
+from trainer.config import Config
+from trainer.estimate import PEAK_SHARE, estimate, peak_flops
+
+DAY_S = 86_400
+
+
+def preview(config: Config, ranks: int) -> str:
+    """A YAML config that gives the same run, with the estimates as comments behind it."""
+    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return resolved + "".join(f"# {line}\n" for line in _lines(config, ranks))
+
+
+def _lines(config: Config, ranks: int) -> Iterator[str]:
+    schema = config.data.label_schema
+    samples = None
+    try:
+        with open_shards(config.data.train) as (manifest, store):
+            config.data.check_schema(manifest.schema, store.where)
+            schema, samples = manifest.schema, manifest.samples
+    except BadInput as error:
+        yield f"the shards cannot be read yet: {error}"
+    costs = estimate(config, schema)
+    for name, count in costs.parameters.items():
+        yield f"{name:<16} {count:>13,} parameters"
+    yield f"{'arithmetic':<16} {costs.flops / 1e9:>13,.1f} GFLOP per image, forward and backward of all players"
+    yield (
+        f"{'memory':<16} {costs.memory_bytes / 1e9:>13,.2f} GB per rank: {costs.held_bytes / 1e9:,.2f} for weights, "
+        f"averages, Adam and gradients, {costs.activation_bytes / 1e9:,.2f} for activations; work space comes on top"
+    )
+    kept = config.checkpoint.keep
+    yield f"{'checkpoint':<16} {costs.checkpoint_bytes / 1e9:>13,.2f} GB each, {kept} kept and the best one"
+    wide = config.batch * ranks
+    if samples is not None:
+        yield (
+            f"{'epoch':<16} {samples:>13,} images, {-(-samples // wide):,} steps of {wide} on {ranks} ranks; "
+            f"{config.images / samples:,.1f} epochs in all"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    peak = peak_flops(device, torch.bfloat16 if config.precision == "bf16" and device.type == "cuda" else torch.float32)
+    seconds = config.images * costs.flops / (peak * PEAK_SHARE * ranks)
+    lasts = f"{seconds / DAY_S:,.1f} days" if seconds > DAY_S else f"{seconds / 3600:,.1f} hours"
+    yield (
+        f"{'duration':<16} {lasts:>13} on {ranks} of this machine's {device.type} devices, if they reach "
+        f"{PEAK_SHARE:.0%} of the {peak / 1e12:,.2f} TFLOP/s that a matrix product reaches here"
+    )
