@@ -452,6 +452,25 @@ def test_tracking_draws_no_random_numbers(run: Path, tmp_path: Path) -> None:
     assert states() == before
 
 
+def test_a_loader_worker_forked_while_mlflow_is_imported_does_not_hang(run: Path) -> None:
+    program = (
+        "import os, pathlib, sys, time, trainer.tracking as t\n"
+        f"tracker = t.Tracker(pathlib.Path(sys.argv[1]), {DEAD!r}, 'test', {{}}, 0, None)\n"
+        "while 'mlflow' not in sys.modules: time.sleep(0.001)\n"
+        "time.sleep(0.1)\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    import mlflow\n"
+        "    os._exit(7)\n"
+        "deadline = time.monotonic() + 10\n"
+        "while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline: time.sleep(0.05)\n"
+        "if not ended[0]: os.kill(child, 9)\n"
+        "os._exit(os.waitstatus_to_exitcode(ended[1]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(run)], cwd=ROOT, stderr=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == 7
+
+
 def test_closing_waits_no_longer_than_it_takes(server: Server, run: Path) -> None:
     tracker = begin(run, server.uri)
     log(tracker, 10, 100)
