@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from shards.records import LabelSchema
 from trainer import config as configs
 from trainer import methods
 from trainer.method import Synthesizer
+from trainer.tracking import tracked_run
 
 STATE = "state.json"
 LATEST, BEST = "latest", "best"
@@ -245,7 +246,10 @@ def load_for_synthesis(path: Path) -> Synthesis:
         raise BadInput(f"no checkpoint at {path}; give a run's folder or one of its checkpoint-… folders")
     checkpoint = Checkpoint(folder)
     config = configs.validate(checkpoint.state.config, str(folder / STATE))
-    synthesis = _synthesis(config, LabelSchema.from_json(checkpoint.state.schema), checkpoint.state)
+    # A checkpoint may be older than its run's id, which a server gives when it can.
+    run_id = tracked_run(folder.parent, config.tracking.uri) or checkpoint.state.run_id
+    state = replace(checkpoint.state, run_id=run_id)
+    synthesis = _synthesis(config, LabelSchema.from_json(state.schema), state)
     networks = synthesis.module.networks
     assert isinstance(networks, nn.ModuleDict)
     for name, network in networks.items():

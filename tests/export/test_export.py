@@ -18,7 +18,7 @@ from shards.pairs import preset
 from shards.records import LabelSchema
 from shards.write import Packing, pack
 from trainer import methods
-from trainer.checkpoint import Checkpoint, find
+from trainer.checkpoint import Checkpoint, find, load_for_synthesis
 from trainer.config import Config
 from trainer.loop import train
 
@@ -45,10 +45,11 @@ def test_every_method_trains_exports_and_runs(
     assert session.metadata.images_seen == 4
     assert [gate["name"] for gate in session.metadata.gates] == ["checker", "opset", "dynamic_batch", "parity"]
     assert all(gate["passed"] for gate in session.metadata.gates)
-    assert state.run_id is not None
+    run_id = load_for_synthesis(folder).run_id
+    assert run_id is not None
     client = mlflow.MlflowClient(tracking_uri=config.tracking.uri)
-    assert "model/model.onnx" in {item.path for item in client.list_artifacts(state.run_id, "model")}
-    assert "export/parity/psnr_db" in client.get_run(state.run_id).data.metrics
+    assert "model/model.onnx" in {item.path for item in client.list_artifacts(run_id, "model")}
+    assert "export/parity/psnr_db" in client.get_run(run_id).data.metrics
     command = ["batch", "--model", str(out), "--pairs", str(packed / "test"), "--out", str(tmp_path / "pictures")]
     subprocess.run([sys.executable, "-m", "deploy", *command], check=True, cwd=ROOT)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 8

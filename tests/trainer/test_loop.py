@@ -86,16 +86,16 @@ def test_what_a_run_leaves_for_people(small_config: MakeConfig) -> None:
     assert evaluated["images"] == 8
     grid = np.asarray(Image.open(config.run / "grids" / "0000000008.png"))
     assert grid.shape == (2 * 128, 4 * 128, 3)
-    state = Checkpoint(config.run / "checkpoint-0000000008").state
+    run_id = load_for_synthesis(config.run).run_id
     client = mlflow.MlflowClient(tracking_uri=config.tracking.uri)
-    assert state.run_id is not None
-    run = client.get_run(state.run_id)
+    assert run_id is not None
+    run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["options.weighting"] == "adaptive"
     assert run.data.params["perceptual.weights"] == "random:0"
-    history = client.get_metric_history(state.run_id, "generator/total")
+    history = client.get_metric_history(run_id, "generator/total")
     assert [(point.step, point.value) for point in history] == [(x["images"], x["generator/total"]) for x in lines]
-    artifacts = {item.path for item in client.list_artifacts(state.run_id)}
+    artifacts = {item.path for item in client.list_artifacts(run_id)}
     assert {"label_schema.json", "images"} <= artifacts
 
 
