@@ -92,6 +92,8 @@ class Partitioned:
                 "train_micro_batch_size_per_gpu": batch // parts,
                 "gradient_accumulation_steps": parts,
                 "zero_optimization": zero,
+                # Left out, it is 1: gradients of this size would be cut to a fiftieth without a word.
+                "gradient_clipping": 0.0,
                 # torch's Adam, as without DeepSpeed: the same numbers, and no compiler needed.
                 "zero_allow_untested_optimizer": True,
                 "zero_force_ds_cpu_optimizer": False,
