@@ -181,7 +181,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def validate(data: dict[str, Any], where: str) -> Config:
     """Raises BadInput with one line that names the key, the value and the nearest known key."""
-    _refuse_secrets(data.get("data"), where)
+    _refuse_secrets(data, where)
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -190,14 +190,19 @@ def validate(data: dict[str, Any], where: str) -> Config:
         raise BadInput(f"{where}: {error}") from error
 
 
-def _refuse_secrets(section: Any, where: str) -> None:
+def _refuse_secrets(data: dict[str, Any], where: str) -> None:
     """The config is logged and kept in checkpoints: no place for passwords and signatures."""
-    for name in ("train", "test"):
-        location = section.get(name) if isinstance(section, dict) else None
+    for key, environment in (
+        ("data.train", "AWS_ACCESS_KEY_ID"),
+        ("data.test", "AWS_ACCESS_KEY_ID"),
+        ("tracking.uri", "MLFLOW_TRACKING_USERNAME"),
+    ):
+        section, _, name = key.partition(".")
+        location = data[section].get(name) if isinstance(data.get(section), dict) else None
         if isinstance(location, str) and is_url(location) and redacted(location) != location:
             raise BadInput(
-                f"{where}: data.{name} {redacted(location)} is given with a password or a query, which logs and "
-                "checkpoints would show; put credentials into the environment (AWS_ACCESS_KEY_ID and so on) or a netrc "
+                f"{where}: {key} {redacted(location)} is given with a password or a query, which logs and "
+                f"checkpoints would show; put credentials into the environment ({environment} and so on) or a netrc "
                 "file"
             )
 

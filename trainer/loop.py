@@ -335,6 +335,7 @@ class Observer:
 
     def _detect(self, figures: dict[str, float]) -> None:
         for sign in self.detectors.look(figures):
+            self.tracker.note(self.seen, sign)
             tqdm.write(f"warning: at {self.seen:,} images: {sign}", file=sys.stderr)
 
     def evaluated(self, figures: dict[str, float]) -> None:
