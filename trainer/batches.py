@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from shards.order import Place
@@ -31,9 +31,18 @@ def label_channels(labels: Tensor, schema: LabelSchema) -> Tensor:
     """
     if schema.kind != "classes":
         return labels.float().div(255)
-    channel_of = torch.zeros(256, dtype=torch.long, device=labels.device)
-    channel_of[torch.tensor(schema.ids, device=labels.device)] = torch.arange(schema.channels, device=labels.device)
-    return F.one_hot(channel_of[labels.long()], schema.channels).permute(0, 3, 1, 2).float()
+    channels = _channel_of(tuple(schema.ids), labels.device)[labels.long()]
+    # Written out, because torch's one_hot looks at the largest id and makes the host wait for it.
+    encoded = torch.zeros(*labels.shape, schema.channels, device=labels.device)
+    return encoded.scatter_(3, channels.unsqueeze(3), 1.0).permute(0, 3, 1, 2).contiguous()
+
+
+@lru_cache
+def _channel_of(ids: tuple[int, ...], device: torch.device) -> Tensor:
+    """The channel of each id: int64 (256,), on a device."""
+    channels = torch.zeros(256, dtype=torch.long)
+    channels[list(ids)] = torch.arange(len(ids))
+    return channels.to(device)
 
 
 def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batch:

@@ -1,6 +1,7 @@
 """Loss terms that several methods share (specification 3; pix2pixHD 3)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -37,13 +38,19 @@ def semantic_factors(same_style: Tensor, weighting: Weighting, weight: float) ->
     official (reading B, the released code's): `weight`·M_5/M_i for all, and 2·`weight` more for same-style samples.
     fixed (the paper's ablation "w/o adaptive weights"): `weight`·M_5/M_i for all.
     """
-    base = weight * torch.tensor(RELATIVE_SIZES, device=same_style.device)
+    base = weight * _relative_sizes(same_style.device, torch.get_default_dtype())
     extra = {
         "adaptive": weight - base,
         "official": torch.full_like(base, 2 * weight),
         "fixed": torch.zeros_like(base),
     }[weighting]
     return base + same_style.to(base.dtype).unsqueeze(1) * extra
+
+
+@lru_cache
+def _relative_sizes(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """RELATIVE_SIZES on a device, copied there once: a copy makes the host wait."""
+    return torch.tensor(RELATIVE_SIZES, device=device, dtype=dtype)
 
 
 def semantic_loss(distances: Tensor, same_style: Tensor, weighting: Weighting, weight: float) -> Tensor:

@@ -49,7 +49,7 @@ class Pulse:
     def send(self, images: int, figures: dict[str, Tensor], skipped: Tensor, stop: bool, keys: tuple[str, ...]) -> None:
         """To be called by all ranks after each iteration."""
         device = skipped.device
-        flags = [skipped.float(), torch.tensor(float(stop), device=device)]
+        flags = [skipped.float(), torch.full((), float(stop), device=device)]
         values = torch.stack([*(value.detach().float() for value in figures.values()), *flags])
         if self._accelerator.num_processes > 1:
             values = self._accelerator.reduce(values, reduction="mean")
