@@ -107,7 +107,9 @@ def test_names_of_files() -> None:
     # trainer/run.py runs with its own folder first on the path: a namesake would replace the real module.
     elsewhere = [entry for entry in sys.path if entry and not Path(entry).resolve().is_relative_to(ROOT / "trainer")]
     for path in (ROOT / "trainer").iterdir():
-        if path.stem == "__init__" or (path.suffix != ".py" and not path.is_dir()) or path.name == "__pycache__":
+        # A folder without Python files is nothing that an import could prefer to an installed package.
+        importable = path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
+        if path.stem == "__init__" or not importable:
             continue
         assert path.stem not in sys.stdlib_module_names
         outside = [entry for entry in elsewhere if Path(entry).resolve() != ROOT]

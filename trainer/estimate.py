@@ -29,17 +29,22 @@ MATMUL = {"cpu": 1024, "cuda": 8192}
 class Estimate:
     """Costs of a run on one rank.
 
-    parameters: by network; averages and the loss network are extra. flops: floating-point operations per image, of all
-    players. held_bytes: weights, averages, the loss network, Adam's moments and the largest player's gradients.
+    parameters: by network; averages and the loss network are extra. flops_by_player: floating-point operations per
+    image, forward and backward; flops: their sum. held_bytes: weights, averages, the loss network, Adam's moments and
+    the largest player's gradients.
     activation_bytes: what is kept for the backward pass of the most demanding player, for one part of the batch.
     checkpoint_bytes: one checkpoint on the disk.
     """
 
     parameters: dict[str, int]
-    flops: int
+    flops_by_player: dict[str, int]
     held_bytes: int
     activation_bytes: int
     checkpoint_bytes: int
+
+    @property
+    def flops(self) -> int:
+        return sum(self.flops_by_player.values())
 
     @property
     def memory_bytes(self) -> int:
@@ -67,7 +72,7 @@ def estimate(config: Config, schema: LabelSchema) -> Estimate:
     half = 2 if config.precision == "bf16" else 1
     return Estimate(
         parameters=counts,
-        flops=flops // part,
+        flops_by_player={player: count // part for player, count in flops.items()},
         held_bytes=4 * (3 * every + averaged + frozen + max(per_player.values())),
         activation_bytes=saved // half,
         checkpoint_bytes=4 * (3 * every + averaged),
@@ -84,8 +89,8 @@ def _batch(size: int, schema: LabelSchema) -> Batch:
     return Batch(label, photos[0], exemplar_label, photos[1], photos[2], photos[3], flags)
 
 
-def _play(method: Method, batch: Batch) -> tuple[int, int]:
-    """Floating-point operations of one step, and the most bytes that a player keeps for its backward pass."""
+def _play(method: Method, batch: Batch) -> tuple[dict[str, int], int]:
+    """Floating-point operations of each player's turn, and the most bytes that one keeps for its backward pass."""
     kept: dict[int, tuple[Any, int]] = {}
     own = {p.untyped_storage()._cdata for network in method.networks.values() for p in network.parameters()}
 
@@ -97,17 +102,19 @@ def _play(method: Method, batch: Batch) -> tuple[int, int]:
         return tensor
 
     most = 0
+    flops: dict[str, int] = {}
     play = method.play(batch, 10**12)
-    with FlopCounterMode(display=False) as counter:
-        for names in method.players.values():
-            set_trainable(method.networks, names)
-            kept.clear()
+    for player, names in method.players.items():
+        set_trainable(method.networks, names)
+        kept.clear()
+        with FlopCounterMode(display=False) as counter:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 _, terms = next(play)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-            most = max(most, sum(size for _, size in kept.values()))
+        flops[player] = counter.get_total_flops()
+        most = max(most, sum(size for _, size in kept.values()))
     play.close()
-    return counter.get_total_flops(), most
+    return flops, most
 
 
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:

@@ -36,14 +36,17 @@ class Saver:
         warning, so that a slow disk does not fill the memory.
         """
         with self._lock:
+            if self._thread is None:
+                self._begun_at = time.monotonic()
+                first = (snapshot, best)
+                self._thread = threading.Thread(target=self._write_all, args=first, name="checkpoint", daemon=True)
+                self._thread.start()
+                return
             if self._waiting is not None:
                 left_out, _ = self._waiting
                 lasted_s = time.monotonic() - self._begun_at
                 self._failed(left_out, f"the one before it has been written for {lasted_s:.0f} s")
             self._waiting = (snapshot, best)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_all, name="checkpoint", daemon=True)
-                self._thread.start()
 
     def finish(self, snapshot: Snapshot) -> None:
         """Writes the last checkpoint of this process, and waits for it.
@@ -72,15 +75,16 @@ class Saver:
                 f"{self._intact()} Go on with --resume latest once it answers."
             )
 
-    def _write_all(self) -> None:
+    def _write_all(self, snapshot: Snapshot, best: str | None) -> None:
+        """Writes a checkpoint, and then whichever waits."""
         while True:
+            self._write(snapshot, best)
             with self._lock:
                 if self._waiting is None:
                     self._thread = None
                     return
                 (snapshot, best), self._waiting = self._waiting, None
                 self._begun_at = time.monotonic()
-            self._write(snapshot, best)
 
     def _write(self, snapshot: Snapshot, best: str | None) -> None:
         self._error = None

@@ -46,6 +46,9 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
+        if self.store is not None:
+            # At once, so that every rank that trains is known to the others.
+            self._give_sign(self.store)
         if self.store is not None or self._launcher is not None:
             self._thread.start()
         return self
@@ -93,14 +96,17 @@ class Watchdog:
                 os._exit(LOST)
             if self.store is None:
                 continue
-            self._beats += 1
-            sign = Sign(self.rank, socket.gethostname(), self._beats, self._step, self._doing)
             # The launcher may be gone or going; what follows from that shows in training, or by standing still.
             with suppress(DistStoreError, RuntimeError, ConnectionError):
-                self.store.set(str(self.rank), orjson.dumps(asdict(sign)).decode())
+                self._give_sign(self.store)
             stood_s = time.monotonic() - self._since
             if stood_s > self.timeout_s:
                 self._give_up(stood_s)
+
+    def _give_sign(self, store: Store) -> None:
+        self._beats += 1
+        sign = Sign(self.rank, socket.gethostname(), self._beats, self._step, self._doing)
+        store.set(str(self.rank), orjson.dumps(asdict(sign)).decode())
 
     def _give_up(self, stood_s: float) -> None:
         who = self.missing() or self._slowest()

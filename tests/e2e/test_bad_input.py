@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(packed: Path, small_config: 
     inner = config.run / "run"
     words = [script, *command_of(config, tmp_path), "--run", inner, "--resume", "latest", "--images", "4"]
     done = full_disk(config.run, f"{used // 1024 + 200}k", words, tmp_path)
-    assert "no space left" in refusal(done)
+    assert "No space left" in refusal(done)
     after = find(kept)
     assert after is not None and after.name == before.name
     assert {file.name: sha256_of(file) for file in after.iterdir()} == digest
