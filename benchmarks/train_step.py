@@ -1,7 +1,7 @@
 """Our training step against a straightforward one of the same losses, interleaved on one machine.
 
     python benchmarks/train_step.py --config trainer/configs/face.yaml                  the paper's networks and size
-    python benchmarks/train_step.py --config trainer/configs/face.yaml --size 128 --runs 9 --precision fp32,bf16
+    python benchmarks/train_step.py --config trainer/configs/face.yaml --size 128 --runs 9
     python benchmarks/train_step.py --config trainer/configs/face.yaml --data data/face/train   with data wait, too
 
 The plain step does what research code of this family does (style-consistent specification, section 8): a copy of the
@@ -10,14 +10,17 @@ gradients while the generator is trained; one call for each picture that a discr
 everything in float32. For pix2pixHD it is one copy and two passes, and the same otherwise. It keeps no averages and
 computes no gradient norms, which ours does. Both begin with the same weights; the losses of the first step must agree.
 
-Prints one JSON object. Everything is measured in one process, in turns; ratios are medians over pairs of turns.
+Prints one JSON object. Every kind of step has a process of its own, and they take turns; ratios are
+medians over pairs of turns.
 """
 
 import argparse
 import copy
 import json
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -28,9 +31,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from deploy.batch import device as describe_device
 from shards.read import Stream, open_shards
@@ -38,6 +41,7 @@ from trainer import config as configs
 from trainer.batches import ahead, reading_of
 from trainer.config import Config
 from trainer.estimate import peak_flops
+from trainer.host_memory import keep_freed_memory
 from trainer.losses import feature_distances, least_squares, same_style_l1, semantic_factors
 from trainer.method import Batch
 from trainer.methods.pix2pixhd import feature_matching
@@ -45,6 +49,12 @@ from trainer.schedules import phase
 from trainer.training import Training
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+VARIANTS: dict[str, dict[str, bool]] = {
+    "plain": {},
+    "channels_last": {"channels_last": True},
+    "compile": {"compile": True},
+    "compile+channels_last": {"compile": True, "channels_last": True},
+}
 AGREE = 1e-3
 """Relative difference that the first step's losses may have: the order of float32 sums."""
 
@@ -200,9 +210,9 @@ class Phases:
         setattr(owner, name, timed)
 
 
-def make_training(config: Config) -> Training:
-    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision, but for this benchmark
-    return Training(config, config.data.label_schema, None)
+def make_training(config: Config, variant: str) -> Training:
+    speed = config.speed.model_copy(update=VARIANTS[variant])
+    return Training(config.model_copy(update={"speed": speed}), config.data.label_schema, None)
 
 
 def data_wait(config: Config, training: Training, location: str, steps: int) -> float:
@@ -223,110 +233,139 @@ def data_wait(config: Config, training: Training, location: str, steps: int) -> 
         return waited / (time.perf_counter() - begun)
 
 
-def measure(config: Config, precisions: list[str], variants: list[str], runs: int, data: str | None) -> dict[str, Any]:
+class Turns:
+    """One kind of step in a process of its own, so that neither memory nor settings of another one touch it."""
+
+    def __init__(self, name: str, arguments: list[str]) -> None:
+        command = [sys.executable, __file__, *arguments, "--turns", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.first: dict[str, Any] = self._ask("")
+
+    def _ask(self, word: str) -> Any:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        if word:
+            self.process.stdin.write(f"{word}\n")
+            self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError("a process that takes turns has ended; its error stands above")
+        return json.loads(answer)
+
+    def take(self) -> dict[str, float]:
+        """One step: its seconds, and the GB allocated at most on a GPU."""
+        turn: dict[str, float] = self._ask("turn")
+        return turn
+
+    def end(self) -> dict[str, Any]:
+        """What the process says in the end: where the time went, and its own memory."""
+        last: dict[str, Any] = self._ask("end")
+        self.process.wait()
+        return last
+
+
+def take_turns(name: str, config: Config, data: str | None, runs: int) -> None:
+    """What such a process does: says losses and arithmetic of the first step, then takes a turn for every line."""
+    kind, precision, variant = name.split()
+    config = config.model_copy(update={"precision": precision})
     schema = config.data.label_schema
-    settings = {
-        "plain": {},
-        "channels_last": {"channels_last": True},
-        "compile": {"compile": True},
-        "compile+channels_last": {"compile": True, "channels_last": True},
-    }
-    made: dict[str, tuple[Callable[[], Any], torch.device]] = {}
-    trainings: dict[str, Training] = {}
-    plain_first: dict[str, float] = {}
-    for precision in precisions:
-        for variant in variants:
-            changed = config.model_copy(
-                update={"precision": precision, "speed": config.speed.model_copy(update=settings[variant])}
-            )
-            training = make_training(changed)
-            # Past the phases, where every term counts.
-            training.images = 10**6 if config.optimizer.constant_images > 10**6 else config.optimizer.constant_images
-            batch = batch_of(config.batch, schema.channels, schema.height, schema.width, training.device)
-            name = f"ours {precision}" + ("" if variant == "plain" else f" {variant}")
-            if variant == "plain":
-                plain = Plain(training, training.images)
+    training = make_training(config, variant)
+    device = training.device
+    # Past the phases, where every term counts.
+    training.images = config.optimizer.constant_images
+    batch = batch_of(config.batch, schema.channels, schema.height, schema.width, device)
+    if kind == "plain":
+        plain = Plain(training, training.images)
+        autocast = torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
-                def turn(plain: Plain = plain, batch: Batch = batch, precision: str = precision) -> Any:
-                    on = (
-                        torch.autocast(batch.label.device.type, torch.bfloat16)
-                        if precision == "bf16"
-                        else nullcontext()
-                    )
-                    return plain.step(batch, on)
+        def step() -> dict[str, Tensor]:
+            return plain.step(batch, autocast)
 
-                made[f"plain {precision}"] = (turn, training.device)
-            trainings[name] = training
+    else:
+        if device.type == "cpu":
+            keep_freed_memory()  # as training does
 
-            def ours(training: Training = training, batch: Batch = batch) -> Any:
-                images = training.images
-                figures, _ = training.step(batch)
-                training.images = images  # the schedule stands still
-                return figures
+        def step() -> dict[str, Tensor]:
+            images = training.images
+            figures, _ = training.step(batch)
+            training.images = images  # the schedule stands still
+            return figures
 
-            made[name] = (ours, training.device)
-    device = next(iter(made.values()))[1]
-    peaks = {precision: peak_flops(device, DTYPES[precision]) for precision in precisions}
-    losses: dict[str, dict[str, float]] = {}
-    flops: dict[str, int] = {}
-    for name, (turn, _) in made.items():
-        with FlopCounterMode(display=False) as counter:
-            figures = turn()
-        flops[name] = counter.get_total_flops()
-        losses[name] = {key: value.item() for key, value in figures.items() if key.endswith("/total")}
-    for precision in precisions:
-        expected, seen = losses[f"plain {precision}"], losses[f"ours {precision}"]
-        plain_first |= expected
-        tolerance = AGREE if precision == "fp32" else 0.05
+    with FlopCounterMode(display=False) as counter:
+        figures = step()
+    losses = {key: value.item() for key, value in figures.items() if key.endswith("/total")}
+    say({"losses": losses, "flops": counter.get_total_flops()})
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        synchronise(device)
+        begun = time.perf_counter()
+        step()
+        synchronise(device)
+        seconds = time.perf_counter() - begun
+        allocated = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
+        say({"seconds": seconds, "gb_allocated": allocated})
+    last: dict[str, Any] = {"gb_resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)}
+    if kind == "ours":
+        phases = Phases(training)
+        for _ in range(3):
+            step()
+        whole = sum(value for words, value in phases.seconds.items() if not words.startswith("of "))
+        last["shares"] = {words: round(value / whole, 3) for words, value in phases.seconds.items()}
+        last["data_wait_share"] = round(data_wait(config, training, data, runs), 4) if data else None
+    say(last)
+
+
+def say(what: dict[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def measure(names: list[str], arguments: list[str], batch: int, runs: int) -> dict[str, Any]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precisions = {name.split()[1] for name in names}
+    peaks = {precision: peak_flops(device, DTYPES[precision]) for precision in sorted(precisions)}
+    players = {name: Turns(name, arguments) for name in names}
+    expected = players["plain fp32 plain"].first["losses"]
+    for name, player in players.items():
         for key, value in expected.items():
-            if abs(seen[key] - value) > tolerance * abs(value):
-                raise RuntimeError(f"the two steps are not the same mathematics: {key} is {value} and {seen[key]}")
-    for turn, _ in made.values():
-        turn()
-    seconds: dict[str, list[float]] = defaultdict(list)
-    memory: dict[str, float] = {}
-    for _ in range(runs):
-        for name, (turn, _) in made.items():
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
-            synchronise(device)
-            begun = time.perf_counter()
-            turn()
-            synchronise(device)
-            seconds[name].append(time.perf_counter() - begun)
-            if device.type == "cuda":
-                memory[name] = torch.cuda.max_memory_allocated(device) / 1e9
-    rows = {}
-    for name, times in seconds.items():
-        precision = name.split()[1]
-        middle = statistics.median(times)
+            tolerance = AGREE if name.split()[1] == "fp32" else 50 * AGREE
+            if abs(player.first["losses"][key] - value) > tolerance * abs(value):
+                raise RuntimeError(
+                    f"not the same mathematics: {key} is {value} in the plain step, {player.first['losses'][key]} in "
+                    f"{name}"
+                )
+    for player in players.values():
+        player.take()
+    turns: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in tqdm(range(runs), "turns"):
+        for name, player in players.items():
+            turns[name].append(player.take())
+    seconds = {name: [turn["seconds"] for turn in taken] for name, taken in turns.items()}
+    rows, shares, waits = {}, {}, {}
+    for name, player in players.items():
+        _, precision, _ = name.split()
+        last = player.end()
+        flops, middle = player.first["flops"], statistics.median(seconds[name])
+        same = f"plain {precision} plain"
         rows[name] = {
             "seconds": round(middle, 4),
-            "images_per_s": round(config.batch / middle, 3),
-            "gflop": round(flops[name] / 1e9, 2),
-            "gflop_per_s": round(flops[name] / middle / 1e9, 1),
-            "share_of_matmul_peak": round(flops[name] / middle / peaks[precision], 3),
-            "times_plain_fp32": ratio(seconds["plain fp32"], times) if "plain fp32" in seconds else None,
-            "times_plain_same_precision": ratio(seconds[f"plain {precision}"], times),
-            **({"gb_allocated_at_most": round(memory[name], 2)} if name in memory else {}),
+            "images_per_s": round(batch / middle, 3),
+            "gflop": round(flops / 1e9, 2),
+            "gflop_per_s": round(flops / middle / 1e9, 1),
+            "share_of_matmul_peak": round(flops / middle / peaks[precision], 3),
+            "times_plain_fp32": ratio(seconds["plain fp32 plain"], seconds[name]),
+            "times_plain_same_precision": ratio(seconds[same], seconds[name]) if same in seconds else None,
+            "gb_resident_at_most": last["gb_resident"],
+            "gb_allocated_on_gpu_at_most": round(max(turn["gb_allocated"] for turn in turns[name]), 2),
         }
-    breakdown = {}
-    for precision in precisions:
-        name = f"ours {precision}"
-        phases = Phases(trainings[name])
-        for _ in range(3):
-            made[name][0]()
-        whole = sum(value for words, value in phases.seconds.items() if not words.startswith("of "))
-        breakdown[name] = {words: round(value / whole, 3) for words, value in phases.seconds.items()}
-    waits = None
-    if data is not None:
-        name = f"ours {precisions[-1]}"
-        waits = round(data_wait(config, trainings[name], data, runs), 4)
+        if "shares" in last:
+            shares[name], waits[name] = last["shares"], last["data_wait_share"]
     return {
-        "first_losses": {key: round(value, 5) for key, value in plain_first.items()},
+        "first_losses": {key: round(value, 5) for key, value in expected.items()},
         "matmul_peak_gflop_per_s": {precision: round(peak / 1e9, 1) for precision, peak in peaks.items()},
         "steps": rows,
-        "shares_of_our_step": breakdown,
+        "shares_of_our_step": shares,
         "data_wait_share": waits,
     }
 
@@ -342,9 +381,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="height and width in pixels instead of the config's")
     parser.add_argument("--batch", type=int, help="samples per step instead of the config's")
     parser.add_argument("--runs", type=int, default=7, help="measured turns of each, after two that are not counted")
-    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or both, separated by a comma")
-    parser.add_argument("--variants", default="plain", help="plain,channels_last,compile,compile+channels_last")
+    parser.add_argument(
+        "--kinds",
+        default="plain fp32 plain,ours fp32 plain,ours bf16 plain",
+        help="what takes turns: plain or ours, fp32 or bf16, and one of " + ", ".join(VARIANTS),
+    )
     parser.add_argument("--data", help="shards to read, for the share of the time that is spent waiting for them")
+    parser.add_argument("--turns", help=argparse.SUPPRESS)
     options = parser.parse_args()
     overrides = ["--perceptual.weights", "random:0"]
     if options.size:
@@ -356,7 +399,10 @@ def main() -> None:
         config = configs.validate(
             {**config.model_dump(mode="json"), "method": options.method, "options": {}}, str(options.config)
         )
-    measured = measure(config, options.precision.split(","), options.variants.split(","), options.runs, options.data)
+    if options.turns:
+        take_turns(options.turns, config, options.data, options.runs)
+        return
+    measured = measure(options.kinds.split(","), sys.argv[1:], config.batch, options.runs)
     figures = {
         "config": str(options.config),
         "method": config.method,

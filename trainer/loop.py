@@ -26,6 +26,7 @@ from trainer.config import Config
 from trainer.evaluate import HeldOut
 from trainer.grid import sample_grid
 from trainer.health import Detectors, Skipped
+from trainer.host_memory import keep_freed_memory
 from trainer.method import Synthesizer
 from trainer.preemption import StopRequests
 from trainer.pulse import LAG, Iteration, Pulse
@@ -76,6 +77,8 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
                 "or start a new run"
             )
         training = Training(config, manifest.schema, checkpoint)
+        if training.device.type == "cpu":
+            keep_freed_memory()
         if training.accelerator.is_main_process:
             opened.enter_context(only_writer(config.run))
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
