@@ -7,13 +7,14 @@ DEMO := runs/demo
 export OMP_NUM_THREADS ?= $(shell nproc)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test lint bench clean $(addprefix demo-,worlds pack train export pictures report)
+.PHONY: help install demo test test-slow lint bench clean $(addprefix demo-,worlds pack train export pictures report)
 
 help:
 	@echo "make install  the environment, in $(VENV)"
 	@echo "make demo     videos, shards, training, export, pictures and a report, in $(DEMO) (about ten minutes)"
 	@echo "make demo-worlds | demo-pack | demo-train | demo-export | demo-pictures | demo-report   one stage again"
 	@echo "make test     the whole test suite"
+	@echo "make test-slow  what takes minutes more: training runs that are killed twenty times"
 	@echo "make lint     formatting, lint and types"
 	@echo "make bench    the benchmarks of benchmarks/"
 
@@ -67,6 +68,10 @@ demo-report: install
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# What takes minutes more: twenty kills, on one and on two processes.
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: install
 	$(BIN)/ruff format --check .

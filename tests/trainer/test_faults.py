@@ -115,6 +115,28 @@ def test_a_signal_during_start_up_is_kept(number: int, small_config: MakeConfig,
     assert found is not None and Checkpoint(found).state.images <= 3 * config.batch
 
 
+@pytest.mark.parametrize("what", ["evaluation", "saving"])
+def test_a_signal_while_evaluating_or_saving(what: str, small_config: MakeConfig, tmp_path: Path) -> None:
+    """Nearly all of the time goes into the one or the other."""
+    changes = (
+        {"checkpoint": {"every": LONG, "best": None}, "evaluation": {"every": 2, "pairs": 8}}
+        if what == "evaluation"
+        else {"checkpoint": {"every": 2}, "evaluation": {"every": LONG}, "options__generator_base": 64}
+    )
+    config = small_config("pix2pixhd", images=LONG, **changes)
+    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path)
+    wait_until_trained(config.run, [process])
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    found = find(config.run)
+    assert found is not None
+    checkpoint = Checkpoint(found)
+    for name in checkpoint.state.files:
+        stem, _, kind = name.rpartition(".")
+        assert checkpoint.tensors(stem) if kind == "safetensors" else checkpoint.plain(stem)
+    assert not [path for path in config.run.iterdir() if path.name.startswith(".checkpoint")], "nothing half-written"
+
+
 def test_a_signal_to_the_whole_job_reaches_the_checkpoint(small_config: MakeConfig, tmp_path: Path) -> None:
     """Clusters signal every process of a job, loader workers too."""
     config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG}, data__workers=2)
