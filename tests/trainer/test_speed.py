@@ -124,4 +124,5 @@ def test_freed_memory_stays_in_the_process() -> None:
         )
         for how in ("as it is", "kept")
     }
-    assert faults["kept"] < 1_000 < 100_000 < faults["as it is"]
+    assert faults["as it is"] > 900_000, "otherwise there is nothing to keep"
+    assert faults["kept"] < faults["as it is"] / 10
