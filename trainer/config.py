@@ -160,6 +160,15 @@ class Config(Options):
             raise ValueError(f"batch {self.batch} cannot be cut into accumulate {self.accumulate} equal parts")
         return self
 
+    @model_validator(mode="after")
+    def _patient_enough(self) -> Self:
+        if self.checkpoint.timeout_s >= self.faults.timeout_s:
+            raise ValueError(
+                f"checkpoint.timeout_s {self.checkpoint.timeout_s:g} must be less than faults.timeout_s "
+                f"{self.faults.timeout_s:g}: ranks that wait for the disk would count as lost"
+            )
+        return self
+
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Reads a YAML preset and applies overrides such as `--data.workers 4` or `--data.workers=4`.

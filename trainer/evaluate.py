@@ -46,7 +46,10 @@ there the target is the true answer.
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The first `pairs` held-out pairs, in a fixed order, shared out over ranks."""
+    """The first `pairs` held-out pairs, in a fixed order, shared out over ranks.
+
+    max_bad: the share of all samples that may be unreadable; others of their batch stand in for them.
+    """
 
     manifest: Manifest
     store: Store
@@ -54,12 +57,13 @@ class HeldOut:
     method: type[Method]
     rank: int = 0
     ranks: int = 1
+    max_bad: float = 0.0
 
     def batches(self) -> Iterator[tuple[Loaded, int]]:
         """This rank's batches, equally many on each, with the number of pairs at the front that count."""
         photos = ("target", "exemplar") if "exemplar" in self.method.inputs else ("target",)
         labels = ("target", "exemplar") if "exemplar_label" in self.method.inputs else ("target",)
-        reading = Reading(photos, labels, BATCH, rank=self.rank, ranks=self.ranks, epochs=1, max_bad=0.0)
+        reading = Reading(photos, labels, BATCH, rank=self.rank, ranks=self.ranks, epochs=1, max_bad=self.max_bad)
         count = min(self.pairs, self.manifest.samples)
         rounds = -(-count // (BATCH * self.ranks))
         stream = islice(Stream(self.manifest, self.store, reading), rounds)

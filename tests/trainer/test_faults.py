@@ -170,7 +170,7 @@ def test_a_rank_that_dies_is_named(small_config: MakeConfig, tmp_path: Path) -> 
 
 
 def test_a_rank_that_hangs_is_named_within_the_time_out(small_config: MakeConfig, tmp_path: Path) -> None:
-    config = small_config("pix2pixhd", batch=1, images=LONG, faults={"timeout_s": 5})
+    config = small_config("pix2pixhd", batch=1, images=LONG, faults={"timeout_s": 5}, checkpoint={"timeout_s": 4})
     with two_ranks(config, tmp_path) as ranks:
         ranks.processes[1].send_signal(signal.SIGSTOP)
         assert ranks.processes[0].wait(timeout=60) == 1
