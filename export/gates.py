@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deploy.runtime import Session
 from export.graph import opset_of
+from export.tensorrt import problems
 from shards.command import BadInput
 from trainer.checkpoint import Synthesis
 
@@ -55,6 +56,7 @@ def run_gates(
     in_order: tuple[Callable[[], GateResult], ...] = (
         lambda: check_graph(model),
         lambda: check_opset(model, opset),
+        lambda: check_tensorrt(model),
         lambda: check_batches(file, inputs),
         lambda: check_parity(file, synthesis, inputs),
     )
@@ -89,6 +91,13 @@ def check_opset(model: ModelProto, wanted: int) -> GateResult:
     return GateResult(
         "opset", found == wanted, {"wanted": wanted, "found": found}, f"ask for opset {found}, or use another exporter"
     )
+
+
+def check_tensorrt(model: ModelProto) -> GateResult:
+    """Every node against the table of what TensorRT's ONNX parser takes."""
+    refused = problems(model)
+    remedy = "write the node's part of the network with operators that TensorRT has (export/tensorrt.py)"
+    return GateResult("tensorrt", not refused, {"refused": refused[:5] or 0}, remedy)
 
 
 def check_batches(file: Path, inputs: Sequence[Tensor]) -> GateResult:

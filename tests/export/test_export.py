@@ -43,7 +43,13 @@ def test_every_method_trains_exports_and_runs(
     state = Checkpoint(folder).state
     assert session.metadata.checkpoint_sha256 == state.digest
     assert session.metadata.images_seen == 4
-    assert [gate["name"] for gate in session.metadata.gates] == ["checker", "opset", "dynamic_batch", "parity"]
+    assert [gate["name"] for gate in session.metadata.gates] == [
+        "checker",
+        "opset",
+        "tensorrt",
+        "dynamic_batch",
+        "parity",
+    ]
     assert all(gate["passed"] for gate in session.metadata.gates)
     run_id = load_for_synthesis(folder).run_id
     assert run_id is not None

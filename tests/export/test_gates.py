@@ -34,6 +34,7 @@ def test_a_good_graph_passes_all(exported: Any, tmp_path: Path) -> None:
     assert [(result.name, result.passed) for result in results] == [
         ("checker", True),
         ("opset", True),
+        ("tensorrt", True),
         ("dynamic_batch", True),
         ("parity", True),
     ]
