@@ -349,8 +349,12 @@ class Observer:
         self.tracker.log(training.images, {name: value for name, value in figures.items() if math.isfinite(value)})
         self._detect(figures)
         grid = sample_grid(self.synthesizer, training.method, self.fixed, training.schema, training.device)
-        with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
-            Image.fromarray(grid).save(partial)
+        try:
+            with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
+                Image.fromarray(grid).save(partial)
+        except OSError as error:
+            tqdm.write(f"warning: no sample grid at {training.images:,} images: {error}", file=sys.stderr)
+            return
         self.tracker.picture(training.images, "samples", grid)
 
     def close(self, finished: bool) -> None:

@@ -12,6 +12,7 @@ in the journal alone, so that sending it again gives the same points.
 """
 
 import argparse
+import errno
 import fcntl
 import hashlib
 import json
@@ -23,6 +24,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +51,7 @@ SETTINGS = "settings.json"
 
 PACE_S = 1.0  # between two rounds of sending, so that a fast training is sent in few batches
 LONGEST_PAUSE_S = 60.0  # between two tries in a long outage
+MOST_WAITING = 10_000  # journal lines that wait for a full disk
 PARAM_LIMIT = 500  # characters; settings.json has the whole value
 PARAMS_AT_ONCE = 100
 METRICS_AT_ONCE = 1000
@@ -513,6 +516,7 @@ class Tracker:
         atomic.write_text(run / DOCUMENTS / SETTINGS, json.dumps(without_credentials(settings), indent=1) + "\n")
         self._sender = Sender(run, uri, state, run_id)
         self._sender.save()
+        self._waiting: list[str] = []
         self._news, self._closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
@@ -532,9 +536,27 @@ class Tracker:
         return self._sender.sent.run_id
 
     def _append(self, images: int, content: dict[str, Any]) -> None:
+        """Adds a line to the journal. A disk that takes nothing costs a warning: lines wait, and go with later ones."""
         line = json.dumps({**content, "images": images, "time": int(time.time() * 1000)})
-        with self.journal.open("a") as file:
-            file.write(line + "\n")
+        self._waiting = [*self._waiting[1 - MOST_WAITING :], line + "\n"]
+        size: int | None = None
+        try:
+            with self.journal.open("ab", buffering=0) as file:
+                size = file.tell()
+                text = "".join(self._waiting).encode()
+                if file.write(text) != len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            # Half a line would spoil the next one.
+            if size is not None:
+                with suppress(OSError):
+                    os.truncate(self.journal, size)
+            if len(self._waiting) == 1:
+                say(f"warning: {self.journal} cannot be written ({error}); figures wait in memory")
+            return
+        if len(self._waiting) > 1:
+            say(f"{self.journal} is written again, {len(self._waiting)} lines at once")
+        self._waiting = []
         self._news.set()
 
     def describe(self, name: str, content: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -404,6 +405,24 @@ def test_a_server_that_talks_nonsense_is_an_outage(run: Path, monkeypatch: pytes
         tracker.close(finished=True)
         portal.shutdown()
     assert len(read_journal(run)) == 10
+
+
+def test_a_full_disk_costs_a_warning_and_no_figure(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kernel's limit on a file's size makes writing fail, in the middle of a line, as a full disk does."""
+    tracker = begin(run, DEAD)
+    log(tracker, 10, 50)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((run / "journal.jsonl").stat().st_size + 20, before[1]))
+    try:
+        log(tracker, 60, 100)
+        assert len(read_journal(run)) == 5
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log(tracker, 110, 120)
+    tracker.close(finished=True)
+    assert [line["images"] for line in read_journal(run)] == list(range(10, 130, 10))
+    said = capsys.readouterr().err
+    assert said.count("cannot be written") == 1 and "is written again, 6 lines at once" in said
 
 
 def test_training_goes_through_without_a_server(
