@@ -23,8 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from deploy.batch import device
 from deploy.metadata import Metadata
 from deploy.runtime import Session
+from export.compare import feeds
 from export.graph import save, to_onnx
-from export.samples import real_samples
+from export.samples import LEAST, real_samples
 from trainer.checkpoint import untrained
 
 
@@ -42,22 +43,23 @@ def main() -> None:
     options = parser.parse_args()
 
     synthesis = untrained(options.config)
-    inputs = tuple(tensor[: options.batch] for tensor in real_samples(synthesis, None)[0])
+    samples = real_samples(synthesis, None, max(options.batch, LEAST))[: options.batch]
+    inputs = samples.expanded(synthesis.schema)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         synthesis.module(*inputs)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         metadata = Metadata(synthesis.method, synthesis.schema, "untrained", None, 0, synthesis.perceptual)
-        save(to_onnx(synthesis), metadata.to_props(), file)
+        save(to_onnx(synthesis).model, metadata.to_props(), file)
         session = Session(file)
-        feeds = {name: tensor.numpy() for name, tensor in zip(session.inputs, inputs, strict=True)}
+        given = feeds(session, samples)
 
         def eager() -> torch.Tensor:
             with torch.inference_mode():
                 image: torch.Tensor = synthesis.module(*inputs)
             return image
 
-        pairs = [(milliseconds(eager), milliseconds(lambda: session.run(**feeds))) for _ in range(options.runs + 2)][2:]
+        pairs = [(milliseconds(eager), milliseconds(lambda: session.run(**given))) for _ in range(options.runs + 2)][2:]
     eager_ms, onnx_ms = (statistics.median(column) / options.batch for column in zip(*pairs, strict=True))
     gflop = counter.get_total_flops() / options.batch / 1e9
     figures = {

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,13 +22,14 @@ import numpy as np
 from tqdm import tqdm
 
 from deploy import pictures
-from deploy.pairs import WHOLE, Job, Pairs, Tensors, bounds
+from deploy.pairs import WHOLE, Job, Loaded, Pairs, bounds
 from deploy.runtime import Session
 from shards import atomic
 from shards.command import BadInput
 from shards.records import sha256_of
 
 Array = np.ndarray[Any, Any]
+Tensors = dict[str, Array]
 
 TARGET_MS = (8.0, 10.0)
 TARGET_SIDE = 256
@@ -101,7 +102,7 @@ def synthesize_pairs(session: Session, pairs: Pairs, out: Path, batch: int = 1) 
         tqdm(total=ours, desc="pictures", unit="picture") as progress,
         ThreadPoolExecutor(_WORKERS, "decode") as decoders,
         ThreadPoolExecutor(_WORKERS, "encode") as encoders,
-        _ahead(pairs.jobs(wanted), decoders, depth=2 * batch + _WORKERS) as decoded,
+        _ahead(pairs.jobs(wanted), decoders, session.tensors, depth=2 * batch + _WORKERS) as decoded,
     ):
         writing: deque[Future[None]] = deque()
         written = 0
@@ -109,8 +110,8 @@ def synthesize_pairs(session: Session, pairs: Pairs, out: Path, batch: int = 1) 
             start = time.perf_counter()
             images = session.run(**tensors)
             latencies.append(((time.perf_counter() - start) / len(outputs), len(outputs)))
-            for output, image in zip(outputs, images, strict=True):
-                writing.append(encoders.submit(_write, out / output, image))
+            for number, output in enumerate(outputs):
+                writing.append(encoders.submit(_write, out / output, session, images[number : number + 1]))
             while len(writing) > 2 * batch + _WORKERS:
                 writing.popleft().result()
                 written += 1
@@ -138,8 +139,8 @@ def _found(out: Path) -> tuple[set[str], dict[str, list[Path]]]:
     return finished, leftovers
 
 
-def _write(path: Path, image: Array) -> None:
-    pictures.write_png(path, pictures.to_picture(image))
+def _write(path: Path, session: Session, image: Array) -> None:
+    pictures.write_png(path, session.pictures(image)[0])
 
 
 def _batches(decoded: Iterator[tuple[str, Tensors]], batch: int) -> Iterator[tuple[list[str], Tensors]]:
@@ -160,15 +161,20 @@ def _stacked(items: list[tuple[str, Tensors]]) -> tuple[list[str], Tensors]:
 
 
 @contextmanager
-def _ahead(jobs: Iterator[Job], decoders: ThreadPoolExecutor, depth: int) -> Iterator[Iterator[tuple[str, Tensors]]]:
-    """Reads jobs in a thread of its own and decodes them, in order, at most `depth` ahead of who consumes them."""
+def _ahead(
+    jobs: Iterator[Job], decoders: ThreadPoolExecutor, tensors: Callable[[Loaded], Tensors], depth: int
+) -> Iterator[Iterator[tuple[str, Tensors]]]:
+    """Reads jobs in a thread of its own and decodes them, in order, at most `depth` ahead of who consumes them.
+
+    tensors: makes the model's inputs of what a job loads.
+    """
     waiting: queue.Queue[tuple[str, Future[Tensors]] | BaseException | None] = queue.Queue(depth)
     stopped = threading.Event()
 
     def read() -> None:
         try:
             for job in jobs:
-                waiting.put((job.output, decoders.submit(job.load)))
+                waiting.put((job.output, decoders.submit(_load, job, tensors)))
                 if stopped.is_set():
                     return
             waiting.put(None)
@@ -193,6 +199,10 @@ def _ahead(jobs: Iterator[Job], decoders: ThreadPoolExecutor, depth: int) -> Ite
             while not waiting.empty():
                 waiting.get_nowait()
             reader.join(0.05)
+
+
+def _load(job: Job, tensors: Callable[[Loaded], Tensors]) -> Tensors:
+    return tensors(job.load())
 
 
 def _percentiles(latencies: list[tuple[float, int]]) -> dict[str, float] | None:
@@ -249,7 +259,7 @@ def describe(session: Session, pairs: Pairs, batch: int, summary: Summary) -> di
     schema = session.schema
     roll: int = getattr(pairs, "roll", 0)
     facts = session.metadata.to_json()
-    del facts["schema"], facts["value_ranges"]
+    del facts["schema"]
     return {
         **asdict(summary),
         "pictures_per_s": round(summary.pictures_per_s, 3),

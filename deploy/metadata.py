@@ -2,32 +2,30 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from shards.command import BadInput
-from shards.records import LabelSchema
+from shards.records import SIZE_MULTIPLE, LabelSchema
 
-FORMAT = "1"
+FORMAT = "2"
 PREFIX = "likeness."
 INPUTS = ("label", "exemplar_label", "exemplar")
 OUTPUT = "image"
-RANGES: Mapping[str, tuple[float, float]] = {
-    "label": (0.0, 1.0),
-    "exemplar_label": (0.0, 1.0),
-    "exemplar": (-1.0, 1.0),
-    OUTPUT: (-1.0, 1.0),
-}
+
+Io = Literal["float", "uint8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 @dataclass(frozen=True)
 class Metadata:
     """Everything `deploy` needs to know of a model, so that it needs nothing but the model's file.
 
-    schema: of both label inputs and, by its size, of all pictures. value_ranges: lowest and highest value of each
-    tensor. checkpoint_sha256: the checkpoint it was made of, "untrained" without one. gates: what was measured
-    before the file was let out; each with `name`, `passed`, `figures` and `remedy`. perceptual: the weights of the
-    loss network that it was trained with.
+    schema: of both label inputs and, by its size, of all pictures. checkpoint_sha256: the checkpoint it was made of,
+    "untrained" without one. perceptual: the weights of the loss network that it was trained with. io: what the graph
+    takes and gives, see `specs`. precision: of its arithmetic. dynamic_size: whether pictures may have any height and
+    width that are multiples of 16, instead of the schema's. gates: what was measured before the file was let out;
+    each with `name`, `passed`, `figures` and `remedy`.
     """
 
     method: str
@@ -36,9 +34,38 @@ class Metadata:
     mlflow_run_id: str | None
     images_seen: int
     perceptual: str
+    io: Io = "float"
+    precision: Precision = "fp32"
+    dynamic_size: bool = False
     gates: tuple[dict[str, Any], ...] = ()
-    value_ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: dict(RANGES))
     version: str = FORMAT
+
+    @property
+    def value_ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of each tensor."""
+        return {name: (spec.low, spec.high) for name, spec in self.specs().items()}
+
+    def specs(self) -> dict[str, "Spec"]:
+        """What every tensor is: of all inputs that a method may read, and of the output.
+
+        io "float": photos and pictures float32 (3, H, W) RGB in [-1, 1], label channels float32 (C_L, H, W) in [0, 1].
+        io "uint8": photos and pictures (H, W, 3) RGB, label channels (C_L, H, W), as files hold them; the graph
+        scales. Label maps of kind `classes` are ids, uint8 (H, W), either way: the graph makes channels of them.
+        """
+        schema = self.schema
+        height, width = (None, None) if self.dynamic_size else (schema.height, schema.width)
+        if schema.kind == "classes":
+            label = Spec("uint8", (height, width), min(schema.ids), max(schema.ids), schema.ids)
+        elif self.io == "uint8":
+            label = Spec("uint8", (schema.channels, height, width), 0, 255)
+        else:
+            label = Spec("float32", (schema.channels, height, width), 0.0, 1.0)
+        photo = (
+            Spec("uint8", (height, width, 3), 0, 255)
+            if self.io == "uint8"
+            else Spec("float32", (3, height, width), -1.0, 1.0)
+        )
+        return {"label": label, "exemplar_label": label, "exemplar": photo, OUTPUT: photo}
 
     def to_props(self) -> dict[str, str]:
         """Strings for `metadata_props`; `from_props` gives the same metadata back."""
@@ -51,6 +78,9 @@ class Metadata:
             f"{PREFIX}mlflow_run_id": self.mlflow_run_id or "",
             f"{PREFIX}images_seen": str(self.images_seen),
             f"{PREFIX}perceptual": self.perceptual,
+            f"{PREFIX}io": self.io,
+            f"{PREFIX}precision": self.precision,
+            f"{PREFIX}dynamic_size": json.dumps(self.dynamic_size),
             f"{PREFIX}gates": json.dumps(self.gates),
         }
 
@@ -63,7 +93,6 @@ class Metadata:
         if version != FORMAT:
             raise BadInput(f"{where} has model format {version}; this release reads {FORMAT}: export it again")
         try:
-            ranges = json.loads(props[f"{PREFIX}value_ranges"])
             return cls(
                 method=props[f"{PREFIX}method"],
                 schema=LabelSchema.from_json(json.loads(props[f"{PREFIX}label_schema"])),
@@ -71,8 +100,10 @@ class Metadata:
                 mlflow_run_id=props[f"{PREFIX}mlflow_run_id"] or None,
                 images_seen=int(props[f"{PREFIX}images_seen"]),
                 perceptual=props[f"{PREFIX}perceptual"],
+                io=_one_of(props[f"{PREFIX}io"], Io),
+                precision=_one_of(props[f"{PREFIX}precision"], Precision),
+                dynamic_size=bool(json.loads(props[f"{PREFIX}dynamic_size"])),
                 gates=tuple(json.loads(props[f"{PREFIX}gates"])),
-                value_ranges={name: (float(ranges[name][0]), float(ranges[name][1])) for name in RANGES},
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{where} has damaged metadata ({error}); export it again") from error
@@ -80,3 +111,25 @@ class Metadata:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, without the version."""
         return {name: value for name, value in asdict(self).items() if name != "version"}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a tensor holds, without its batch axis. shape: None where it is free. ids: the only values, if named."""
+
+    dtype: Literal["float32", "uint8"]
+    shape: tuple[int | None, ...]
+    low: float
+    high: float
+    ids: tuple[int, ...] | None = None
+
+    def shape_in_words(self) -> str:
+        """Such as "(N, 3, 256, 256)"."""
+        sides = (f"a multiple of {SIZE_MULTIPLE}" if side is None else str(side) for side in self.shape)
+        return f"({', '.join(['N', *sides])})"
+
+
+def _one_of(value: str, choices: Any) -> Any:
+    if value not in get_args(choices):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(choices))}")
+    return value

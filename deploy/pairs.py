@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from deploy import pictures
-from shards import labels, samples
+from shards import samples
 from shards.command import BadInput
 from shards.records import LabelSchema, Manifest, Shard, load_manifest
 
 Array = np.ndarray[Any, Any]
-Tensors = dict[str, Array]
+Loaded = dict[str, Array]
 
 COLUMNS = ("label", "exemplar_label", "exemplar")
 WHOLE = (0, 1)
@@ -26,10 +26,11 @@ WHOLE = (0, 1)
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make. output: its path below the output folder. load: decodes its inputs, without batch axis."""
+    """One picture to make. output: its path below the output folder. load: decodes its inputs: photos uint8 (H, W, 3)
+    RGB, label maps as `shards.labels` loads them."""
 
     output: str
-    load: Callable[[], Tensors]
+    load: Callable[[], Loaded]
 
 
 class Pairs(Protocol):
@@ -107,11 +108,9 @@ class CsvPairs:
             if wanted(output):
                 yield Job(output, lambda files=files: self._load(files))  # type: ignore[misc]
 
-    def _load(self, files: dict[str, Path]) -> Tensors:
+    def _load(self, files: dict[str, Path]) -> Loaded:
         return {
-            name: pictures.to_tensor(pictures.read_photo(file, self.schema))
-            if name == "exemplar"
-            else labels.expand(self.schema, pictures.read_label(file, self.schema))
+            name: (pictures.read_photo if name == "exemplar" else pictures.read_label)(file, self.schema)
             for name, file in files.items()
         }
 
@@ -223,13 +222,12 @@ class ShardPairs:
                 for number in inside:
                     yield opened.members(number, extensions)
 
-    def _load(self, pair: samples.Members, target: samples.Members) -> Tensors:
-        tensors: Tensors = {}
+    def _load(self, pair: samples.Members, target: samples.Members) -> Loaded:
+        loaded: Loaded = {}
         for name in self.inputs:
             if name == "exemplar":
-                tensors[name] = pictures.to_tensor(samples.decode_photo(pair, "exemplar", self.schema))
+                loaded[name] = samples.decode_photo(pair, "exemplar", self.schema)
             else:
                 members, side = (target, "target") if name == "label" else (pair, "exemplar")
-                loaded = samples.decode_label(members, side, self.schema, samples.decode_pair(members))
-                tensors[name] = labels.expand(self.schema, loaded)
-        return tensors
+                loaded[name] = samples.decode_label(members, side, self.schema, samples.decode_pair(members))
+        return loaded

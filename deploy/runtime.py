@@ -1,17 +1,21 @@
-"""The one ONNX Runtime session. Every picture that is served, or measured by a gate, comes from here."""
+"""The one session. Every picture that is served, or measured by a gate, comes from here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from deploy.metadata import INPUTS, OUTPUT, Metadata
+from deploy import openvino_model, pictures
+from deploy.metadata import INPUTS, OUTPUT, Metadata, Spec
+from shards import labels, onnx_runtime
 from shards.command import BadInput
-from shards.onnx_runtime import REFUSED, Provider, one_line, start
-from shards.records import LabelSchema
+from shards.onnx_runtime import REFUSED, one_line
+from shards.records import SIZE_MULTIPLE, LabelSchema
 
 Array = np.ndarray[Any, Any]
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"]
 
 TOLERANCE = 1e-3
 
@@ -20,23 +24,33 @@ class Session:
     """A loaded model.
 
     model: a file that `python -m export` wrote. provider: where it runs; never anywhere else. threads: CPU threads
-    within one run, None for one per core.
+    within one run, None for one per core. size: (height, width) of the pictures, for models with a dynamic size;
+    None means the size that the model was trained at.
 
-    Raises BadInput when the file is missing, broken or not one of ours, or when the provider cannot run it here.
+    Raises BadInput when the file is missing, broken or not one of ours, when the provider cannot run it here, or
+    when it cannot make pictures of that size.
     """
 
-    def __init__(self, model: Path, provider: Provider = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Path,
+        provider: Provider = "cpu",
+        threads: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> None:
         self.path = Path(model)
         self.provider = provider
         if not self.path.is_file():
             raise BadInput(f"no model at {self.path}; write one with `python -m export`")
-        self._session = start(self.path, provider, threads, remedy="export it again")
-        self.metadata = Metadata.from_props(self._session.get_modelmeta().custom_metadata_map, str(self.path))
-        self._shapes = self._checked_shapes()
-
-    @property
-    def schema(self) -> LabelSchema:
-        return self.metadata.schema
+        self._model = (
+            openvino_model.Model(self.path, provider, threads)
+            if provider == "openvino" or provider == "openvino-bf16"
+            else onnx_runtime.Model(self.path, provider, threads, remedy="export it again")
+        )
+        self.metadata = Metadata.from_props(self._model.metadata, str(self.path))
+        self._specs = self.metadata.specs()
+        self._check_graph()
+        self.schema = self._sized(size)
 
     @property
     def method(self) -> str:
@@ -45,15 +59,31 @@ class Session:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the tensors that `run` takes, in the order of the graph."""
-        return tuple(self._shapes)
+        return tuple(self._model.inputs)
+
+    def tensors(self, loaded: Mapping[str, Array]) -> dict[str, Array]:
+        """One sample's inputs as files and shards hold them, as what `run` takes, without the batch axis.
+
+        loaded: photos uint8 (H, W, 3) RGB; label maps uint8 (C_L, H, W), or ids (H, W) for the kind `classes`.
+        """
+        return {name: self._tensor(name, value) for name, value in loaded.items()}
+
+    def _tensor(self, name: str, loaded: Array) -> Array:
+        if self._specs[name].dtype == "uint8":
+            return loaded
+        return pictures.to_tensor(loaded) if name == "exemplar" else labels.expand(self.schema, loaded)
+
+    def pictures(self, image: Array) -> Array:
+        """What `run` gave, as uint8 (N, H, W, 3) RGB."""
+        return image if image.dtype == np.uint8 else np.stack([pictures.to_picture(each) for each in image])
 
     def run(
         self, label: Array | None = None, exemplar_label: Array | None = None, exemplar: Array | None = None
     ) -> Array:
-        """Makes pictures: float32 (N, 3, H, W) RGB in [-1, 1].
+        """Makes pictures: float32 (N, 3, H, W) RGB in [-1, 1], or uint8 (N, H, W, 3) from a model of io "uint8".
 
-        label, exemplar_label: float32 (N, C_L, H, W) in [0, 1]. exemplar: float32 (N, 3, H, W) RGB in [-1, 1].
-        Exactly the ones named in `inputs` must be given.
+        The inputs are those of `Metadata.specs`, with a batch axis in front; `tensors` makes them from photos and
+        loaded label maps. Exactly the ones named in `inputs` must be given.
         Raises BadInput naming tensor, shape, type or value when one does not fit the model's schema.
         """
         given = {"label": label, "exemplar_label": exemplar_label, "exemplar": exemplar}
@@ -67,43 +97,75 @@ class Session:
             self._check(name, value)
         if len(counts := {len(value) for value in feeds.values()}) != 1:
             raise BadInput(f"the inputs have {sorted(counts)} pictures; give each the same number")
+        if len(sizes := {_size(self._specs[name], value) for name, value in feeds.items()}) != 1:
+            raise BadInput(f"the inputs have the sizes {sorted(sizes)} (height, width); give each the same")
         try:
-            image: Array = self._session.run([OUTPUT], feeds)[0]
+            image = self._model.run(feeds)
         except REFUSED as error:
             raise BadInput(f"{self.path} cannot run a batch of {counts.pop()}: {one_line(str(error))}") from error
-        if not np.isfinite(image).all():
+        if image.dtype != np.uint8 and not np.isfinite(image).all():
             raise BadInput(f"{self.path} gave values that are not finite; the model is broken: train or export it anew")
         return image
 
     def _check(self, name: str, value: Array) -> None:
-        channels = self._shapes[name]
-        height, width = self.schema.height, self.schema.width
-        low, high = self.metadata.value_ranges[name]
-        if value.ndim != 4 or value.shape[1:] != (channels, height, width) or len(value) == 0:
+        spec = self._specs[name]
+        fits = value.ndim == len(spec.shape) + 1 and len(value) > 0 and _shape_fits(spec, value.shape[1:])
+        if not fits:
             raise BadInput(
-                f"{name} has shape {value.shape}; {self.path} takes (N, {channels}, {height}, {width}), "
+                f"{name} has shape {value.shape}; {self.path} takes {spec.shape_in_words()}, "
                 f"by its label schema of kind {self.schema.kind!r}"
             )
-        if value.dtype != np.float32:
-            raise BadInput(f"{name} is {value.dtype}; give float32 in [{low:g}, {high:g}]")
-        # Written so that a value that is not a number fails, too.
-        lowest, highest = float(value.min()), float(value.max())
-        if not (low - TOLERANCE <= lowest and highest <= high + TOLERANCE):
-            raise BadInput(f"{name} has values from {lowest:g} to {highest:g}; {self.path} takes [{low:g}, {high:g}]")
-
-    def _checked_shapes(self) -> dict[str, int]:
-        """The channels of each input. Raises BadInput when the graph is not what its own metadata says."""
-        schema = self.schema
-        shapes = {}
-        for tensor in self._session.get_inputs():
-            channels = 3 if tensor.name == "exemplar" else schema.channels
-            wanted: Sequence[object] = [channels, schema.height, schema.width]
-            if tensor.name not in INPUTS or tensor.type != "tensor(float)" or list(tensor.shape[1:]) != wanted:
+        if value.dtype != spec.dtype:
+            raise BadInput(f"{name} is {value.dtype}; give {spec.dtype} in [{spec.low:g}, {spec.high:g}]")
+        if spec.ids is not None:
+            known = np.zeros(256, bool)
+            known[list(spec.ids)] = True
+            if not (fit := known[value]).all():
+                unknown = value[~fit].flat[0]
                 raise BadInput(
-                    f"{self.path} has an input {tensor.name} of {tensor.type}, shape {tensor.shape}, which its own "
-                    "metadata do not describe; export it again"
+                    f"{name} holds the id {unknown}; {self.path} takes the ids {labels.classes.in_words(spec.ids)}"
                 )
-            shapes[tensor.name] = channels
-        if [tensor.name for tensor in self._session.get_outputs()] != [OUTPUT]:
+        elif spec.dtype == "float32":
+            # Written so that a value that is not a number fails, too.
+            lowest, highest = float(value.min()), float(value.max())
+            if not (spec.low - TOLERANCE <= lowest and highest <= spec.high + TOLERANCE):
+                raise BadInput(
+                    f"{name} has values from {lowest:g} to {highest:g}; {self.path} takes [{spec.low:g}, {spec.high:g}]"
+                )
+
+    def _check_graph(self) -> None:
+        """Raises BadInput when the graph is not what its own metadata says."""
+        for name, (dtype, shape) in self._model.inputs.items():
+            wanted = self._specs[name] if name in INPUTS else None
+            if wanted is None or (dtype, tuple(shape[1:])) != (wanted.dtype, wanted.shape):
+                raise BadInput(
+                    f"{self.path} has an input {name} of {dtype}, shape {shape}, which its own metadata do not "
+                    "describe; export it again"
+                )
+        if list(self._model.outputs) != [OUTPUT]:
             raise BadInput(f"{self.path} does not have the one output {OUTPUT!r}; export it again")
-        return shapes
+
+    def _sized(self, size: tuple[int, int] | None) -> LabelSchema:
+        schema = self.metadata.schema
+        if size is None or size == (schema.height, schema.width):
+            return schema
+        height, width = size
+        if not self.metadata.dynamic_size:
+            raise BadInput(
+                f"{self.path} makes pictures of {schema.width}×{schema.height}, not of {width}×{height}; "
+                "export it with --dynamic-size"
+            )
+        return replace(schema, height=height, width=width)
+
+
+def _shape_fits(spec: Spec, shape: tuple[int, ...]) -> bool:
+    return all(
+        side == wanted or (wanted is None and side >= 2 * SIZE_MULTIPLE and side % SIZE_MULTIPLE == 0)
+        for side, wanted in zip(shape, spec.shape, strict=True)
+    )
+
+
+def _size(spec: Spec, value: Array) -> tuple[int, int]:
+    """Height and width of the pictures in a tensor with a batch axis."""
+    height, width = value.shape[1:3] if spec.dtype == "uint8" and spec.shape[-1] == 3 else value.shape[-2:]
+    return int(height), int(width)

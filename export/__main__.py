@@ -1,7 +1,6 @@
 """`python -m export`: a checkpoint, or an untrained config, to an ONNX file that has passed its gates."""
 
 import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -53,7 +52,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHARDS",
         help="shards to compare on (default: the checkpoint's data.test; a world's drawings for --untrained)",
     )
-    parser.add_argument("--opset", type=int, default=20, help="ONNX operator set, 18 to 24 (default: %(default)s)")
+    parser.add_argument(
+        "--io",
+        choices=("float", "uint8"),
+        default="float",
+        help="what the graph takes and gives: photos float32 (N, 3, H, W) in [-1, 1], or uint8 (N, H, W, 3) as files "
+        "hold them, scaled inside; class labels are uint8 ids (N, H, W) either way (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "bf16", "int8"),
+        default="fp32",
+        help="of the arithmetic; fp16 and bf16 keep float32 statistics in norms, int8 quantises the residual blocks "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dynamic-size", action="store_true", help="pictures of any height and width that are multiples of 16"
+    )
+    parser.add_argument("--opset", type=int, help="ONNX operator set, 18 to 24 (default: 20; 22 for bf16)")
+    parser.add_argument(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        default="cpu",
+        help="where the gates run the graph, and must find every node (default: %(default)s)",
+    )
     return parser
 
 
@@ -62,21 +84,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check(options, overrides)
     # Imported here, so that help and bad arguments need not wait for torch.
     from deploy.metadata import Metadata
-    from export import gates, graph, registry
-    from export.samples import real_samples
+    from export import gates, graph, quantise, registry, samples
+    from export.served import BF16_OPSET, DEFAULT_OPSET, Recipe
     from trainer import checkpoint
 
-    if options.opset not in graph.OPSETS:
-        raise BadInput(f"--opset {options.opset}: choose one from {graph.OPSETS.start} to {graph.OPSETS.stop - 1}")
+    default = BF16_OPSET if options.precision == "bf16" else DEFAULT_OPSET
+    recipe = Recipe(options.opset or default, options.io, options.precision, options.dynamic_size)
     _say("loading the generator")
     synthesis = (
         checkpoint.load_for_synthesis(options.checkpoint)
         if options.checkpoint
         else checkpoint.untrained(options.config, overrides)
     )
-    inputs, origin = real_samples(synthesis, options.samples)
-    _say(f"exporting {synthesis.method} to opset {options.opset}")
-    model = graph.to_onnx(synthesis, options.opset)
+    calibrating = samples.CALIBRATION if recipe.precision == "int8" else 0
+    real = samples.real_samples(synthesis, options.samples, samples.COUNT + calibrating)
+    _say(f"exporting {synthesis.method} to opset {recipe.opset}")
+    exported = graph.to_onnx(synthesis, recipe)
     metadata = Metadata(
         method=synthesis.method,
         schema=synthesis.schema,
@@ -84,30 +107,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mlflow_run_id=synthesis.run_id,
         images_seen=synthesis.images_seen,
         perceptual=synthesis.perceptual,
+        io=recipe.io,
+        precision=recipe.precision,
+        dynamic_size=recipe.dynamic_size,
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.stem}-") as folder:
         file = Path(folder) / options.out.name
-        graph.save(model, metadata.to_props(), file)
-        _say(f"gates, on {len(inputs[0])} samples from {origin}")
-        results = gates.run_gates(model, file, synthesis, inputs, options.opset)
+        graph.save(exported.model, metadata.to_props(), file)
+        if recipe.precision == "int8":
+            _say("calibrating int8")
+            exported = quantise.to_int8(exported, file, real[samples.COUNT :])
+            graph.save(exported.model, metadata.to_props(), file)
+        judged = real[: samples.COUNT]
+        _say(f"gates, on {len(judged)} samples from {real.where}")
+        verdict = gates.run_gates(gates.Candidate(exported, file, synthesis, judged, options.provider), recipe.opset)
+        results = verdict.results
         for result in results:
             print(result.line())
-        if not results[-1].passed:
+        if not verdict.passed:
             print(
                 f"error: gate {results[-1].name} failed; {results[-1].remedy}. No model was written.", file=sys.stderr
             )
             return GATE_FAILED
-        graph.save(model, replace(metadata, gates=tuple(result.to_json() for result in results)).to_props(), file)
-        os.replace(file, options.out)
+        props = replace(metadata, gates=tuple(result.to_json() for result in results)).to_props()
+        graph.save(exported.model, props, file)
+        graph.move(exported.model, file, options.out)
     if synthesis.run_id and synthesis.tracking_uri:
         problem = registry.log_model(options.out, results, synthesis.run_id, synthesis.tracking_uri)
         if problem:
             print(f"warning: the model is written, but not logged to MLflow: {problem}", file=sys.stderr)
+    model = exported.model
     counts = ", ".join(f"{name} {count}" for name, count in graph.nodes_by_operator(model).items())
-    megabytes = options.out.stat().st_size / 1e6
+    files = [options.out, *graph.weights_of(model, options.out)]
+    megabytes = sum(written.stat().st_size for written in files) / 1e6
     print(f"{graph.parameters_of(model):,} parameters, {megabytes:.1f} MB, {len(model.graph.node)} nodes: {counts}")
-    print(options.out)
+    for written in files:
+        print(written)
     return 0
 
 

@@ -1,29 +1,63 @@
 """What a graph must pass before anybody may use it. Each gate runs the very session that serves."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import ModelProto
-from torch import Tensor
 
-from deploy.runtime import Session
-from export.graph import opset_of
+from deploy.metadata import Precision
+from deploy.runtime import Provider, Session
+from export import compare
+from export.departures import first_departure, largest_values
+from export.graph import Exported, opset_of
+from export.samples import COUNT, LEAST, Samples
 from export.tensorrt import problems
+from shards import onnx_runtime
 from shards.command import BadInput
+from shards.records import SIZE_MULTIPLE
 from trainer.checkpoint import Synthesis
 
 Array = np.ndarray[Any, Any]
-PARITY_MAX_ABS = 1e-3
-PARITY_PSNR_DB = 60.0
-PICTURE_RANGE = 2.0
-BATCH_MAX_ABS = 1e-4
+
 BATCHES = (1, 3)
-LEAST_SAMPLES = max(BATCHES)
+PLUMBING = (
+    *("Cast", "Concat", "Constant", "Expand", "Gather", "Identity"),
+    *("Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+)
+"""Operators that exporters leave behind around a network's own."""
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What pictures must reach beside PyTorch's in float32.
+
+    max_abs: the largest difference of any value in [-1, 1]. worst_psnr_db, mean_psnr_db: of the worst picture, and on
+    average. mean_ssim: on average. batch_max_abs: the largest difference that a batch may make. departure: from
+    which difference, as a part of the largest value, a node is named when they do not.
+    """
+
+    max_abs: float
+    worst_psnr_db: float
+    mean_psnr_db: float
+    mean_ssim: float
+    batch_max_abs: float
+    departure: float
+
+
+THRESHOLDS: Mapping[Precision, Threshold] = {
+    "fp32": Threshold(1e-3, 60, 60, 0.999, 1e-4, 1e-4),
+    "fp16": Threshold(0.5, 45, 50, 0.99, 2e-2, 2e-2),
+    "bf16": Threshold(2.0, 30, 34, 0.95, 0.2, 0.1),
+    "int8": Threshold(2.0, 30, 34, 0.95, 0.2, 0.1),
+}
+RANGE_SAMPLES = 8
+LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+UINT8_LEVEL = 2 / 255
+"""One level of uint8 in [-1, 1]: what rounding may make of the smallest difference."""
 
 
 @dataclass(frozen=True)
@@ -48,30 +82,57 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def run_gates(
-    model: ModelProto, file: Path, synthesis: Synthesis, inputs: Sequence[Tensor], opset: int
-) -> list[GateResult]:
-    """All gates in order, up to the first that fails. `file` holds `model`; `inputs` are real samples."""
+@dataclass(frozen=True)
+class Candidate:
+    """A graph before its gates: what was exported, the file that holds it, and where it shall run."""
+
+    exported: Exported
+    file: Path
+    synthesis: Synthesis
+    samples: Samples
+    provider: Provider = "cpu"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """All results up to the first that failed, and the pictures that the last gate looked at."""
+
+    results: list[GateResult]
+    distances: list[compare.Distance] = field(default_factory=list)
+    worst: compare.Worst | None = None
+
+    @property
+    def passed(self) -> bool:
+        return all(result.passed for result in self.results)
+
+
+def run_gates(candidate: Candidate, opset: int) -> Verdict:
+    """All gates in order, up to the first that fails."""
+    exported, file = candidate.exported, candidate.file
     results: list[GateResult] = []
     in_order: tuple[Callable[[], GateResult], ...] = (
-        lambda: check_graph(model),
-        lambda: check_opset(model, opset),
-        lambda: check_tensorrt(model),
-        lambda: check_batches(file, inputs),
-        lambda: check_parity(file, synthesis, inputs),
+        lambda: check_graph(exported.model, file),
+        lambda: check_opset(exported.model, opset),
+        lambda: check_nodes(exported),
+        lambda: check_tensorrt(exported.model),
+        lambda: check_placement(file, candidate.provider),
+        lambda: check_batches(candidate),
+        *((lambda: check_sizes(candidate),) if exported.recipe.dynamic_size else ()),
+        *((lambda: check_range(candidate),) if exported.recipe.precision == "fp16" else ()),
     )
     for gate in in_order:
         results.append(gate())
         if not results[-1].passed:
-            break
-    return results
+            return Verdict(results)
+    result, distances, worst = check_parity(candidate)
+    return Verdict([*results, result], distances, worst)
 
 
-def check_graph(model: ModelProto) -> GateResult:
+def check_graph(model: ModelProto, file: Path) -> GateResult:
     """ONNX's checker with full, strict shape inference; every tensor between nodes must get a shape."""
     remedy = "the exporter wrote an invalid graph: export with the pinned versions of torch, onnx and onnxscript"
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(str(file), full_check=True)
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return GateResult("checker", False, {"error": " ".join(str(error).split())[:300]}, remedy)
@@ -93,6 +154,26 @@ def check_opset(model: ModelProto, wanted: int) -> GateResult:
     )
 
 
+def check_nodes(exported: Exported) -> GateResult:
+    """The budget: no plumbing that no operation of the network stands behind, and norms in one piece.
+
+    The program's operations name their outputs in the graph; a Shape, Slice, Reshape or Cast with another name was
+    added on the way.
+    """
+    operations = [node for node in exported.program.graph.nodes if node.op == "call_function"]
+    own = {node.name for node in operations} | {value.name for value in exported.model.graph.output}
+    nodes = exported.model.graph.node
+    added = [
+        f"{node.name} ({node.op_type})" for node in nodes if node.op_type in PLUMBING and not own & set(node.output)
+    ]
+    norms = sum("instance_norm" in str(node.target) for node in operations)
+    whole = sum(node.op_type == "InstanceNormalization" for node in nodes)
+    counted = [node for node in nodes if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
+    figures = {"nodes": len(counted), "operations": len(operations), "debris": added[:5] or 0, "whole_norms": whole}
+    remedy = "write the named part of the network without shape arithmetic, or export with the pinned versions"
+    return GateResult("nodes", not added and whole == norms, figures, remedy)
+
+
 def check_tensorrt(model: ModelProto) -> GateResult:
     """Every node against the table of what TensorRT's ONNX parser takes."""
     refused = problems(model)
@@ -100,56 +181,164 @@ def check_tensorrt(model: ModelProto) -> GateResult:
     return GateResult("tensorrt", not refused, {"refused": refused[:5] or 0}, remedy)
 
 
-def check_batches(file: Path, inputs: Sequence[Tensor]) -> GateResult:
+def check_placement(file: Path, provider: Provider) -> GateResult:
+    """No node falls from the provider that was asked for to another one.
+
+    OpenVINO refuses what it cannot run, and has no other device to fall to.
+    """
+    remedy = (
+        f"write the node's part of the network with operators that {provider} has: each fall to the CPU costs two "
+        "copies over the bus"
+    )
+    if provider == "openvino" or provider == "openvino-bf16":
+        return GateResult("placement", True, {"provider": provider}, remedy)
+    return judge_placement(onnx_runtime.placement(file, provider), provider, remedy)
+
+
+def judge_placement(placed: Mapping[str, str], provider: Provider, remedy: str) -> GateResult:
+    """Whether all nodes, by name, are on the provider."""
+    wanted = onnx_runtime.PROVIDERS[provider]
+    elsewhere = [f"{name} on {where}" for name, where in placed.items() if where != wanted]
+    figures = {"provider": provider, "nodes": len(placed), "elsewhere": elsewhere[:5] or 0}
+    return GateResult("placement", not elsewhere, figures, remedy)
+
+
+def check_batches(candidate: Candidate) -> GateResult:
     """The same file runs one picture and three at once, and three at once are three single ones."""
     remedy = "the batch axis is not dynamic, or samples of a batch mix: look for Reshape nodes with constant shapes"
-    session = _session(file)
+    session = _session(candidate)
     if isinstance(session, str):
         return GateResult("dynamic_batch", False, {"error": session}, remedy)
-    several = _feeds(session, [tensor[: BATCHES[1]] for tensor in inputs])
-    singles = [_feeds(session, [tensor[index : index + 1] for tensor in inputs]) for index in range(BATCHES[1])]
+    samples = candidate.samples[: BATCHES[1]]
+    several = compare.feeds(session, samples)
+    singles = [compare.feeds(session, samples[number : number + 1]) for number in range(BATCHES[1])]
     try:
         together = session.run(**several)
         alone = np.concatenate([session.run(**feeds) for feeds in singles])
     except BadInput as error:
-        return GateResult("dynamic_batch", False, {"error": str(error)}, remedy)
+        node = first_departure(candidate.exported, candidate.file, samples[:1], np.inf)
+        return GateResult("dynamic_batch", False, {"error": str(error), **({"node": node} if node else {})}, remedy)
     if together.shape != alone.shape:
         return GateResult("dynamic_batch", False, {"shape": list(together.shape)}, remedy)
-    difference = float(np.abs(together - alone).max())
+    difference = _largest_difference(together, alone)
     figures = {"batches": list(BATCHES), "max_abs": difference}
-    return GateResult("dynamic_batch", difference <= BATCH_MAX_ABS, figures, remedy)
+    limit = THRESHOLDS[candidate.exported.recipe.precision].batch_max_abs
+    return GateResult("dynamic_batch", difference <= _limit(limit, together), figures, remedy)
 
 
-def check_parity(file: Path, synthesis: Synthesis, inputs: Sequence[Tensor]) -> GateResult:
-    """ONNX Runtime against PyTorch on real samples: largest difference, and PSNR of the worst picture.
+def _largest_difference(first: Array, second: Array) -> float:
+    """In the scale of [-1, 1]."""
+    scale = 127.5 if first.dtype == np.uint8 else 1.0
+    return float(np.abs(first.astype(np.float64) - second).max() / scale)
 
-    Pictures lie in [-1, 1]; PSNR is 20·log10(2 / root mean square difference).
-    """
-    remedy = "the graph computes something else than the model: compare layer by layer, and export it again"
-    session = _session(file)
+
+def _limit(limit: float, image: Array) -> float:
+    return max(limit, UINT8_LEVEL + 1e-6) if image.dtype == np.uint8 else limit
+
+
+def check_sizes(candidate: Candidate) -> GateResult:
+    """The same file paints a picture 16 pixels higher and 32 wider than it was traced at, as PyTorch does."""
+    remedy = "a part of the network is made for one size: export it without --dynamic-size"
+    schema = candidate.synthesis.schema
+    height, width = schema.height + SIZE_MULTIPLE, schema.width + 2 * SIZE_MULTIPLE
+    figures: dict[str, Any] = {"size": [width, height]}
+    session = _session(candidate, (height, width))
     if isinstance(session, str):
-        return GateResult("parity", False, {"error": session}, remedy)
-    with torch.inference_mode():
-        wanted = torch.cat([synthesis.module(*(t[i : i + 1] for t in inputs)) for i in range(len(inputs[0]))]).numpy()
-    feeds = [_feeds(session, [tensor[i : i + 1] for tensor in inputs]) for i in range(len(wanted))]
-    found = np.concatenate([session.run(**each) for each in feeds])
-    difference = np.abs(found.astype(np.float64) - wanted)
-    rms = np.sqrt(np.square(difference).mean(axis=(1, 2, 3))).max()
-    psnr = float(min(20 * np.log10(PICTURE_RANGE / rms), 200.0)) if rms else 200.0
-    figures = {"max_abs": float(difference.max()), "psnr_db": round(psnr, 2), "samples": len(wanted)}
-    if len(wanted) < LEAST_SAMPLES:
-        remedy = f"name shards of at least {LEAST_SAMPLES} samples with --samples"
-        return GateResult("parity", False, {**figures, "least_samples": LEAST_SAMPLES}, remedy)
-    passed = figures["max_abs"] <= PARITY_MAX_ABS and psnr >= PARITY_PSNR_DB
-    return GateResult("parity", passed, figures, remedy)
-
-
-def _session(file: Path) -> Session | str:
+        return GateResult("dynamic_size", False, {**figures, "error": session}, remedy)
+    grown = _grown(candidate.samples[:1], session)
+    (wanted,) = compare.references(candidate.synthesis, grown)
     try:
-        return Session(file)
+        (distance,), _ = compare.compare(session, [wanted], grown)
+    except BadInput as error:
+        return GateResult("dynamic_size", False, {**figures, "error": str(error)}, remedy)
+    figures |= {"max_abs": distance.max_abs, "psnr_db": round(distance.psnr_db, 2)}
+    threshold = THRESHOLDS[candidate.exported.recipe.precision]
+    return GateResult("dynamic_size", distance.psnr_db >= threshold.worst_psnr_db, figures, remedy)
+
+
+def _grown(samples: Samples, session: Session) -> Samples:
+    """The samples with their own beginnings repeated at the lower and right edges, up to the session's size."""
+
+    def grow(name: str, value: Array) -> Array:
+        first = 2 if value.ndim == 4 and name != "exemplar" else 1
+        tall = np.take(value, range(session.schema.height), axis=first, mode="wrap")
+        return np.take(tall, range(session.schema.width), axis=first + 1, mode="wrap")
+
+    return Samples({name: grow(name, value) for name, value in samples.loaded.items()}, samples.where)
+
+
+def check_range(candidate: Candidate) -> GateResult:
+    """No node of a float16 graph gives a value beyond float16's range, on 8 samples."""
+    remedy = "activations leave float16's range; export with --precision bf16 or fp32"
+    try:
+        found = largest_values(candidate.exported, candidate.file, candidate.samples[:RANGE_SAMPLES])
+    except BadInput as error:
+        return GateResult("range", False, {"error": str(error)}, remedy)
+    overflown = [name for name, value in found.items() if not np.isfinite(value)]
+    largest = max((value for value in found.values() if np.isfinite(value)), default=0.0)
+    figures = {"largest": largest, "limit": LARGEST_FLOAT16, "overflown": overflown[:5] or 0}
+    return GateResult("range", not overflown, figures, remedy)
+
+
+def check_parity(candidate: Candidate) -> tuple[GateResult, list[compare.Distance], compare.Worst | None]:
+    """Pictures of real samples against PyTorch's in float32: the worst one and the average must reach `THRESHOLDS`."""
+    recipe, samples = candidate.exported.recipe, candidate.samples
+    threshold = THRESHOLDS[recipe.precision]
+    figures: dict[str, Any] = {"samples": len(samples)}
+    least = LEAST if recipe.precision == "fp32" else COUNT
+    if len(samples) < least:
+        remedy = f"name shards of at least {least} samples with --samples"
+        return GateResult("parity", False, {**figures, "least_samples": least}, remedy), [], None
+    session = _session(candidate)
+    if isinstance(session, str):
+        return GateResult("parity", False, {**figures, "error": session}, _REMEDIES[recipe.precision]), [], None
+    try:
+        distances, worst = compare.compare(session, compare.references(candidate.synthesis, samples), samples)
+    except BadInput as error:
+        node = first_departure(candidate.exported, candidate.file, samples[:1], threshold.departure)
+        figures |= {"error": str(error), "node": node}
+        return GateResult("parity", False, figures, _REMEDIES[recipe.precision]), [], None
+    figures |= summary(distances, worst.number)
+    limit = max(threshold.max_abs, UINT8_LEVEL + 1e-6) if recipe.io == "uint8" else threshold.max_abs
+    passed = (
+        figures["max_abs"] <= limit
+        and figures["psnr_db"] >= threshold.worst_psnr_db
+        and figures["mean_psnr_db"] >= threshold.mean_psnr_db
+        and figures["mean_ssim"] >= threshold.mean_ssim
+    )
+    if not passed:
+        one = samples[worst.number : worst.number + 1]
+        figures["node"] = first_departure(candidate.exported, candidate.file, one, threshold.departure)
+    figures["needs"] = (
+        f"max_abs ≤ {limit:.3g}, psnr_db ≥ {threshold.worst_psnr_db:g}, mean_psnr_db ≥ {threshold.mean_psnr_db:g}, "
+        f"mean_ssim ≥ {threshold.mean_ssim:g}"
+    )
+    return GateResult("parity", passed, figures, _REMEDIES[recipe.precision]), distances, worst
+
+
+_REMEDIES: Mapping[Precision, str] = {
+    "fp32": "the graph computes something else than the model from the named node on; export it again with the pinned "
+    "versions, or write that part of the network otherwise",
+    "fp16": "activations leave float16's range or lose too much in it; export with --precision bf16 or fp32",
+    "bf16": "bfloat16 loses too much of this model; export with --precision fp16 or fp32",
+    "int8": "int8 loses too much of this model; export with --precision fp16 or fp32",
+}
+
+
+def summary(distances: Sequence[compare.Distance], worst: int) -> dict[str, Any]:
+    """The figures of a comparison: psnr_db is the worst picture's."""
+    return {
+        "max_abs": max(each.max_abs for each in distances),
+        "psnr_db": round(distances[worst].psnr_db, 2),
+        "mean_psnr_db": round(float(np.mean([each.psnr_db for each in distances])), 2),
+        "worst_ssim": round(min(each.ssim for each in distances), 5),
+        "mean_ssim": round(float(np.mean([each.ssim for each in distances])), 5),
+        "worst_sample": worst,
+    }
+
+
+def _session(candidate: Candidate, size: tuple[int, int] | None = None) -> Session | str:
+    try:
+        return Session(candidate.file, candidate.provider, size=size)
     except BadInput as error:
         return str(error)
-
-
-def _feeds(session: Session, tensors: Sequence[Tensor]) -> dict[str, Array]:
-    return {name: tensor.numpy() for name, tensor in zip(session.inputs, tensors, strict=True)}

@@ -1,58 +1,97 @@
 """A generator as an ONNX graph, by PyTorch's dynamo exporter."""
 
 import contextlib
+import hashlib
 import io
 import logging
+import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import torch
 from onnx import ModelProto
-from torch import Tensor
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
 
 from deploy.metadata import OUTPUT
+from export.served import Recipe, Served, example_inputs
+from shards.command import BadInput
+from shards.records import SIZE_MULTIPLE
 from trainer.checkpoint import Synthesis
 
-OPSETS = range(18, 25)
-DEFAULT_OPSET = 20
 LARGEST_BATCH = 64
+LARGEST_SIZE = 2048
 TRACED_BATCH = 2
+EXTERNAL_BYTES = 64 * 2**20
+"""Weights of more than this lie beside the graph: a runtime then maps them instead of parsing them, twice."""
+_NORMED = ("Conv", "ConvTranspose")
 
 
-def example_inputs(synthesis: Synthesis, batch: int = TRACED_BATCH) -> tuple[Tensor, ...]:
-    """Zeros of the right shapes: label maps (N, C_L, H, W), photos (N, 3, H, W)."""
-    schema = synthesis.schema
-    channels = {name: 3 if name == "exemplar" else schema.channels for name in synthesis.inputs}
-    return tuple(torch.zeros(batch, channels[name], schema.height, schema.width) for name in synthesis.inputs)
+@dataclass(frozen=True)
+class Exported:
+    """A graph, and the program that it was made of: every operation of the program names its output in the graph."""
+
+    model: ModelProto
+    program: ExportedProgram
+    recipe: Recipe
 
 
-def to_onnx(synthesis: Synthesis, opset: int = DEFAULT_OPSET) -> ModelProto:
+def to_onnx(synthesis: Synthesis, recipe: Recipe | None = None) -> Exported:
     """Exports with named inputs, the output `image`, and a dynamic axis `batch` from 1 to 64.
 
     Batch 2 is traced: the exporter takes a batch of 1 for a constant.
+    Raises BadInput when a dynamic size is asked for and the network does not work at every size.
     """
-    batch = Dim("batch", min=1, max=LARGEST_BATCH)
-    with _quiet():
-        program = torch.onnx.export(
-            synthesis.module,
-            example_inputs(synthesis),
-            dynamo=True,
-            opset_version=opset,
-            input_names=list(synthesis.inputs),
-            output_names=[OUTPUT],
-            # The module takes its inputs as *inputs, which the exporter sees as one argument.
-            dynamic_shapes=(tuple({0: batch} for _ in synthesis.inputs),),
-            optimize=True,
-            verbose=False,
-        )
-    assert program is not None
+    recipe = recipe or Recipe()
+    served = Served(synthesis, recipe).eval()
+    inputs = example_inputs(synthesis.schema, synthesis.inputs, recipe.io, TRACED_BATCH)
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                served,
+                inputs,
+                dynamo=True,
+                opset_version=recipe.opset,
+                input_names=list(synthesis.inputs),
+                output_names=[OUTPUT],
+                # The module takes its inputs as *inputs, which the exporter sees as one argument.
+                dynamic_shapes=(tuple(_dynamic_axes(synthesis, recipe, name) for name in synthesis.inputs),),
+                optimize=True,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        if not recipe.dynamic_size:
+            raise
+        raise BadInput(
+            f"{synthesis.method} cannot be exported with --dynamic-size: a part of it is made for one size "
+            f"({_cause(error)}); export it without"
+        ) from error
+    assert program is not None and program.exported_program is not None
     model: ModelProto = program.model_proto
     _strip(model)
-    return model
+    remove_dead_biases(model)
+    return Exported(model, program.exported_program, recipe)
+
+
+def _dynamic_axes(synthesis: Synthesis, recipe: Recipe, name: str) -> dict[int, object]:
+    axes: dict[int, object] = {0: Dim("batch", min=1, max=LARGEST_BATCH)}
+    if recipe.dynamic_size:
+        first = 1 if example_inputs(synthesis.schema, (name,), recipe.io, 1)[0].dtype == torch.uint8 else 2
+        if name != "exemplar" and synthesis.schema.kind != "classes":
+            first = 2
+        largest = LARGEST_SIZE // SIZE_MULTIPLE
+        axes[first] = SIZE_MULTIPLE * Dim("height_16", min=2, max=largest)
+        axes[first + 1] = SIZE_MULTIPLE * Dim("width_16", min=2, max=largest)
+    return axes
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200]
 
 
 def _strip(model: ModelProto) -> None:
@@ -63,6 +102,29 @@ def _strip(model: ModelProto) -> None:
     del model.graph.metadata_props[:], model.graph.value_info[:]
     for part in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
+
+
+def remove_dead_biases(model: ModelProto) -> int:
+    """Drops the bias of every convolution that only an instance norm reads, which subtracts it again.
+
+    Returns how many there were.
+    """
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    dead = [
+        node
+        for node in model.graph.node
+        if node.op_type in _NORMED and len(node.input) == 3 and readers.get(node.output[0]) == ["InstanceNormalization"]
+    ]
+    for node in dead:
+        del node.input[2]
+    used = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return len(dead)
 
 
 def opset_of(model: ModelProto) -> int:
@@ -78,14 +140,7 @@ def nodes_by_operator(model: ModelProto) -> dict[str, int]:
 
 def parameters_of(model: ModelProto) -> int:
     """The number of weights in the graph."""
-    return sum(_elements(tensor.dims) for tensor in model.graph.initializer)
-
-
-def _elements(dims: Sequence[int]) -> int:
-    product = 1
-    for dim in dims:
-        product *= dim
-    return product
+    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
 
 
 def set_metadata(model: ModelProto, props: dict[str, str]) -> None:
@@ -95,12 +150,46 @@ def set_metadata(model: ModelProto, props: dict[str, str]) -> None:
 
 
 def save(model: ModelProto, props: dict[str, str], file: Path) -> None:
-    """Writes the model with its metadata and flushes it to the disk."""
+    """Writes the model with its metadata and flushes it to the disk.
+
+    Weights of more than 64 MiB go into a file beside it, and out of `model`: saved once more, only the graph is
+    written. The weights' file bears their hash in its name, so that a graph never meets another's weights.
+    """
     set_metadata(model, props)
-    with file.open("wb") as opened:
-        opened.write(model.SerializeToString())
-        opened.flush()
-        os.fsync(opened.fileno())
+    weights = [tensor for tensor in model.graph.initializer if tensor.HasField("raw_data")]
+    if sum(len(tensor.raw_data) for tensor in weights) > EXTERNAL_BYTES:
+        digest = hashlib.sha256()
+        for tensor in weights:
+            digest.update(tensor.raw_data)
+        name = f"{file.stem}.{digest.hexdigest()[:8]}.data"
+        onnx.external_data_helper.convert_model_to_external_data(model, location=name)
+        (file.parent / name).unlink(missing_ok=True)
+    onnx.save_model(model, file)
+    for written in (file, *weights_of(model, file)):
+        # Weights are written for their owner only, unlike the graph beside them.
+        written.chmod(file.stat().st_mode)
+        with written.open("rb") as opened:
+            os.fsync(opened.fileno())
+
+
+def weights_of(model: ModelProto, file: Path) -> list[Path]:
+    """The files beside `file` that hold weights of the model; none where it holds them itself."""
+    names = {
+        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
+    }
+    return [file.parent / name for name in sorted(names)]
+
+
+def move(model: ModelProto, file: Path, out: Path) -> None:
+    """Moves a saved model to where it is wanted, its weights first, and removes the weights of what it replaces."""
+    weights = weights_of(model, file)
+    for each in weights:
+        os.replace(each, out.parent / each.name)
+    os.replace(file, out)
+    kept = {each.name for each in weights}
+    for stale in out.parent.glob(f"{out.stem}.????????.data"):
+        if stale.name not in kept:
+            stale.unlink()
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Real samples for the gates: from shards, or drawn by the world that fits an untrained model's labels."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -7,22 +9,53 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from export.gates import LEAST_SAMPLES
 from shards import labels
 from shards.command import BadInput
-from shards.read import Loaded, first_samples, open_shards
+from shards.read import first_samples, open_shards
 from shards.records import Frame, LabelSchema
 from shards.worlds import WORLDS
 from trainer import methods
-from trainer.batches import reading_of, to_device
+from trainer.batches import label_channels, photo_channels, reading_of
 from trainer.checkpoint import Synthesis
 
 Array = np.ndarray[Any, Any]
-COUNT = 12
+
+COUNT = 64
+"""Pictures that a graph is judged by."""
+CALIBRATION = 16
+"""Further ones, that int8 is calibrated on."""
+LEAST = 3
 
 
-def real_samples(synthesis: Synthesis, shards: str | None) -> tuple[tuple[Tensor, ...], str]:
-    """Up to 12 samples as the model's inputs, each (N, …), and where they come from in words.
+@dataclass(frozen=True)
+class Samples:
+    """Samples as files and shards hold them.
+
+    loaded: by the model's input, uint8: photos (N, H, W, 3) RGB, label maps (N, C_L, H, W), or ids (N, H, W) for the
+    kind `classes`. where: where they come from, in words.
+    """
+
+    loaded: Mapping[str, Array]
+    where: str
+
+    def __len__(self) -> int:
+        return len(next(iter(self.loaded.values())))
+
+    def __getitem__(self, numbers: slice) -> "Samples":
+        return Samples({name: value[numbers] for name, value in self.loaded.items()}, self.where)
+
+    def expanded(self, schema: LabelSchema) -> tuple[Tensor, ...]:
+        """What the network in PyTorch takes, made by the trainer's own code."""
+        return tuple(
+            photo_channels(torch.from_numpy(value))
+            if name == "exemplar"
+            else label_channels(torch.from_numpy(value), schema)
+            for name, value in self.loaded.items()
+        )
+
+
+def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -> Samples:
+    """Up to `count` samples.
 
     shards: a folder, manifest or URL; None means the shards that the checkpoint's config names as held out, or, for
     an untrained model, a world's drawings. Raises BadInput when there are fewer than 3 or their label schema is
@@ -32,42 +65,42 @@ def real_samples(synthesis: Synthesis, shards: str | None) -> tuple[tuple[Tensor
     if named is None:
         if synthesis.sha256 != "untrained":
             raise BadInput("the checkpoint's config names no data.test shards to compare on; give some with --samples")
-        return _drawn(synthesis)
+        return drawn(synthesis, count)
     with open_shards(named, synthesis.schema) as (manifest, store):
-        if manifest.samples < LEAST_SAMPLES:
+        if manifest.samples < LEAST:
             raise BadInput(
-                f"{store.where} holds {manifest.samples} samples, but the gates need at least {LEAST_SAMPLES}; "
+                f"{store.where} holds {manifest.samples} samples, but the gates need at least {LEAST}; "
                 "name other shards with --samples"
             )
-        loaded = first_samples(manifest, store, COUNT, reading_of(methods.find(synthesis.method), 1))
-        return _inputs(synthesis, loaded), store.where
+        loaded = first_samples(manifest, store, count, reading_of(methods.find(synthesis.method), 1))
+        return _samples(synthesis, loaded.photos, loaded.labels, store.where)
 
 
-def _inputs(synthesis: Synthesis, loaded: Loaded) -> tuple[Tensor, ...]:
-    batch = to_device(loaded, synthesis.schema, torch.device("cpu"))
-    return tuple(getattr(batch, name) for name in synthesis.inputs)
+def _samples(synthesis: Synthesis, photos: Mapping[str, Tensor], maps: Mapping[str, Tensor], where: str) -> Samples:
+    read = {"label": maps.get("target"), "exemplar_label": maps.get("exemplar"), "exemplar": photos.get("exemplar")}
+    loaded = {name: tensor.numpy() for name in synthesis.inputs if (tensor := read[name]) is not None}
+    return Samples(loaded, where)
 
 
-def _drawn(synthesis: Synthesis) -> tuple[tuple[Tensor, ...], str]:
+def drawn(synthesis: Synthesis, count: int) -> Samples:
     """Frames of the world whose label kind is the model's: every frame's label with the next video's photo."""
     schema = synthesis.schema
     name, world = next((name, world) for name, world in WORLDS.items() if schema.kind == world.KIND)
     photos, maps = [], []
-    for seed in range(COUNT):
+    for seed in range(count):
         rng = np.random.default_rng(seed)
         style, state = world.sample_style(rng), world.sample_states(rng, 1, 8.0)[0]
         # A world has a shape of its own; where the model's is another one, its picture is stretched.
         photos.append(cv2.resize(world.render(state, style, schema.width), (schema.width, schema.height)))
         maps.append(_label(schema, world, state))
     stacked = torch.from_numpy(np.stack(maps))
-    exemplars = torch.from_numpy(np.stack(photos))
-    loaded = Loaded(
-        keys=tuple(str(seed) for seed in range(COUNT)),
-        photos={"exemplar": exemplars.roll(1, 0)},
-        labels={"target": stacked, "exemplar": stacked.roll(1, 0)},
-        same_style=torch.zeros(COUNT),
+    exemplars = torch.from_numpy(np.stack(photos)).roll(1, 0)
+    return _samples(
+        synthesis,
+        {"exemplar": exemplars},
+        {"target": stacked, "exemplar": stacked.roll(1, 0)},
+        f"drawings of the {name} world",
     )
-    return _inputs(synthesis, loaded), f"drawings of the {name} world"
 
 
 def _label(schema: LabelSchema, world: Any, state: Any) -> Array:

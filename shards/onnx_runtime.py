@@ -2,15 +2,18 @@
 
 import contextlib
 import io
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from shards.command import BadInput
 
+Array = np.ndarray[Any, Any]
 Provider = Literal["cpu", "cuda", "tensorrt"]
 
 PROVIDERS: Mapping[str, str] = {
@@ -79,6 +82,97 @@ def start(model: Path, provider: Provider = "cpu", threads: int | None = None, r
     finally:
         onnxruntime.set_default_logger_severity(_WARNING)
     return session
+
+
+class Model:
+    """A loaded model: `run`, and the facts that it tells of itself.
+
+    inputs, outputs: type and shape of each tensor by its name, None for an axis that is free. metadata: its
+    `metadata_props`. The arguments and the errors are those of `start`.
+    """
+
+    def __init__(self, path: Path, provider: Provider, threads: int | None = None, remedy: str = "use another") -> None:
+        self.session = start(path, provider, threads, remedy)
+        self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
+        self.inputs = {tensor.name: _described(tensor) for tensor in self.session.get_inputs()}
+        self.outputs = {tensor.name: _described(tensor) for tensor in self.session.get_outputs()}
+
+    def run(self, feeds: dict[str, Array]) -> Array:
+        """The one output. Raises one of `REFUSED` when the model does not take the shapes."""
+        image: Array = self.session.run(None, feeds)[0]
+        return image
+
+
+def _described(tensor: Any) -> tuple[str, list[int | None]]:
+    element = tensor.type.removeprefix("tensor(").removesuffix(")")
+    sides = [side if isinstance(side, int) else None for side in tensor.shape]
+    return {"float": "float32"}.get(element, element), sides
+
+
+def placement(model: Path, provider: Provider) -> dict[str, str]:
+    """Where ONNX Runtime would run each node if it were free to choose: execution provider by the node's name.
+
+    Asks for `provider` first and the CPU second, which `start` never does, to find what the first does not take.
+    """
+    wanted = PROVIDERS[provider]
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    cpu = PROVIDERS["cpu"]
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=list(dict.fromkeys((wanted, cpu))))
+    except REFUSED as error:
+        raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; export it again") from error
+    return {
+        node.name or f"a {node.op_type} node": subgraph.ep_name
+        for subgraph in session.get_provider_graph_assignment_info()
+        for node in subgraph.get_nodes()
+    }
+
+
+def quantize(source: Path, target: Path, batches: Iterable[dict[str, Array]], nodes: Sequence[str]) -> None:
+    """Writes a model whose convolutions `nodes` compute in int8, with QuantizeLinear and DequantizeLinear around them.
+
+    batches: inputs that the ranges of activations are measured on, as the 99.999th percentile. Everything is symmetric
+    and biases stay floats, as TensorRT wants it; weights have one scale per output channel. What a convolution gives
+    is not rounded: TensorRT and OpenVINO need no scale there, and pictures gain 2 dB; only ONNX Runtime's own CPU
+    kernels would want one, and compute in float32 without.
+    """
+    # Imported here: it needs onnx, which serving does not.
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static as quantize_statically
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches = iter(batches)
+
+        def get_next(self) -> dict[str, Array] | None:
+            return next(self.batches, None)
+
+    level = logging.root.manager.disable
+    # It warns of pre-processing that graphs without redundant nodes do not need.
+    logging.disable(logging.WARNING)
+    try:
+        quantize_statically(
+            str(source),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=list(nodes),
+            calibrate_method=CalibrationMethod.Percentile,
+            use_external_data_format=True,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+            },
+        )
+    finally:
+        logging.disable(level)
 
 
 def _absent(provider: str, reason: str) -> str:

@@ -1,15 +1,17 @@
 """A small trained-looking model, exported once for all tests of this room."""
 
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from onnx import ModelProto
-from torch import Tensor
 
-from export.graph import to_onnx
-from export.samples import real_samples
+from deploy.metadata import Metadata
+from export.gates import Candidate
+from export.graph import Exported, save, to_onnx
+from export.samples import Samples, real_samples
 from trainer.checkpoint import Synthesis, untrained
 
 ROOT = Path(__file__).parents[2]
@@ -23,18 +25,32 @@ SMALL = [
 
 
 @dataclass(frozen=True)
-class Exported:
+class Small:
     synthesis: Synthesis
-    model: ModelProto
-    inputs: tuple[Tensor, ...]
+    exported: Exported
+    samples: Samples
 
 
 @pytest.fixture(scope="session")
-def exported() -> Exported:
+def small() -> Small:
     synthesis = untrained(ROOT / "trainer" / "configs" / "demo.yaml", SMALL)
     # Fresh weights paint almost nothing; larger ones make differences show.
     with torch.no_grad():
         for parameter in synthesis.module.parameters():
             parameter.mul_(4)
-    inputs, _ = real_samples(synthesis, None)
-    return Exported(synthesis, to_onnx(synthesis), inputs)
+    return Small(synthesis, to_onnx(synthesis), real_samples(synthesis, None))
+
+
+@pytest.fixture
+def candidate_of(small: Small, tmp_path: Path) -> Callable[[Exported], Candidate]:
+    """A graph of the small model in a file of its own: what gates judge."""
+
+    def write(exported: Exported) -> Candidate:
+        synthesis, recipe = small.synthesis, exported.recipe
+        metadata = Metadata(synthesis.method, synthesis.schema, "untrained", None, 0, "random:0")
+        metadata = replace(metadata, io=recipe.io, precision=recipe.precision, dynamic_size=recipe.dynamic_size)
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        save(exported.model, metadata.to_props(), folder / "model.onnx")
+        return Candidate(exported, folder / "model.onnx", synthesis, small.samples)
+
+    return write

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -11,7 +12,7 @@ import onnx
 import pytest
 
 from deploy.runtime import Session
-from export import registry
+from export import gates, registry
 from export.__main__ import main
 from shards.command import BadInput
 from shards.pairs import preset
@@ -46,7 +47,9 @@ def test_every_method_trains_exports_and_runs(
     assert [gate["name"] for gate in session.metadata.gates] == [
         "checker",
         "opset",
+        "nodes",
         "tensorrt",
+        "placement",
         "dynamic_batch",
         "parity",
     ]
@@ -63,7 +66,7 @@ def test_every_method_trains_exports_and_runs(
     assert summary["pictures"] == 8
 
 
-def test_metadata_describe_the_file(exported: object, tmp_path: Path) -> None:
+def test_metadata_describe_the_file(tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     small = ["--data.height=32", "--data.width=48", "--options.generator_base=4", "--options.generator_blocks=0"]
     config = str(ROOT / "trainer" / "configs" / "demo.yaml")
@@ -111,7 +114,8 @@ def test_a_failed_gate_leaves_no_model(
 ) -> None:
     config = small_config("pix2pixhd", images=2)
     train(config)
-    monkeypatch.setattr("export.gates.PARITY_PSNR_DB", 500.0)
+    impossible = replace(gates.THRESHOLDS["fp32"], worst_psnr_db=500.0)
+    monkeypatch.setitem(gates.THRESHOLDS, "fp32", impossible)  # type: ignore[arg-type]
     out = tmp_path / "model.onnx"
     assert main(["--checkpoint", str(config.run), "--out", str(out)]) == 1
     assert "error: gate parity failed" in capsys.readouterr().err

@@ -92,16 +92,16 @@ def test_its_allowed_neighbours_pass() -> None:
 def test_what_we_export_parses(preset: str) -> None:
     small = ["--options.generator_base=4", "--options.generator_blocks=1", "--data.height=64", "--data.width=64"]
     synthesis = untrained(ROOT / "trainer" / "configs" / f"{preset}.yaml", small)
-    assert problems(to_onnx(synthesis)) == []
+    assert problems(to_onnx(synthesis).model) == []
 
 
-def test_the_gate_fails_with_the_node(exported: Any) -> None:
+def test_the_gate_fails_with_the_node(small: Any) -> None:
     model = onnx.ModelProto()
-    model.CopyFrom(exported.model)
+    model.CopyFrom(small.exported.model)
     for entry in model.graph.node:
         if entry.op_type == "Tanh":
             entry.op_type = "Det"
     result = gates.check_tensorrt(model)
     assert not result.passed
     assert "(Det): the parser has no such operator" in result.figures["refused"][0]
-    assert gates.check_tensorrt(exported.model).passed
+    assert gates.check_tensorrt(small.exported.model).passed

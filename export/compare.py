@@ -1,0 +1,96 @@
+"""Pictures of an exported graph beside those of the model in PyTorch, one by one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
+from tqdm import tqdm
+
+from deploy import pictures
+from deploy.runtime import Session
+from export.samples import Samples
+from trainer.checkpoint import Synthesis
+
+Array = np.ndarray[Any, Any]
+
+PICTURE_RANGE = 2.0
+MOST_PSNR_DB = 200.0
+"""What stands for the infinite PSNR of equal pictures."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far one picture is from its reference, both in [-1, 1].
+
+    max_abs: the largest difference. psnr_db: 20·log10(2 / root mean square difference), at most 200. ssim: structural
+    similarity, Wang et al. 2004, 11×11 Gaussian window; 1 for equal pictures.
+    """
+
+    max_abs: float
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The picture with the lowest PSNR: its sample's number, and both pictures as uint8 (H, W, 3)."""
+
+    number: int
+    reference: Array
+    exported: Array
+
+
+def references(synthesis: Synthesis, samples: Samples) -> list[Array]:
+    """The model's own pictures in float32 PyTorch, each (3, H, W) in [-1, 1]."""
+    with torch.inference_mode():
+        return [
+            synthesis.module(*samples[number : number + 1].expanded(synthesis.schema))[0].numpy()
+            for number in tqdm(range(len(samples)), desc="PyTorch", unit="picture", leave=False)
+        ]
+
+
+def compare(session: Session, wanted: list[Array], samples: Samples) -> tuple[list[Distance], Worst]:
+    """Runs every sample alone, from what files hold to the picture, and measures it.
+
+    Pictures that leave the graph as uint8 are compared with the reference rounded to uint8. Raises BadInput when the
+    graph does not run or gives values that are not finite.
+    """
+    distances: list[Distance] = []
+    worst: Worst | None = None
+    for number, (reference, found) in enumerate(zip(wanted, _images(session, samples), strict=True)):
+        exact = reference
+        if found.dtype == np.uint8:
+            exact, found = pictures.to_tensor(pictures.to_picture(reference)), pictures.to_tensor(found)
+        distances.append(distance(exact, found))
+        if worst is None or distances[-1].psnr_db < distances[worst.number].psnr_db:
+            worst = Worst(number, pictures.to_picture(reference), pictures.to_picture(found))
+    assert worst is not None, "there are at least three samples"
+    return distances, worst
+
+
+def _images(session: Session, samples: Samples) -> Iterator[Array]:
+    for number in tqdm(range(len(samples)), desc=f"ONNX, {session.provider}", unit="picture", leave=False):
+        yield session.run(**feeds(session, samples[number : number + 1]))[0]
+
+
+def feeds(session: Session, samples: Samples) -> dict[str, Array]:
+    """A batch of samples as what the session's `run` takes, made by the code that serves."""
+    each = [
+        session.tensors({name: value[number] for name, value in samples.loaded.items()})
+        for number in range(len(samples))
+    ]
+    return {name: np.stack([one[name] for one in each]) for name in session.inputs}
+
+
+def distance(reference: Array, found: Array) -> Distance:
+    """Of two pictures (3, H, W) in [-1, 1]."""
+    difference = np.abs(found.astype(np.float64) - reference)
+    rms = float(np.sqrt(np.square(difference).mean()))
+    psnr = min(20 * np.log10(PICTURE_RANGE / rms), MOST_PSNR_DB) if rms else MOST_PSNR_DB
+    ssim: Any = structural_similarity_index_measure(
+        torch.from_numpy(found)[None].float(), torch.from_numpy(reference)[None].float(), data_range=PICTURE_RANGE
+    )
+    return Distance(float(difference.max()), float(psnr), float(ssim))

@@ -1,0 +1,89 @@
+"""The generator with everything around it that a client would otherwise have to do, as one module to export."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deploy.metadata import Io, Precision
+from shards.command import BadInput
+from shards.records import LabelSchema
+from trainer.checkpoint import Synthesis
+
+OPSETS = range(18, 25)
+DEFAULT_OPSET = 20
+BF16_OPSET = 22
+_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an exported graph shall be.
+
+    opset: version of ONNX's operator set, 18 to 24. io, precision, dynamic_size: see `deploy.metadata.Metadata`.
+    Raises BadInput for an opset that the exporter does not write, or that lacks the precision.
+    """
+
+    opset: int = DEFAULT_OPSET
+    io: Io = "float"
+    precision: Precision = "fp32"
+    dynamic_size: bool = False
+
+    def __post_init__(self) -> None:
+        if self.opset not in OPSETS:
+            raise BadInput(f"opset {self.opset}: choose one from {OPSETS.start} to {OPSETS.stop - 1}")
+        if self.precision == "bf16" and self.opset < BF16_OPSET:
+            raise BadInput(f"opset {self.opset} has no convolution in bfloat16; choose {BF16_OPSET} or later")
+
+
+class Served(nn.Module):
+    """Takes what `Metadata.specs` says of a recipe's io, and gives the picture as it says.
+
+    Ids become one-hot channels here, uint8 becomes floats and pictures become uint8 again: (v/255 - 0.5)/0.5 and back,
+    rounded to the nearest. Weights and activations of fp16 and bf16 have that type; the statistics of norms stay
+    float32, and so do the tensors that come in and go out. int8 is made of the float32 graph afterwards.
+    """
+
+    def __init__(self, synthesis: Synthesis, recipe: Recipe) -> None:
+        super().__init__()
+        self.names, self.schema, self.recipe = synthesis.inputs, synthesis.schema, recipe
+        self.dtype = _TYPES.get(recipe.precision, torch.float32)
+        self.module = (
+            synthesis.module if self.dtype == torch.float32 else copy.deepcopy(synthesis.module).to(self.dtype)
+        )
+        self.register_buffer("ids", torch.tensor(self.schema.ids, dtype=torch.int32).view(1, -1, 1, 1))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        expanded = (self._expanded(name, tensor) for name, tensor in zip(self.names, inputs, strict=True))
+        image: Tensor = self.module(*expanded)
+        if self.dtype != torch.float32:
+            image = image.float()
+        if self.recipe.io == "uint8":
+            return image.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        return image
+
+    def _expanded(self, name: str, tensor: Tensor) -> Tensor:
+        if name != "exemplar" and self.schema.kind == "classes":
+            return torch.eq(tensor.to(torch.int32).unsqueeze(1), torch.as_tensor(self.ids)).to(self.dtype)
+        if self.recipe.io == "uint8":
+            scaled = tensor.float()
+            scaled = scaled.permute(0, 3, 1, 2).div(127.5).sub(1) if name == "exemplar" else scaled.div(255)
+            return scaled if self.dtype == torch.float32 else scaled.to(self.dtype)
+        return tensor if self.dtype == torch.float32 else tensor.to(self.dtype)
+
+
+def example_inputs(schema: LabelSchema, names: tuple[str, ...], io: Io, batch: int) -> tuple[Tensor, ...]:
+    """Zeros of the right types and shapes."""
+    height, width = schema.height, schema.width
+
+    def zeros(name: str) -> Tensor:
+        if name == "exemplar":
+            shape = (batch, height, width, 3) if io == "uint8" else (batch, 3, height, width)
+        elif schema.kind == "classes":
+            return torch.zeros(batch, height, width, dtype=torch.uint8)
+        else:
+            shape = (batch, schema.channels, height, width)
+        return torch.zeros(shape, dtype=torch.uint8 if io == "uint8" else torch.float32)
+
+    return tuple(zeros(name) for name in names)
