@@ -31,6 +31,7 @@ cache and never builds: without a matching one it stops with the command to run.
                 driver only. The default where there is a GPU. Needs tensorrt-cu13==10.16.*.
   tensorrt-rtx  without a GPU, in seconds; one engine for GPUs of compute capability
                 {engine_cache.RTX_RUNS_ON}. The default elsewhere. Needs the extra `likeness[tensorrt]`.
+                For programs that use TensorRT-RTX themselves; `--provider tensorrt` runs the other kind only.
 
 The cache has one folder per engine, named by what it was made of and for: the model's contents, the runtime's version,
 GPU, compute capability, driver and shapes. Its record.json says all of these. An engine that is there already is found,
@@ -51,14 +52,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     runtime: Runtime = options.runtime or ("tensorrt-rtx" if engine_cache.gpu() is None else "tensorrt")
     version = tensorrt_rtx.version() if runtime == "tensorrt-rtx" else onnx_runtime.tensorrt_version()
-    model = _load(options.model)
-    profile = profile_of(model, options.model, options.batch)
-    facts = engine_cache.facts_of(options.model, external_data(model), runtime, version, profile)
-    folder = options.cache / facts.key
-    if folder.exists():
-        record = engine_cache.read(folder)
+    if not options.model.is_file():
+        raise BadInput(f"no model at {options.model}; write one with `python -m export`")
+    digest = engine_cache.sha256_of(options.model)
+    # Looked up by the file's digest, before a graph that may hold all weights is read.
+    entry = engine_cache.built(options.cache, options.model, digest, runtime, version, options.batch)
+    if entry is not None:
+        folder, record = entry
         print(f"found, built before: {_told(record)}")
     else:
+        place = engine_cache.place_of(runtime)
+        model = _load(options.model)
+        facts = Facts(
+            model_sha256=digest,
+            external_data={name: engine_cache.sha256_of(options.model.parent / name) for name in external_data(model)},
+            runtime=runtime,
+            version=version,
+            gpu=place.name,
+            compute_capability=place.compute_capability,
+            driver=place.driver,
+            batches=options.batch,
+        )
+        folder = options.cache / facts.key
         print(f"… building for {runtime} {version}, {_place(facts)}", file=sys.stderr)
         record = _build(options.model, model, facts, folder)
         print(f"built in {record.build_seconds:.1f} s: {_told(record)}")
@@ -118,8 +133,6 @@ def _tensors(model: ModelProto) -> list[TensorProto]:
 
 def _load(file: Path) -> ModelProto:
     """The graph, without weights that lie in files beside it."""
-    if not file.is_file():
-        raise BadInput(f"no model at {file}; write one with `python -m export`")
     try:
         model = onnx.load(file, load_external_data=False)
     except DecodeError as error:
@@ -130,17 +143,19 @@ def _load(file: Path) -> ModelProto:
 
 
 def _build(file: Path, model: ModelProto, facts: Facts, folder: Path) -> Record:
+    profile = profile_of(model, file, facts.batches)
     try:
         with atomic.new_folder(folder) as partial:
             started = time.perf_counter()
             engine = partial / ENGINE_FILE[facts.runtime]
             if facts.runtime == "tensorrt-rtx":
-                engine.write_bytes(tensorrt_rtx.build(file, facts.profile))
+                engine.write_bytes(tensorrt_rtx.build(file, profile))
             else:
-                onnx_runtime.build_engine(file.resolve(), engine.resolve(), facts.profile, precisions_of(model))
+                onnx_runtime.build_engine(file.resolve(), engine.resolve(), profile, precisions_of(model))
                 _complete(engine, model, file)
             record = Record(
                 facts=facts,
+                profile=profile,
                 model=file.name,
                 engine=engine.name,
                 files={path.name: path.stat().st_size for path in sorted(partial.iterdir())},
@@ -170,7 +185,7 @@ def _complete(engine: Path, model: ModelProto, file: Path) -> None:
 
 def _told(record: Record) -> str:
     facts = record.facts
-    batches = ",".join(str(shape[0]) for shape in next(iter(facts.profile.values()), ()))
+    batches = ",".join(map(str, facts.batches))
     return f"{facts.runtime} {facts.version}, {_place(facts)}, batch {batches}, {record.bytes / 1e6:.1f} MB"
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,8 @@ class Facts:
     """What an engine is made of and for; with any other value it is another engine.
 
     model_sha256: of the ONNX file. external_data: the sha256 of each file beside it that holds weights. version: of
-    the runtime's libraries. gpu, compute_capability, driver: where it runs; a portable engine has "any" there.
+    the runtime's libraries. gpu, compute_capability, driver: where it runs; a portable engine has "any" there. batches:
+    the smallest, the usual and the largest.
     """
 
     model_sha256: str
@@ -53,16 +54,12 @@ class Facts:
     gpu: str
     compute_capability: str
     driver: str
-    profile: Profile
+    batches: tuple[int, ...]
 
     @property
     def key(self) -> str:
         """Names the engine's folder in a cache."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:20]
-
-    @property
-    def largest_batch(self) -> int:
-        return max((largest[0] for _, _, largest in self.profile.values()), default=0)
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,7 @@ class Record:
     """
 
     facts: Facts
+    profile: Profile
     model: str
     engine: str
     files: Mapping[str, int]
@@ -87,20 +85,21 @@ class Record:
         told = asdict(self)
         profile = {
             name: {bound: "x".join(map(str, shape)) for bound, shape in zip(BOUNDS, shapes, strict=True)}
-            for name, shapes in self.facts.profile.items()
+            for name, shapes in self.profile.items()
         }
-        return {**told.pop("facts"), "profile": profile, **told}
+        return {**told.pop("facts"), **told, "profile": profile}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Record":
         """Raises AttributeError, KeyError, TypeError or ValueError when `to_json` did not write this."""
-        told = {field.name: data[field.name] for field in (*fields(Facts), *fields(cls)) if field.name != "facts"}
+        facts = {field.name: data[field.name] for field in fields(Facts)}
+        facts["batches"] = tuple(facts["batches"])
+        told = {field.name: data[field.name] for field in fields(cls) if field.name not in ("facts", "profile")}
         profile = {
             name: (_shape(shapes["min"]), _shape(shapes["opt"]), _shape(shapes["max"]))
-            for name, shapes in told.pop("profile").items()
+            for name, shapes in data["profile"].items()
         }
-        facts = {field.name: told.pop(field.name) for field in fields(Facts) if field.name != "profile"}
-        return cls(Facts(**facts, profile=profile), **told)
+        return cls(facts=Facts(**facts), profile=profile, **told)
 
 
 def _shape(text: str) -> Shape:
@@ -151,25 +150,15 @@ def sha256_of(file: Path) -> str:
         raise BadInput(f"{file} cannot be read ({error.strerror}); give a model with all its files") from error
 
 
-def facts_of(model: Path, external_data: Sequence[str], runtime: Runtime, version: str, profile: Profile) -> Facts:
-    """The facts of an engine that would be built here.
+def place_of(runtime: Runtime) -> Gpu:
+    """Where an engine that is built here runs.
 
     TensorRT tunes an engine on the GPU of this machine, for which it is. What TensorRT-RTX writes ahead of time is the
     same with any GPU and without one: the GPU's own kernels are compiled when it is loaded.
 
-    Raises BadInput when a file is missing, or when TensorRT has no GPU here.
+    Raises BadInput when TensorRT has no GPU here.
     """
-    place = Gpu(ANY, RTX_RUNS_ON, ANY) if runtime == "tensorrt-rtx" else gpu_here()
-    return Facts(
-        model_sha256=sha256_of(model),
-        external_data={name: sha256_of(model.parent / name) for name in sorted(external_data)},
-        runtime=runtime,
-        version=version,
-        gpu=place.name,
-        compute_capability=place.compute_capability,
-        driver=place.driver,
-        profile=profile,
-    )
+    return Gpu(ANY, RTX_RUNS_ON, ANY) if runtime == "tensorrt-rtx" else gpu_here()
 
 
 def gpu_here() -> Gpu:
@@ -207,37 +196,53 @@ def read(folder: Path) -> Record:
     return record
 
 
+def built(
+    cache: Path, model: Path, digest: str, runtime: Runtime, version: str, batches: tuple[int, ...]
+) -> tuple[Path, Record] | None:
+    """The folder and the record of the engine that a build with these arguments would make again. digest: the model's.
+
+    Raises BadInput when an engine of the cache is damaged, or when TensorRT has no GPU here.
+    """
+    fitting, _ = _search(cache, model, digest, runtime, version, place_of(runtime))
+    return next(((folder, record) for folder, record in fitting if record.facts.batches == batches), None)
+
+
 def find(cache: Path, model: Path, runtime: Runtime, version: str) -> Path:
     """The file to open of the engine that was built of `model` for this machine. Never builds.
 
-    version: of the runtime's libraries here. When engines of several profiles fit, the one with the largest batch.
+    version: of the runtime's libraries here. When engines for several batches fit, the one that takes the largest.
 
     Raises BadInput, with the command that builds the engine, when there is none.
     """
-    here = gpu() if runtime == "tensorrt-rtx" else gpu_here()
-    if runtime == "tensorrt-rtx" and here is not None and not _runs_rtx(here.compute_capability):
+    if runtime == "tensorrt-rtx" and (here := gpu()) is not None and not _runs_rtx(here.compute_capability):
         raise BadInput(
             f"{here.name} has compute capability {here.compute_capability}, but TensorRT-RTX runs on {RTX_RUNS_ON}; "
             f"build for TensorRT: `{build_command(cache, model, 'tensorrt')}`"
         )
-    place = here if here is not None and runtime == "tensorrt" else Gpu(ANY, RTX_RUNS_ON, ANY)
-    digest = sha256_of(model)
+    fitting, others = _search(cache, model, sha256_of(model), runtime, version, place_of(runtime))
+    if not fitting:
+        told = f"{cache} holds no {runtime} engine of {model}"
+        if others:
+            told += f" for this machine: one has {min(others, key=len)}"
+        raise BadInput(f"{told}; build it: `{build_command(cache, model, runtime)}`")
+    folder, record = max(fitting, key=lambda entry: entry[1].facts.batches[::-1])
+    return folder / record.engine
+
+
+def _search(
+    cache: Path, model: Path, digest: str, runtime: Runtime, version: str, place: Gpu
+) -> tuple[list[tuple[Path, Record]], list[str]]:
+    """The engines of a model that fit, and what is different about those that do not."""
     fitting, others = [], []
     for file in sorted(cache.glob(f"[!.]*/{RECORD}")):
         record = read(file.parent)
-        facts = record.facts
-        if facts.runtime != runtime or facts.model_sha256 != digest:
+        if record.facts.runtime != runtime or record.facts.model_sha256 != digest:
             continue
-        if differences := _differences(facts, model, version, place):
+        if differences := _differences(record.facts, model, version, place):
             others.append(differences)
         else:
-            fitting.append((facts.largest_batch, file.parent / record.engine))
-    if fitting:
-        return max(fitting)[1]
-    told = f"{cache} holds no {runtime} engine of {model}"
-    if others:
-        told += f" for this machine: one has {min(others, key=len)}"
-    raise BadInput(f"{told}; build it: `{build_command(cache, model, runtime)}`")
+            fitting.append((file.parent, record))
+    return fitting, others
 
 
 def _runs_rtx(compute_capability: str) -> bool:
@@ -253,4 +258,4 @@ def _differences(facts: Facts, model: Path, version: str, place: Gpu) -> str:
         ("driver", facts.driver, place.driver),
         *((name, digest, sha256_of(model.parent / name)) for name, digest in facts.external_data.items()),
     ]
-    return ", ".join(f"{what} {built}, here {here}" for what, built, here in pairs if built != here)
+    return ", ".join(f"{what} {then}, here {now}" for what, then, now in pairs if then != now)
