@@ -53,7 +53,7 @@ def _batch(options: argparse.Namespace) -> None:
     from deploy.pairs import open_pairs
     from deploy.runtime import Session
 
-    session = Session(options.model, options.provider, options.threads)
+    session = Session(options.model, options.provider, options.threads, options.size, options.engines)
     pairs = open_pairs(options.pairs, session.schema, session.inputs, options.roll_labels, options.slice)
     print(batch.table(batch.run(session, pairs, options.out, options.batch)))
     print(options.out)
@@ -77,9 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures: new, or of the same run before")
     add(
         "--provider",
-        choices=("cpu", "cuda", "tensorrt"),
+        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
         default="cpu",
-        help="where the model runs; an error when it cannot run there",
+        help="where the model runs, an error when it cannot run there; openvino-bf16 rounds to bfloat16",
+    )
+    add("--engines", type=Path, metavar="DIR", help="what `python -m export engine` built, for --provider tensorrt")
+    add(
+        "--size",
+        type=_size,
+        metavar="WIDTHxHEIGHT",
+        help="of the pictures, for models with a dynamic size; without it, the size that they were trained at",
     )
     add("--batch", type=_count, default=1, metavar="N", help="pictures in one run of the model")
     add("--threads", type=_count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
@@ -106,6 +113,14 @@ def _slice(text: str) -> tuple[int, int]:
     if not slash or _whole(number) >= _whole(count):
         raise argparse.ArgumentTypeError(f"{text!r} is no slice such as 0/8, which counts from 0")
     return int(number), int(count)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT."""
+    width, cross, height = text.partition("x")
+    if not cross:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256")
+    return _count(height), _count(width)
 
 
 def _count(text: str) -> int:

@@ -33,13 +33,14 @@ Tensors = dict[str, Array]
 
 TARGET_MS = (8.0, 10.0)
 TARGET_SIDE = 256
+ON_CPU = ("cpu", "openvino", "openvino-bf16")
 PERCENTILES = (50, 95, 99)
 RECORD = "batch.json"
 SUMMARY = "summary.json"
 _PARTIAL = re.compile(r"\.(.+)-[^-]+\.png")
 """What `atomic.new_file` calls a picture until it is whole."""
 _WORKERS = 2
-_PACKAGES = ("onnxruntime-gpu", "onnxruntime", "numpy", "opencv-python-headless", "simplejpeg")
+_PACKAGES = ("onnxruntime-gpu", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "simplejpeg")
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def compare(session: Session, latency_ms: dict[str, float] | None) -> str:
     if latency_ms is None:
         return f"{paper}; nothing was measured here, all pictures were finished"
     here = f"{latency_ms['p50']:.1f} ms (p50) per {schema.width}×{schema.height} picture on {device(session.provider)}"
-    if session.provider == "cpu" or (schema.width, schema.height) != (TARGET_SIDE, TARGET_SIDE):
+    if session.provider in ON_CPU or (schema.width, schema.height) != (TARGET_SIDE, TARGET_SIDE):
         return f"{here}; {paper}: another machine or size, so the two do not compare"
     verdict = "within the target" if latency_ms["p50"] <= TARGET_MS[1] else "slower than the target"
     return f"{here}, {verdict}; {paper}"
@@ -292,7 +293,7 @@ def compare(session: Session, latency_ms: dict[str, float] | None) -> str:
 
 def device(provider: str) -> str:
     """The processor or graphics card that the model runs on, in words."""
-    if provider == "cpu":
+    if provider in ON_CPU:
         named = (line for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
         name = next(named, platform.processor() or platform.machine()).partition(":")[2].strip()
         return f"the CPU ({name or 'unknown'}, {len(os.sched_getaffinity(0))} cores)"

@@ -25,7 +25,8 @@ class Session:
 
     model: a file that `python -m export` wrote. provider: where it runs; never anywhere else. threads: CPU threads
     within one run, None for one per core. size: (height, width) of the pictures, for models with a dynamic size;
-    None means the size that the model was trained at.
+    None means the size that the model was trained at. engines: where `python -m export engine` put what the provider
+    `tensorrt` runs.
 
     Raises BadInput when the file is missing, broken or not one of ours, when the provider cannot run it here, or
     when it cannot make pictures of that size.
@@ -37,6 +38,7 @@ class Session:
         provider: Provider = "cpu",
         threads: int | None = None,
         size: tuple[int, int] | None = None,
+        engines: Path | None = None,
     ) -> None:
         self.path = Path(model)
         self.provider = provider
@@ -45,7 +47,7 @@ class Session:
         self._model = (
             openvino_model.Model(self.path, provider, threads)
             if provider == "openvino" or provider == "openvino-bf16"
-            else onnx_runtime.Model(self.path, provider, threads, remedy="export it again")
+            else onnx_runtime.Model(self.path, provider, threads, "export it again", engines)
         )
         self.metadata = Metadata.from_props(self._model.metadata, str(self.path))
         self._specs = self.metadata.specs()

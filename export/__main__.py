@@ -1,4 +1,4 @@
-"""`python -m export`: a checkpoint, or an untrained config, to an ONNX file that has passed its gates."""
+"""`python -m export`: a model to an ONNX file that has passed its gates; `engine` and `latency` go on from there."""
 
 import argparse
 import sys
@@ -12,20 +12,38 @@ from shards.command import BadInput, run_command
 GATE_FAILED = 1
 
 DESCRIPTION = """\
-Exports the averaged generator of a checkpoint to one self-describing ONNX file: named inputs, dynamic batch, and in
-its metadata the label schema, value ranges, checkpoint hash, MLflow run and the gates' results. The file is written
-only if every gate passes:
+Exports the averaged generator of a checkpoint to a self-describing ONNX file: named inputs, dynamic batch, and in its
+metadata the label schema, value ranges, checkpoint hash, MLflow run and the gates' results. Weights of more than 64 MiB
+lie beside it, in MODEL.<hash>.data. The file is written only if every gate passes:
 
   checker        ONNX's full checker with strict shape inference
   opset          the operator set is the one asked for
+  nodes          no Cast, Shape, Slice or Reshape that the network did not ask for; norms in one piece
+  tensorrt       every node against the table of what TensorRT's parser takes
+  tensorrt_rtx   really parsed and built, without a GPU (only with the extra likeness[tensorrt])
+  placement      no node falls from the provider to the CPU
   dynamic_batch  one picture and three at once, with equal results
-  parity         ONNX Runtime against PyTorch on real samples: at most 1e-3 apart, at least 60 dB
+  dynamic_size   a larger picture, against PyTorch (only with --dynamic-size)
+  range          no value beyond float16 (only with --precision fp16)
+  parity         64 real samples against PyTorch in float32, the worst picture and the average
+
+  precision  least PSNR of the worst picture and on average, least mean SSIM    largest difference in [-1, 1]
+  fp32       60 dB, 60 dB, 0.999                                                0.001
+  fp16       45 dB, 50 dB, 0.99                                                 0.5
+  bf16       30 dB, 34 dB, 0.95                                                 (2)
+  int8       30 dB, 34 dB, 0.95                                                 (2)
+
+Further commands, each with its own --help:
+
+  python -m export engine    build a TensorRT engine ahead of time
+  python -m export latency   measure a model, honestly
 """
 
 EXAMPLES = """\
 examples:
   python -m export --checkpoint runs/face --out face.onnx
   python -m export --checkpoint runs/face/checkpoint-0000500000 --out face.onnx --samples data/face/test
+  python -m export --checkpoint runs/face --out face-uint8.onnx --io uint8 --precision fp16
   python -m export --config trainer/configs/face.yaml --untrained --out untrained.onnx
 
 Exit codes: 0 done, 1 a gate failed (no model is written), 2 bad input (one line on stderr says what to do).
@@ -72,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--opset", type=int, help="ONNX operator set, 18 to 24 (default: 20; 22 for bf16)")
     parser.add_argument(
         "--provider",
-        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        choices=("cpu", "cuda", "openvino", "openvino-bf16"),
         default="cpu",
         help="where the gates run the graph, and must find every node (default: %(default)s)",
     )
@@ -80,7 +98,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options, overrides = _parser().parse_known_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["engine"]:
+        from export import engine
+
+        return engine.main(given[1:])
+    options, overrides = _parser().parse_known_args(given)
     _check(options, overrides)
     # Imported here, so that help and bad arguments need not wait for torch.
     from deploy.metadata import Metadata

@@ -11,8 +11,10 @@ from onnx import ModelProto
 
 from deploy.metadata import Precision
 from deploy.runtime import Provider, Session
-from export import compare
+from export import compare, tensorrt_rtx
 from export.departures import first_departure, largest_values
+from export.engine import BATCHES as BATCHES_OF_ENGINES
+from export.engine import profile_of
 from export.graph import Exported, opset_of
 from export.samples import COUNT, LEAST, Samples
 from export.tensorrt import problems
@@ -115,6 +117,7 @@ def run_gates(candidate: Candidate, opset: int) -> Verdict:
         lambda: check_opset(exported.model, opset),
         lambda: check_nodes(exported),
         lambda: check_tensorrt(exported.model),
+        *((lambda: check_tensorrt_rtx(exported.model, file),) if tensorrt_rtx.installed() else ()),
         lambda: check_placement(file, candidate.provider),
         lambda: check_batches(candidate),
         *((lambda: check_sizes(candidate),) if exported.recipe.dynamic_size else ()),
@@ -179,6 +182,20 @@ def check_tensorrt(model: ModelProto) -> GateResult:
     refused = problems(model)
     remedy = "write the node's part of the network with operators that TensorRT has (export/tensorrt.py)"
     return GateResult("tensorrt", not refused, {"refused": refused[:5] or 0}, remedy)
+
+
+def check_tensorrt_rtx(model: ModelProto, file: Path) -> GateResult:
+    """The optional second opinion: TensorRT-RTX parses the file and builds an engine of it, without a GPU."""
+    remedy = "write the node's part of the network with operators that TensorRT has (export/tensorrt.py)"
+    refused = tensorrt_rtx.refusals(file)
+    figures: dict[str, Any] = {"version": tensorrt_rtx.version(), "refused": refused[:5] or 0}
+    if refused:
+        return GateResult("tensorrt_rtx", False, figures, remedy)
+    try:
+        engine = tensorrt_rtx.build(file, profile_of(model, file, BATCHES_OF_ENGINES))
+    except BadInput as error:
+        return GateResult("tensorrt_rtx", False, {**figures, "error": str(error)}, remedy)
+    return GateResult("tensorrt_rtx", True, {**figures, "engine_mb": round(len(engine) / 1e6, 1)}, remedy)
 
 
 def check_placement(file: Path, provider: Provider) -> GateResult:

@@ -1,6 +1,7 @@
 """Opening ONNX models: the only file that imports ONNX Runtime. No silent change of provider, no silent fallback."""
 
 import contextlib
+import ctypes
 import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
+from shards import engine_cache
 from shards.command import BadInput
 
 Array = np.ndarray[Any, Any]
@@ -35,26 +37,102 @@ REFUSED = (
     ValueError,
 )
 """What ONNX Runtime raises when it will not load or run a model."""
+TENSORRT_LIBRARY = "libnvinfer.so.10"
 _WARNING, _FATAL = 2, 4
 
 
-def start(model: Path, provider: Provider = "cpu", threads: int | None = None, remedy: str = "use another one") -> Any:
+def start(
+    model: Path,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    remedy: str = "use another one",
+    engines: Path | None = None,
+) -> Any:
     """An inference session that runs on `provider` and nowhere else.
 
     threads: CPU threads within one run, None for one per core. remedy: what a person does about a broken model.
+    engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs.
 
-    Raises BadInput when the file is missing or no model, or when the provider cannot run it here.
+    Raises BadInput when the file is missing or no model, when the provider cannot run it here, or when no engine was
+    built of the model for this machine.
     """
+    _check(model, provider, remedy)
+    if provider != "tensorrt":
+        return _open(model, provider, {}, threads, remedy)
+    # Given a model, the provider would build its engine when it starts, and again when a shape comes that the engine
+    # does not take: minutes in which nobody is served. What opens here instead is a file with one node, which names the
+    # engine beside it. It has neither weights nor graph, so that there is nothing to build from: an engine that does
+    # not load, or a shape outside its profile, is an error.
+    if engines is None:
+        raise BadInput(
+            f"provider 'tensorrt' runs only engines that were built ahead of time, and no folder of them was given for "
+            f"{model}: build one with `{engine_cache.build_command(Path('engines'), model, 'tensorrt')}`, or use "
+            "--provider cpu"
+        )
+    engine = engine_cache.find(engines, model, "tensorrt", tensorrt_version())
+    return _open(engine, provider, {}, threads, f"remove {engine.parent} and build the engine again")
+
+
+def tensorrt_version() -> str:
+    """The versions of ONNX Runtime and of the TensorRT library that its provider loads.
+
+    Raises BadInput when that library is not found.
+    """
+    try:
+        number = int(ctypes.CDLL(TENSORRT_LIBRARY).getInferLibVersion())
+    except OSError as error:
+        # Without a GPU there is more to mend than a library.
+        engine_cache.gpu_here()
+        raise BadInput(
+            f"provider 'tensorrt' needs {TENSORRT_LIBRARY} ({error}): pip install 'tensorrt-cu13==10.16.*', put its "
+            "folder tensorrt_libs on LD_LIBRARY_PATH, or use --provider cpu"
+        ) from error
+    # Written as major * 10000 + minor * 100 + patch.
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}, ONNX Runtime {VERSION}"
+
+
+def build_engine(model: Path, out: Path, profile: engine_cache.Profile, precisions: Sequence[str] = ()) -> None:
+    """Builds a TensorRT engine on this machine's GPU: `out`, a model whose one node names the engine beside it.
+
+    precisions: `fp16`, `bf16` or `int8`, those that the model's own tensors have; TensorRT refuses them unasked.
+
+    Raises BadInput when the file is no model, or when TensorRT cannot run all of it here.
+    """
+    _check(model, "tensorrt", "export it again")
+    shapes = {
+        f"trt_profile_{which}_shapes": ",".join(
+            f"{name}:{'x'.join(map(str, sizes[number]))}" for name, sizes in profile.items()
+        )
+        for number, which in enumerate(engine_cache.BOUNDS)
+    }
+    options = {
+        **(shapes if profile else {}),
+        **{f"trt_{precision}_enable": "1" for precision in precisions},
+        "trt_engine_cache_enable": "1",
+        "trt_dump_ep_context_model": "1",
+        "trt_ep_context_file_path": str(out),
+        # The engine in a file of its own: inside the model it would be read and copied through protobuf.
+        "trt_ep_context_embed_mode": "0",
+    }
+    _open(model, "tensorrt", options, None, "export it again")
+
+
+def _check(model: Path, provider: Provider, remedy: str) -> None:
     if provider not in get_args(Provider):
         raise BadInput(f"no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
     if not model.is_file():
         raise BadInput(f"no model at {model}; {remedy}")
-    wanted = PROVIDERS[provider]
-    if wanted not in onnxruntime.get_available_providers():
+    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise BadInput(
             f"this build of ONNX Runtime has no provider {provider!r}; install onnxruntime-gpu instead of onnxruntime, "
             "or use --provider cpu"
         )
+
+
+def _open(
+    model: Path, provider: Provider, provider_options: Mapping[str, str], threads: int | None, remedy: str
+) -> Any:
+    wanted = PROVIDERS[provider]
     options = onnxruntime.SessionOptions()
     if threads:
         options.intra_op_num_threads = threads
@@ -67,7 +145,9 @@ def start(model: Path, provider: Provider = "cpu", threads: int | None = None, r
         with contextlib.redirect_stdout(said):
             onnxruntime.preload_dlls()
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=[wanted], enable_fallback=0)
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=[(wanted, dict(provider_options))], enable_fallback=0
+        )
         if session.get_providers()[0] != wanted:
             raise BadInput(_absent(provider, f"ONNX Runtime started {session.get_providers()[0]} instead"))
     except _BROKEN_FILE as error:
@@ -91,8 +171,15 @@ class Model:
     `metadata_props`. The arguments and the errors are those of `start`.
     """
 
-    def __init__(self, path: Path, provider: Provider, threads: int | None = None, remedy: str = "use another") -> None:
-        self.session = start(path, provider, threads, remedy)
+    def __init__(
+        self,
+        path: Path,
+        provider: Provider,
+        threads: int | None = None,
+        remedy: str = "use another",
+        engines: Path | None = None,
+    ) -> None:
+        self.session = start(path, provider, threads, remedy, engines)
         self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
         self.inputs = {tensor.name: _described(tensor) for tensor in self.session.get_inputs()}
         self.outputs = {tensor.name: _described(tensor) for tensor in self.session.get_outputs()}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
-from export import gates, graph
+from export import gates, graph, tensorrt_rtx
 from export.gates import Candidate
 from export.graph import Exported
 from export.served import Recipe
@@ -34,6 +34,7 @@ def test_a_good_graph_passes_all(small: Any, candidate_of: CandidateOf) -> None:
         ("opset", True),
         ("nodes", True),
         ("tensorrt", True),
+        *([("tensorrt_rtx", True)] if tensorrt_rtx.installed() else []),
         ("placement", True),
         ("dynamic_batch", True),
         ("parity", True),
