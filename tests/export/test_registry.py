@@ -136,7 +136,9 @@ def test_what_comes_back_by_the_alias_is_what_was_gated(
     )
     assert problem is None
 
-    there = downloaded(store, f"models:/{name}@candidate", tmp_path)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    there = downloaded(store, f"models:/{name}@candidate", elsewhere)
     session, original = Session(there / "model.onnx"), Session(model)
     assert session.metadata == original.metadata and session.metadata.gates[1]["figures"]["psnr_db"] == 101.25
     np.testing.assert_array_equal(session.run(**sample(exported, 3)), original.run(**sample(exported, 3)))

@@ -196,7 +196,7 @@ COLOURS = """element => {
 @pytest.mark.parametrize("width", [390, 1200])
 def test_it_is_readable(scheme: str, width: int, opened: Opened) -> None:
     """Contrast of at least 4.5 (WCAG 2.1, AA) by day and by night, and nothing beyond the edge of the screen."""
-    page = opened([CHECKER, PARITY, REFUSED], FACTS, [shown()], figures(), scheme=scheme, width=width)
+    page = opened([CHECKER, PARITY, REFUSED], FACTS, [shown()] * 3, figures(), scheme=scheme, width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     night = luminance(page.eval_on_selector("body", COLOURS)[1]) < 0.1
     assert night == (scheme == "dark")
