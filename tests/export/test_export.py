@@ -57,7 +57,8 @@ def test_every_method_trains_exports_and_runs(
     run_id = load_for_synthesis(folder).run_id
     assert run_id is not None
     client = mlflow.MlflowClient(tracking_uri=config.tracking.uri)
-    assert "model/model.onnx" in {item.path for item in client.list_artifacts(run_id, "model")}
+    version = client.get_model_version_by_alias(f"likeness-{method}", "candidate")
+    assert version.run_id == run_id and version.tags["likeness.checkpoint_sha256"] == state.digest
     assert "export/parity/psnr_db" in client.get_run(run_id).data.metrics
     command = ["batch", "--model", str(out), "--pairs", str(packed / "test"), "--out", str(tmp_path / "pictures")]
     subprocess.run([sys.executable, "-m", "deploy", *command], check=True, cwd=ROOT)
