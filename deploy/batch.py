@@ -273,7 +273,7 @@ def describe(session: Session, pairs: Pairs, batch: int, summary: Summary) -> di
         "target_ms": list(TARGET_MS),
         "comparison": compare(session, summary.latency_ms),
         "roll_labels": roll,
-        "versions": _versions(),
+        "versions": versions(),
         **facts,
     }
 
@@ -307,7 +307,8 @@ def _lines(path: str | Path) -> list[str]:
     return file.read_text().splitlines() if file.is_file() else []
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Python's, and those of the packages that pictures depend on."""
     found = {"python": sys.version.split()[0]}
     for name in _PACKAGES:
         try:

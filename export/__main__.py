@@ -1,13 +1,18 @@
 """`python -m export`: a model to an ONNX file that has passed its gates; `engine` and `latency` go on from there."""
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shards.command import BadInput, run_command
+
+if TYPE_CHECKING:
+    from export.gates import Candidate, Verdict
 
 GATE_FAILED = 1
 
@@ -87,6 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dynamic-size", action="store_true", help="pictures of any height and width that are multiples of 16"
     )
+    parser.add_argument(
+        "--name", help="of the registered model in the checkpoint's MLflow (default: likeness-<method>)"
+    )
+    parser.add_argument(
+        "--alias",
+        default="candidate",
+        help="what the new version is called there: models:/<name>@<alias> (default: %(default)s)",
+    )
     parser.add_argument("--opset", type=int, help="ONNX operator set, 18 to 24 (default: 20; 22 for bf16)")
     parser.add_argument(
         "--provider",
@@ -105,12 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return engine.main(given[1:])
     options, overrides = _parser().parse_known_args(given)
     _check(options, overrides)
+    return _export(options, overrides, shlex.join(("python", "-m", "export", *given)))
+
+
+def _export(options: argparse.Namespace, overrides: Sequence[str], command: str) -> int:
     # Imported here, so that help and bad arguments need not wait for torch.
-    from deploy.metadata import Metadata
-    from export import gates, graph, quantise, registry, samples
+    from deploy.runtime import Session
+    from export import compare, gates, graph, quantise, registry, samples
     from export.served import BF16_OPSET, DEFAULT_OPSET, Recipe
     from trainer import checkpoint
 
+    registry.check_names(options.name, options.alias)
     default = BF16_OPSET if options.precision == "bf16" else DEFAULT_OPSET
     recipe = Recipe(options.opset or default, options.io, options.precision, options.dynamic_size)
     _say("loading the generator")
@@ -123,17 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     real = samples.real_samples(synthesis, options.samples, samples.COUNT + calibrating)
     _say(f"exporting {synthesis.method} to opset {recipe.opset}")
     exported = graph.to_onnx(synthesis, recipe)
-    metadata = Metadata(
-        method=synthesis.method,
-        schema=synthesis.schema,
-        checkpoint_sha256=synthesis.sha256,
-        mlflow_run_id=synthesis.run_id,
-        images_seen=synthesis.images_seen,
-        perceptual=synthesis.perceptual,
-        io=recipe.io,
-        precision=recipe.precision,
-        dynamic_size=recipe.dynamic_size,
-    )
+    metadata = graph.metadata_of(synthesis, recipe)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.stem}-") as folder:
         file = Path(folder) / options.out.name
@@ -144,30 +152,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
             graph.save(exported.model, metadata.to_props(), file)
         judged = real[: samples.COUNT]
         _say(f"gates, on {len(judged)} samples from {real.where}")
-        verdict = gates.run_gates(gates.Candidate(exported, file, synthesis, judged, options.provider), recipe.opset)
-        results = verdict.results
-        for result in results:
-            print(result.line())
+        candidate = gates.Candidate(exported, file, synthesis, judged, options.provider)
+        verdict = gates.run_gates(candidate, recipe.opset, lambda result: print(result.line(), flush=True))
         if not verdict.passed:
-            print(
-                f"error: gate {results[-1].name} failed; {results[-1].remedy}. No model was written.", file=sys.stderr
-            )
+            failed = verdict.results[-1]
+            pages = _report(options.out, candidate, verdict, command)
+            print(f"error: gate {failed.name} failed; {failed.remedy}. No model was written.", file=sys.stderr)
+            print(f"report: {pages[1]}", file=sys.stderr)
             return GATE_FAILED
-        props = replace(metadata, gates=tuple(result.to_json() for result in results)).to_props()
+        props = replace(metadata, gates=tuple(result.to_json() for result in verdict.results)).to_props()
         graph.save(exported.model, props, file)
-        graph.move(exported.model, file, options.out)
+        written = graph.move(exported.model, file, options.out)
+        pages = _report(options.out, replace(candidate, file=options.out), verdict, command)
     if synthesis.run_id and synthesis.tracking_uri:
-        problem = registry.log_model(options.out, results, synthesis.run_id, synthesis.tracking_uri)
+        problem = registry.log_model(
+            options.out,
+            verdict.results,
+            synthesis.run_id,
+            synthesis.tracking_uri,
+            name=options.name,
+            alias=options.alias,
+            example=compare.feeds(Session(options.out, options.provider), judged[:1]),
+            reports=pages,
+        )
         if problem:
             print(f"warning: the model is written, but not logged to MLflow: {problem}", file=sys.stderr)
     model = exported.model
     counts = ", ".join(f"{name} {count}" for name, count in graph.nodes_by_operator(model).items())
-    files = [options.out, *graph.weights_of(model, options.out)]
-    megabytes = sum(written.stat().st_size for written in files) / 1e6
+    megabytes = sum(each.stat().st_size for each in written) / 1e6
     print(f"{graph.parameters_of(model):,} parameters, {megabytes:.1f} MB, {len(model.graph.node)} nodes: {counts}")
-    for written in files:
-        print(written)
+    for path in (*pages, *reversed(written)):
+        print(path)
     return 0
+
+
+def _report(out: Path, candidate: "Candidate", verdict: "Verdict", command: str) -> tuple[Path, Path]:
+    """Beside the model; of one that failed where another model stands, under a name of its own."""
+    from export import report
+
+    if not verdict.passed and out.exists():
+        out = out.with_name(f"{out.stem}.failed{out.suffix}")
+    shown = []
+    if verdict.worst is not None:
+        number = verdict.worst.number
+        title = f"worst picture (sample {number}, PSNR {verdict.distances[number].psnr_db:.1f} dB)"
+        shown.append(report.Shown(title, verdict.worst.reference, verdict.worst.exported))
+    facts = report.facts_of(candidate, command)
+    return report.write(out, verdict.results, facts, shown, [asdict(each) for each in verdict.distances])
 
 
 def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:

@@ -62,9 +62,16 @@ UINT8_LEVEL = 2 / 255
 """One level of uint8 in [-1, 1]: what rounding may make of the smallest difference."""
 
 
+LIMITS = {"least_": "≥", "most_": "≤"}
+"""How a gate names thresholds among its figures."""
+
+
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate found: its name, whether it was passed, its figures, and what to do if it was not."""
+    """What a gate found: its name, whether it was passed, its figures, and what to do if it was not.
+
+    A figure called `least_<figure>` or `most_<figure>` is the threshold of that figure.
+    """
 
     name: str
     passed: bool
@@ -74,14 +81,28 @@ class GateResult:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def figures_and_limits(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The figures without thresholds, and the thresholds as `≥ 60` by the name of the figure."""
+        limits = {
+            name.removeprefix(prefix): f"{sign} {value:g}"
+            for name, value in self.figures.items()
+            for prefix, sign in LIMITS.items()
+            if name.startswith(prefix)
+        }
+        return {name: value for name, value in self.figures.items() if not name.startswith(tuple(LIMITS))}, limits
+
     def line(self) -> str:
         """For people: one line."""
-        figures = ", ".join(f"{name} {_short(value)}" for name, value in self.figures.items())
-        return f"{'passed' if self.passed else 'FAILED'}  {self.name:<14}{figures}"
+        figures, limits = self.figures_and_limits()
+        shown = (
+            f"{name} {_short(value)}" + (f" ({limits[name]})" if name in limits else "")
+            for name, value in figures.items()
+        )
+        return f"{'passed' if self.passed else 'FAILED'}  {self.name:<14}{', '.join(shown)}"
 
 
 def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @dataclass(frozen=True)
@@ -108,8 +129,8 @@ class Verdict:
         return all(result.passed for result in self.results)
 
 
-def run_gates(candidate: Candidate, opset: int) -> Verdict:
-    """All gates in order, up to the first that fails."""
+def run_gates(candidate: Candidate, opset: int, told: Callable[[GateResult], None] = lambda result: None) -> Verdict:
+    """All gates in order, up to the first that fails. told: is given each result as it comes."""
     exported, file = candidate.exported, candidate.file
     results: list[GateResult] = []
     in_order: tuple[Callable[[], GateResult], ...] = (
@@ -125,9 +146,11 @@ def run_gates(candidate: Candidate, opset: int) -> Verdict:
     )
     for gate in in_order:
         results.append(gate())
+        told(results[-1])
         if not results[-1].passed:
             return Verdict(results)
     result, distances, worst = check_parity(candidate)
+    told(result)
     return Verdict([*results, result], distances, worst)
 
 
@@ -174,6 +197,8 @@ def check_nodes(exported: Exported) -> GateResult:
     counted = [node for node in nodes if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
     figures = {"nodes": len(counted), "operations": len(operations), "debris": added[:5] or 0, "whole_norms": whole}
     remedy = "write the named part of the network without shape arithmetic, or export with the pinned versions"
+    if exported.recipe.dynamic_size:
+        remedy = "the named part of the network computes with the picture's size; export it without --dynamic-size"
     return GateResult("nodes", not added and whole == norms, figures, remedy)
 
 
@@ -326,10 +351,12 @@ def check_parity(candidate: Candidate) -> tuple[GateResult, list[compare.Distanc
     if not passed:
         one = samples[worst.number : worst.number + 1]
         figures["node"] = first_departure(candidate.exported, candidate.file, one, threshold.departure)
-    figures["needs"] = (
-        f"max_abs ≤ {limit:.3g}, psnr_db ≥ {threshold.worst_psnr_db:g}, mean_psnr_db ≥ {threshold.mean_psnr_db:g}, "
-        f"mean_ssim ≥ {threshold.mean_ssim:g}"
-    )
+    figures |= {
+        "most_max_abs": limit,
+        "least_psnr_db": threshold.worst_psnr_db,
+        "least_mean_psnr_db": threshold.mean_psnr_db,
+        "least_mean_ssim": threshold.mean_ssim,
+    }
     return GateResult("parity", passed, figures, _REMEDIES[recipe.precision]), distances, worst
 
 

@@ -16,7 +16,7 @@ import torch
 from onnx import ModelProto
 from torch.export import Dim, ExportedProgram
 
-from deploy.metadata import OUTPUT
+from deploy.metadata import OUTPUT, Metadata
 from export.served import Recipe, Served, example_inputs
 from shards.command import BadInput
 from shards.records import SIZE_MULTIPLE
@@ -180,8 +180,11 @@ def weights_of(model: ModelProto, file: Path) -> list[Path]:
     return [file.parent / name for name in sorted(names)]
 
 
-def move(model: ModelProto, file: Path, out: Path) -> None:
-    """Moves a saved model to where it is wanted, its weights first, and removes the weights of what it replaces."""
+def move(model: ModelProto, file: Path, out: Path) -> list[Path]:
+    """Moves a saved model to where it is wanted, its weights first, and removes the weights of what it replaces.
+
+    Returns its files, the graph first.
+    """
     weights = weights_of(model, file)
     for each in weights:
         os.replace(each, out.parent / each.name)
@@ -190,6 +193,22 @@ def move(model: ModelProto, file: Path, out: Path) -> None:
     for stale in out.parent.glob(f"{out.stem}.????????.data"):
         if stale.name not in kept:
             stale.unlink()
+    return [out, *weights_of(model, out)]
+
+
+def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
+    """What the file will say of itself, before its gates."""
+    return Metadata(
+        method=synthesis.method,
+        schema=synthesis.schema,
+        checkpoint_sha256=synthesis.sha256,
+        mlflow_run_id=synthesis.run_id,
+        images_seen=synthesis.images_seen,
+        perceptual=synthesis.perceptual,
+        io=recipe.io,
+        precision=recipe.precision,
+        dynamic_size=recipe.dynamic_size,
+    )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import cv2
 import jinja2
 import numpy as np
 
-from export.gates import GateResult
+from deploy.batch import device, versions
+from export.gates import LIMITS, Candidate, GateResult
+from export.graph import nodes_by_operator, parameters_of, weights_of
 from shards import atomic
 
 Array = np.ndarray[Any, Any]
 FIGURES = {"psnr_db": ("PSNR", "dB"), "ssim": ("SSIM", ""), "max_abs": ("largest difference", "")}
 HIGHER_IS_BETTER = ("psnr_db", "ssim")
-LIMITS = {"least_": "≥", "most_": "≤"}  # how a gate names the thresholds among its figures
 LARGEST_AMPLIFICATION = 64
 COMMANDS = "commands"  # facts of this name are shown as they are typed
 CEILING_DB = 200.0  # the PSNR that equal pictures are given
@@ -99,7 +101,7 @@ def write(
     page = _template().render(
         model=model.name,
         passed=passed,
-        gates=[(result, *_figures_and_limits(result)) for result in results],
+        gates=[(result, *result.figures_and_limits()) for result in results],
         failed=[result for result in results if not result.passed],
         facts={name: value for name, value in facts.items() if not isinstance(value, Mapping) and name != COMMANDS},
         tables={name: value for name, value in facts.items() if isinstance(value, Mapping) and name != COMMANDS},
@@ -114,6 +116,32 @@ def write(
     return as_json, as_page
 
 
+def facts_of(candidate: Candidate, command: str) -> dict[str, Any]:
+    """What is known of an export; `command` is what was typed. The candidate's file may be gone."""
+    exported, synthesis = candidate.exported, candidate.synthesis
+    recipe, model = exported.recipe, exported.model
+    files = [candidate.file, *weights_of(model, candidate.file)]
+    return {
+        "method": synthesis.method,
+        "checkpoint_sha256": synthesis.sha256,
+        "images_seen": synthesis.images_seen,
+        "mlflow_run_id": synthesis.run_id or "none",
+        "label schema": f"{synthesis.schema.kind}, {synthesis.schema.channels} channels",
+        "size": f"{synthesis.schema.width}×{synthesis.schema.height}" + (" or any" if recipe.dynamic_size else ""),
+        "opset": recipe.opset,
+        "io": recipe.io,
+        "precision": recipe.precision,
+        "parameters": parameters_of(model),
+        "samples": f"{len(candidate.samples)} from {candidate.samples.where}",
+        "provider": candidate.provider,
+        "device": device(candidate.provider),
+        "bytes": {file.name: file.stat().st_size for file in files if file.is_file()},
+        "nodes": nodes_by_operator(model),
+        "versions": {**versions(), **{name: metadata.version(name) for name in ("torch", "onnx", "onnxscript")}},
+        COMMANDS: [command],
+    }
+
+
 def _plain(value: Any) -> Any:
     """The same with what JSON does not know as strings: a figure that is no number is just what one looks for."""
     if isinstance(value, Mapping):
@@ -123,18 +151,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return _plain(value.item())
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _figures_and_limits(result: GateResult) -> tuple[dict[str, Any], dict[str, str]]:
-    """A gate's figures without its thresholds, and the thresholds as `≥ 60` by the name of the figure."""
-    limits = {
-        name.removeprefix(prefix): f"{sign} {value:g}"
-        for name, value in result.figures.items()
-        for prefix, sign in LIMITS.items()
-        if name.startswith(prefix)
-    }
-    figures = {name: value for name, value in result.figures.items() if not name.startswith(tuple(LIMITS))}
-    return figures, limits
 
 
 def number(value: Any) -> str:

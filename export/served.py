@@ -42,16 +42,15 @@ class Served(nn.Module):
 
     Ids become one-hot channels here, uint8 becomes floats and pictures become uint8 again: (v/255 - 0.5)/0.5 and back,
     rounded to the nearest. Weights and activations of fp16 and bf16 have that type; the statistics of norms stay
-    float32, and so do the tensors that come in and go out. int8 is made of the float32 graph afterwards.
+    float32, and so do the tensors that come in and go out, and in bf16 transposed convolutions, which TensorRT does
+    not have in that type. int8 is made of the float32 graph afterwards.
     """
 
     def __init__(self, synthesis: Synthesis, recipe: Recipe) -> None:
         super().__init__()
         self.names, self.schema, self.recipe = synthesis.inputs, synthesis.schema, recipe
         self.dtype = _TYPES.get(recipe.precision, torch.float32)
-        self.module = (
-            synthesis.module if self.dtype == torch.float32 else copy.deepcopy(synthesis.module).to(self.dtype)
-        )
+        self.module = synthesis.module if self.dtype == torch.float32 else _converted(synthesis.module, self.dtype)
         self.register_buffer("ids", torch.tensor(self.schema.ids, dtype=torch.int32).view(1, -1, 1, 1))
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -60,7 +59,8 @@ class Served(nn.Module):
         if self.dtype != torch.float32:
             image = image.float()
         if self.recipe.io == "uint8":
-            return image.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+            # TensorRT has uint8 at its very ends only: the conversion comes last.
+            return image.add(1).mul(127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
         return image
 
     def _expanded(self, name: str, tensor: Tensor) -> Tensor:
@@ -71,6 +71,28 @@ class Served(nn.Module):
             scaled = scaled.permute(0, 3, 1, 2).div(127.5).sub(1) if name == "exemplar" else scaled.div(255)
             return scaled if self.dtype == torch.float32 else scaled.to(self.dtype)
         return tensor if self.dtype == torch.float32 else tensor.to(self.dtype)
+
+
+class _Float32(nn.Module):
+    """A layer that computes in float32 between layers of another type."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.float()
+
+    def forward(self, features: Tensor) -> Tensor:
+        result: Tensor = self.layer(features.float())
+        return result.to(features.dtype)
+
+
+def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of a module in another type; the one that was given stays float32, to be compared with."""
+    copied = copy.deepcopy(module).to(dtype)
+    if dtype == torch.bfloat16:
+        for name, part in list(module.named_modules()):
+            if isinstance(part, nn.ConvTranspose2d):
+                copied.set_submodule(name, _Float32(copy.deepcopy(part)))
+    return copied
 
 
 def example_inputs(schema: LabelSchema, names: tuple[str, ...], io: Io, batch: int) -> tuple[Tensor, ...]:

@@ -1,7 +1,8 @@
 """What TensorRT's ONNX parser takes, as a table: no TensorRT is needed to know that a graph will not parse.
 
 The operators and restrictions are those that onnx-tensorrt documents for TensorRT 8.4 (its docs/operators.md), which
-later ones keep, and the few that TensorRT 10 added and exporters of networks use.
+later ones keep, and the few that TensorRT 10 added and exporters of networks use. What it says of uint8 and of
+transposed convolutions in bfloat16 was seen with TensorRT-RTX 1.7, which parses the one and builds the other not.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,9 +41,10 @@ RESIZE_MODES = ("nearest", "linear")
 
 @dataclass
 class Graph:
-    """What the rules look up: constants, types and ranks by tensor name."""
+    """What the rules look up: constants, types and ranks by tensor name; ends are its inputs and outputs."""
 
     constants: dict[str, TensorProto]
+    ends: set[str]
     types: dict[str, int] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)
 
@@ -65,7 +67,7 @@ def _graph_of(model: ModelProto) -> Graph:
             for entry in node.attribute:
                 if entry.name == "value":
                     constants[node.output[0]] = entry.t
-    graph = Graph(constants)
+    graph = Graph(constants, {value.name for value in (*inferred.input, *inferred.output)})
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         graph.types[value.name] = value.type.tensor_type.elem_type
         if value.type.tensor_type.HasField("shape"):
@@ -85,6 +87,9 @@ def _refusals(node: NodeProto, graph: Graph) -> Iterator[str]:
     kinds = {graph.types.get(name, 0) for name in (*node.input, *node.output)} - {0}
     for kind in sorted(kinds - TYPES):
         yield f"TensorRT does not compute with {TensorProto.DataType.Name(kind)}"
+    pixels = {name for name in (*node.input, *node.output) if graph.types.get(name) == TensorProto.UINT8}
+    if pixels and not (node.op_type == "Cast" and pixels <= graph.ends):
+        yield "uint8 may only enter and leave the graph, through a Cast at its very ends"
     rule = _RULES.get(node.op_type)
     if rule is not None:
         yield from rule(node, graph)
@@ -111,6 +116,12 @@ def _convolution(node: NodeProto, graph: Graph) -> Iterator[str]:
     rank = graph.ranks.get(node.input[1])
     if rank is not None and rank not in (4, 5):
         yield f"only 2-D and 3-D convolutions, but the weight has {rank} axes"
+
+
+def _transposed_convolution(node: NodeProto, graph: Graph) -> Iterator[str]:
+    yield from _convolution(node, graph)
+    if graph.types.get(node.input[0]) == TensorProto.BFLOAT16:
+        yield "no transposed convolution in bfloat16: leave it float32"
 
 
 def _instance_norm(node: NodeProto, graph: Graph) -> Iterator[str]:
@@ -157,7 +168,7 @@ def _max_pool(node: NodeProto, graph: Graph) -> Iterator[str]:
 
 _RULES: dict[str, Callable[[NodeProto, Graph], Iterator[str]]] = {
     "Conv": _convolution,
-    "ConvTranspose": _convolution,
+    "ConvTranspose": _transposed_convolution,
     "CumSum": _must_be_constant(1, "axis"),
     "DequantizeLinear": _quantisation,
     "InstanceNormalization": _instance_norm,

@@ -2,15 +2,14 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from deploy.metadata import Metadata
 from export.gates import Candidate
-from export.graph import Exported, save, to_onnx
+from export.graph import Exported, metadata_of, save, to_onnx
 from export.samples import Samples, real_samples
 from trainer.checkpoint import Synthesis, untrained
 
@@ -46,11 +45,9 @@ def candidate_of(small: Small, tmp_path: Path) -> Callable[[Exported], Candidate
     """A graph of the small model in a file of its own: what gates judge."""
 
     def write(exported: Exported) -> Candidate:
-        synthesis, recipe = small.synthesis, exported.recipe
-        metadata = Metadata(synthesis.method, synthesis.schema, "untrained", None, 0, "random:0")
-        metadata = replace(metadata, io=recipe.io, precision=recipe.precision, dynamic_size=recipe.dynamic_size)
+        metadata = metadata_of(small.synthesis, exported.recipe)
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         save(exported.model, metadata.to_props(), folder / "model.onnx")
-        return Candidate(exported, folder / "model.onnx", synthesis, small.samples)
+        return Candidate(exported, folder / "model.onnx", small.synthesis, small.samples)
 
     return write
