@@ -10,6 +10,8 @@ from typing import Any
 from shards.command import BadInput
 
 TARGET_MISSED = 3
+BUSY = 0.5
+"""Load average per core from which on a machine counts as busy."""
 DEFAULT_BATCHES = {"gpu": (1, 2, 4, 8, 16, 32), "cpu": (1, 2, 4)}
 DEFAULT_RUNS = {"gpu": 200, "cpu": 20}
 
@@ -157,7 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say(f"loading the eager model of {options.against}")
             eager = timing.Eager.load(options.against, overrides if is_config else None, on_gpu)
         described = timing.describe(session, graph, request, eager)
-    print(json.dumps(described, indent=1) if options.json else table(described))
+    load = described["load_average_before"]
+    if load > BUSY * machines.physical_cores():
+        print(
+            f"warning: something else was running here (load average {load:g} before the first run): times are longer "
+            "than on an idle machine; measure again there",
+            file=sys.stderr,
+        )
+    print(json.dumps(described, indent=1, ensure_ascii=False) if options.json else table(described))
     # One line in any case; on stderr where stdout holds JSON alone.
     print(described["target"]["verdict"], file=sys.stderr if options.json else sys.stdout)
     return 0 if described["target"]["met"] else TARGET_MISSED

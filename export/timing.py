@@ -1,6 +1,7 @@
 """Times of an exported model's runs, alone or in turns with eager PyTorch, and what bounds them."""
 
 import contextlib
+import os
 import platform
 import statistics
 import sys
@@ -215,6 +216,7 @@ def describe(session: Session, graph: Graph, request: Request, eager: Eager | No
     costs = {size: graph.costs(_shapes(graph, session.metadata, size)) for size in request.batches}
     if eager is not None:
         eager.check(session, costs[1])
+    load = round(os.getloadavg()[0], 2)
     on_gpu = session.provider in GPU_PROVIDERS
     kind = next(iter(costs[1].flops_by_kind), "FLOAT")
     before = None if on_gpu else machines.this_cpu(session.provider, kind)
@@ -246,6 +248,7 @@ def describe(session: Session, graph: Graph, request: Request, eager: Eager | No
         "hardware": device(session.provider if on_gpu else "cpu"),
         "gpu": gpu,
         "threads": request.threads,
+        "load_average_before": load,
         "warmup": request.warmup,
         "runs": request.runs,
         "costs": _costs(costs[1]),
