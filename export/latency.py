@@ -189,6 +189,8 @@ def table(described: dict[str, Any]) -> str:
     if gpu := described["gpu"]:
         head.append("GPU: " + ", ".join(f"{name} {_short(value)}" for name, value in gpu.items()))
     tail = [", ".join(f"{name} {version}" for name, version in described["versions"].items())]
+    if any((row["share_of_peak"] or 0) > 1 for row in described["batches"]):
+        tail.insert(0, "more than the peak: the machine was busy when that was measured, or the model uses fewer bits")
     if described["runs"] < 100:
         tail.insert(0, f"p99 of {described['runs']} runs is hardly more than the slowest of them")
     return "\n".join([*head, "", *_measured(described), "", *_budget(described), "", *tail])

@@ -21,7 +21,8 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16")
 WIDTHS: dict[Precision, int] = {"fp32": 4, "tf32": 4, "fp16": 2}
 """Bytes of a value in memory; tf32 rounds fp32 values inside the tensor cores only, and bf16 counts as fp16."""
 _COPIED_BYTES = 2**28
-_TRIALS = 4
+_COPIES = 4
+_PEAK_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,9 @@ def this_cpu(provider: str, kind: str, before: Here | None = None) -> Here:
     is_16_bit = provider.endswith("-bf16") or kind == "BFLOAT16"
     dtype = torch.bfloat16 if is_16_bit else torch.float32
     precision: Precision = "fp16" if is_16_bit else "fp32"
-    peak = max(peak_flops(torch.device("cpu"), dtype) for _ in range(_TRIALS))
+    peak, begun = 0.0, time.perf_counter()
+    while time.perf_counter() - begun < _PEAK_SECONDS:
+        peak = max(peak, peak_flops(torch.device("cpu"), dtype))
     bandwidth = _copy_rate()
     if before is not None:
         peak, bandwidth = max(peak, before.peak), max(bandwidth, before.machine.bandwidth)
@@ -238,7 +241,7 @@ def _copy_rate() -> float:
     source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8)
     target = torch.ones_like(source)
     best = 0.0
-    for _ in range(_TRIALS):
+    for _ in range(_COPIES):
         begun = time.perf_counter()
         target.copy_(source)
         best = max(best, 2 * _COPIED_BYTES / (time.perf_counter() - begun))
