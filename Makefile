@@ -80,6 +80,8 @@ lint: install
 
 bench: install
 	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	@$(BIN)/python -m export --config trainer/configs/demo.yaml --untrained --force --out runs/bench/demo.onnx
+	@$(BIN)/python -m export latency --model runs/bench/demo.onnx --target-ms 100
 
 clean:
 	rm -rf $(VENV) runs

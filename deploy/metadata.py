@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from shards.command import BadInput
@@ -24,7 +24,8 @@ class Metadata:
     schema: of both label inputs and, by its size, of all pictures. checkpoint_sha256: the checkpoint it was made of,
     "untrained" without one. perceptual: the weights of the loss network that it was trained with. io: what the graph
     takes and gives, see `specs`. precision: of its arithmetic. dynamic_size: whether pictures may have any height and
-    width that are multiples of 16, instead of the schema's. gates: what was measured before the file was let out;
+    width that are multiples of 16, instead of the schema's. options: the method's, from which the same network can be
+    built again in PyTorch. gates: what was measured before the file was let out;
     each with `name`, `passed`, `figures` and `remedy`.
     """
 
@@ -37,6 +38,7 @@ class Metadata:
     io: Io = "float"
     precision: Precision = "fp32"
     dynamic_size: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     gates: tuple[dict[str, Any], ...] = ()
     version: str = FORMAT
 
@@ -81,6 +83,7 @@ class Metadata:
             f"{PREFIX}io": self.io,
             f"{PREFIX}precision": self.precision,
             f"{PREFIX}dynamic_size": json.dumps(self.dynamic_size),
+            f"{PREFIX}options": json.dumps(self.options),
             f"{PREFIX}gates": json.dumps(self.gates),
         }
 
@@ -103,6 +106,7 @@ class Metadata:
                 io=_one_of(props[f"{PREFIX}io"], Io),
                 precision=_one_of(props[f"{PREFIX}precision"], Precision),
                 dynamic_size=bool(json.loads(props[f"{PREFIX}dynamic_size"])),
+                options=dict(json.loads(props[f"{PREFIX}options"])),
                 gates=tuple(json.loads(props[f"{PREFIX}gates"])),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -38,10 +38,10 @@ class Model:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
             model = openvino.Core().read_model(str(path))
-            self._compiled = openvino.Core().compile_model(model, "CPU", settings)
+            self.native = openvino.Core().compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BadInput(f"OpenVINO cannot load {path}: {one_line(str(error))}; export it again") from error
-        self.precision: str = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        self.precision: str = self.native.get_property("INFERENCE_PRECISION_HINT").to_string()
         if self.precision != PRECISIONS[provider]:
             raise BadInput(
                 f"this CPU does not compute in {PRECISIONS[provider]} (OpenVINO took {self.precision}); "
@@ -50,12 +50,12 @@ class Model:
         known = model.get_rt_info()
         props = model.get_rt_info(["framework"]).astype(dict) if "framework" in known else {}
         self.metadata = {name: value.astype(str) for name, value in props.items()}
-        self.inputs = {port.any_name: _described(port) for port in self._compiled.inputs}
-        self.outputs = {port.any_name: _described(port) for port in self._compiled.outputs}
+        self.inputs = {port.any_name: _described(port) for port in self.native.inputs}
+        self.outputs = {port.any_name: _described(port) for port in self.native.outputs}
 
     def run(self, feeds: dict[str, Array]) -> Array:
         """Raises RuntimeError when the model does not take the shapes."""
-        image: Array = self._compiled(feeds, share_inputs=True)[0].copy()
+        image: Array = self.native(feeds, share_inputs=True)[0].copy()
         return image
 
 

@@ -63,6 +63,11 @@ class Session:
         """The names of the tensors that `run` takes, in the order of the graph."""
         return tuple(self._model.inputs)
 
+    @property
+    def native(self) -> Any:
+        """The runtime's own session or compiled model, to measure what `run` does."""
+        return self._model.native
+
     def tensors(self, loaded: Mapping[str, Array]) -> dict[str, Array]:
         """One sample's inputs as files and shards hold them, as what `run` takes, without the batch axis.
 

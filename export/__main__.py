@@ -116,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from export import engine
 
         return engine.main(given[1:])
+    if given[:1] == ["latency"]:
+        from export import latency
+
+        return latency.main(given[1:])
     options, overrides = _parser().parse_known_args(given)
     _check(options, overrides)
     return _export(options, overrides, shlex.join(("python", "-m", "export", *given)))

@@ -208,6 +208,7 @@ def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
         io=recipe.io,
         precision=recipe.precision,
         dynamic_size=recipe.dynamic_size,
+        options=synthesis.config["options"],
     )
 
 

@@ -88,7 +88,12 @@ def _refusals(node: NodeProto, graph: Graph) -> Iterator[str]:
     for kind in sorted(kinds - TYPES):
         yield f"TensorRT does not compute with {TensorProto.DataType.Name(kind)}"
     pixels = {name for name in (*node.input, *node.output) if graph.types.get(name) == TensorProto.UINT8}
-    if pixels and not (node.op_type == "Cast" and pixels <= graph.ends):
+    # A zero point of uint8 has a rule, and a reason, of its own.
+    if (
+        pixels
+        and node.op_type not in ("QuantizeLinear", "DequantizeLinear")
+        and not (node.op_type == "Cast" and pixels <= graph.ends)
+    ):
         yield "uint8 may only enter and leave the graph, through a Cast at its very ends"
     rule = _RULES.get(node.op_type)
     if rule is not None:

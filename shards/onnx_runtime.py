@@ -179,14 +179,14 @@ class Model:
         remedy: str = "use another",
         engines: Path | None = None,
     ) -> None:
-        self.session = start(path, provider, threads, remedy, engines)
-        self.metadata: dict[str, str] = dict(self.session.get_modelmeta().custom_metadata_map)
-        self.inputs = {tensor.name: _described(tensor) for tensor in self.session.get_inputs()}
-        self.outputs = {tensor.name: _described(tensor) for tensor in self.session.get_outputs()}
+        self.native = start(path, provider, threads, remedy, engines)
+        self.metadata: dict[str, str] = dict(self.native.get_modelmeta().custom_metadata_map)
+        self.inputs = {tensor.name: _described(tensor) for tensor in self.native.get_inputs()}
+        self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
 
     def run(self, feeds: dict[str, Array]) -> Array:
         """The one output. Raises one of `REFUSED` when the model does not take the shapes."""
-        image: Array = self.session.run(None, feeds)[0]
+        image: Array = self.native.run(None, feeds)[0]
         return image
 
 

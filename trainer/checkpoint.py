@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -262,6 +263,31 @@ def untrained(path: Path, overrides: Sequence[str] = ()) -> Synthesis:
     config = configs.load(path, overrides)
     torch.manual_seed(config.seed)
     return _synthesis(config, config.data.label_schema, None)
+
+
+def architecture(method: str, options: Mapping[str, Any], schema: LabelSchema) -> Synthesis:
+    """The network of a method's options and a label schema, with random weights: as large and as slow as trained.
+
+    Raises BadInput for a method or an option that this release does not know.
+    """
+    kind = methods.find(method)
+    try:
+        built = kind(kind.options_type.model_validate(options), schema)
+    except ValidationError as error:
+        raise BadInput(f"{method} has other options in this release ({error.errors()[0]['msg']})") from error
+    return Synthesis(
+        module=Synthesizer(built, built.networks).eval().requires_grad_(False),
+        inputs=tuple(kind.inputs),
+        schema=schema,
+        method=method,
+        config={"options": dict(options)},
+        images_seen=0,
+        sha256="untrained",
+        run_id=None,
+        tracking_uri=None,
+        test_shards=None,
+        perceptual="none",
+    )
 
 
 def _synthesis(config: configs.Config, schema: LabelSchema, state: State | None) -> Synthesis:

@@ -80,7 +80,7 @@ def test_models_that_are_not_ours_are_refused(model: Path, tmp_path: Path) -> No
 def test_metadata_survive_the_round_trip() -> None:
     gates = ({"name": "parity", "passed": True, "figures": {"max_abs": 1e-6}, "remedy": ""},)
     before = Metadata(
-        "m", standard_schema("classes", 144, 256), "abc", None, 7, "download", "uint8", "int8", True, gates
+        "m", standard_schema("classes", 144, 256), "abc", None, 7, "download", "uint8", "int8", True, {"base": 4}, gates
     )
     assert Metadata.from_props(before.to_props(), "test") == before
     with pytest.raises(BadInput, match="damaged metadata"):

@@ -91,12 +91,12 @@ def server(process: tuple[str, Any]) -> Store:
     return a_run(process[0], "on a server", None)
 
 
-def written(exported: Any, folder: Path, beside: bool) -> Path:
+def written(small: Any, folder: Path, beside: bool) -> Path:
     """The model's file, with its weights in it or beside it."""
-    schema = exported.synthesis.schema
-    metadata = Metadata(METHOD, schema, "ab" * 32, None, 77, "random:0", tuple(gate.to_json() for gate in PASSED))
+    schema = small.synthesis.schema
+    metadata = Metadata(METHOD, schema, "ab" * 32, None, 77, "random:0", gates=tuple(gate.to_json() for gate in PASSED))
     file = folder / "face.onnx"
-    graph.save(exported.model, metadata.to_props(), file)
+    graph.save(small.exported.model, metadata.to_props(), file)
     if beside:
         proto = onnx.load(file)
         onnx.save_model(proto, file, save_as_external_data=True, location="face.onnx.data")
@@ -104,8 +104,8 @@ def written(exported: Any, folder: Path, beside: bool) -> Path:
     return file
 
 
-def sample(exported: Any, count: int = 1) -> dict[str, Any]:
-    named = zip(exported.synthesis.inputs, exported.inputs, strict=True)
+def sample(small: Any, count: int = 1) -> dict[str, Any]:
+    named = zip(small.synthesis.inputs, small.samples.expanded(small.synthesis.schema), strict=True)
     return {name: tensor[:count].numpy() for name, tensor in named}
 
 
@@ -126,11 +126,11 @@ def downloaded(store: Store, name: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize(("kind", "beside"), [("database", True), ("server", False), ("server", True)])
 def test_what_comes_back_by_the_alias_is_what_was_gated(
-    kind: str, beside: bool, exported: Any, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, beside: bool, small: Any, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     store: Store = request.getfixturevalue(kind)
-    model, name = written(exported, tmp_path, beside), f"{kind} {beside}"
-    reports, example = reports_of(model), sample(exported)
+    model, name = written(small, tmp_path, beside), f"{kind} {beside}"
+    reports, example = reports_of(model), sample(small)
     problem = registry.log_model(
         model, PASSED, store.run_id, store.uri, name=name, example=example, tags={"precision": "fp32"}, reports=reports
     )
@@ -141,7 +141,7 @@ def test_what_comes_back_by_the_alias_is_what_was_gated(
     there = downloaded(store, f"models:/{name}@candidate", elsewhere)
     session, original = Session(there / "model.onnx"), Session(model)
     assert session.metadata == original.metadata and session.metadata.gates[1]["figures"]["psnr_db"] == 101.25
-    np.testing.assert_array_equal(session.run(**sample(exported, 3)), original.run(**sample(exported, 3)))
+    np.testing.assert_array_equal(session.run(**sample(small, 3)), original.run(**sample(small, 3)))
     if beside:
         assert (there / "model.onnx.data").stat().st_size == (tmp_path / "face.onnx.data").stat().st_size
     else:
@@ -192,8 +192,8 @@ def test_what_comes_back_by_the_alias_is_what_was_gated(
     }
 
 
-def test_the_alias_moves_to_the_next_version(database: Store, exported: Any, tmp_path: Path) -> None:
-    model = written(exported, tmp_path, False)
+def test_the_alias_moves_to_the_next_version(database: Store, small: Any, tmp_path: Path) -> None:
+    model = written(small, tmp_path, False)
     for alias in ("candidate", "candidate", "champion"):
         assert registry.log_model(model, PASSED, database.run_id, database.uri, alias=alias) is None
     registered = database.client.get_registered_model("likeness-style_consistent")
@@ -201,11 +201,11 @@ def test_the_alias_moves_to_the_next_version(database: Store, exported: Any, tmp
 
 
 def test_what_the_process_tracks_elsewhere_is_left_alone(
-    exported: Any, tmp_path: Path, database: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    small: Any, tmp_path: Path, database: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere.example.org")
     timeout = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
-    problem = registry.log_model(written(exported, tmp_path, False), PASSED, database.run_id, database.uri, name="calm")
+    problem = registry.log_model(written(small, tmp_path, False), PASSED, database.run_id, database.uri, name="calm")
     assert problem is None
     assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "http://elsewhere.example.org"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == timeout
@@ -214,8 +214,8 @@ def test_what_the_process_tracks_elsewhere_is_left_alone(
     assert captured.out == captured.err == ""
 
 
-def test_a_tracker_that_is_away_costs_seconds(exported: Any, tmp_path: Path) -> None:
-    model = written(exported, tmp_path, False)
+def test_a_tracker_that_is_away_costs_seconds(small: Any, tmp_path: Path) -> None:
+    model = written(small, tmp_path, False)
     began = time.monotonic()
     problem = registry.log_model(model, PASSED, "0" * 32, DEAD.replace("//", "//me:secret@"))
     assert time.monotonic() - began < 15
@@ -224,10 +224,10 @@ def test_a_tracker_that_is_away_costs_seconds(exported: Any, tmp_path: Path) -> 
 
 
 def test_a_tracker_that_hangs_costs_seconds(
-    process: tuple[str, Any], server: Store, exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: tuple[str, Any], server: Store, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    model = written(exported, tmp_path, False)
+    model = written(small, tmp_path, False)
     os.killpg(process[1].pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
@@ -238,15 +238,15 @@ def test_a_tracker_that_hangs_costs_seconds(
     assert problem == f"no answer from {server.uri} within 2 s"
 
 
-def test_a_run_that_is_not_there_is_named(database: Store, exported: Any, tmp_path: Path) -> None:
-    problem = registry.log_model(written(exported, tmp_path, False), PASSED, "0" * 32, database.uri, name="orphan")
+def test_a_run_that_is_not_there_is_named(database: Store, small: Any, tmp_path: Path) -> None:
+    problem = registry.log_model(written(small, tmp_path, False), PASSED, "0" * 32, database.uri, name="orphan")
     assert problem is not None and "0" * 32 in problem
     assert not database.client.search_registered_models("name = 'orphan'")
 
 
-def test_a_database_that_is_none_is_a_problem_not_a_crash(exported: Any, tmp_path: Path) -> None:
+def test_a_database_that_is_none_is_a_problem_not_a_crash(small: Any, tmp_path: Path) -> None:
     (tmp_path / "m.db").write_text("not a database, but long enough to look at" * 100)
-    problem = registry.log_model(written(exported, tmp_path, False), PASSED, "0" * 32, f"sqlite:///{tmp_path}/m.db")
+    problem = registry.log_model(written(small, tmp_path, False), PASSED, "0" * 32, f"sqlite:///{tmp_path}/m.db")
     assert problem is not None and "not a database" in problem
 
 
