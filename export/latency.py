@@ -1,6 +1,7 @@
 """`python -m export latency`: how long an exported model takes, on this machine and at best on others."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -21,8 +22,8 @@ pictures per second, and the share of the machine's peak that the model's arithm
 the picture are bound to its memory, every time is taken after the GPU has finished, and the copies in and out stand
 apart; on a CPU there are none. Inputs are random values of the model's own shapes and ranges.
 
-On a CPU, and with --against, eager PyTorch (float32, the same number of threads) takes turns with the model in one
-process; what is printed as "times eager" is the median of the ratios of neighbouring turns, which a busy machine
+On a CPU, and with --against, eager PyTorch (float32, the same number of threads, in a process of its own) takes turns
+with the model; what is printed as "times eager" is the median of the ratios of neighbouring turns, which a busy machine
 distorts least.
 
 It ends with a budget: how fast one picture could be on other cards at best, from the operations and the bytes that
@@ -142,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from deploy.runtime import Session
     from export import machines, timing
     from export.costs import Graph
+    from export.eager import Source, eager_pytorch
 
     on_gpu = options.provider in timing.GPU_PROVIDERS
     kind = "gpu" if on_gpu else "cpu"
@@ -156,14 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     graph = Graph.read(options.model)
     _say(f"loading the model for {options.provider}")
     session = Session(options.model, options.provider, request.threads, engines=options.engines)
-    with timing.torch_threads(request.threads):
+    source = None
+    if options.against is not None:
+        source = Source(options.against, tuple(overrides) if is_config else None)
+    elif not on_gpu:
+        known = session.metadata
+        source = Source(method=known.method, options=known.options, schema=session.schema)
+    with contextlib.ExitStack() as stack:
         eager = None
-        if options.against is None and not on_gpu:
-            _say("building the same network in PyTorch")
-            eager = timing.Eager.like(session.metadata, on_gpu)
-        elif options.against is not None:
-            _say(f"loading the eager model of {options.against}")
-            eager = timing.Eager.load(options.against, overrides if is_config else None, on_gpu)
+        if source is not None:
+            _say(f"starting eager PyTorch: {source.where}")
+            eager = stack.enter_context(eager_pytorch(source, request.threads, on_gpu))
         described = timing.describe(session, graph, request, eager)
     load = described["load_average_before"]
     if load > BUSY * machines.physical_cores():

@@ -6,17 +6,13 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from onnx import ValueInfoProto, helper
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from deploy.batch import device
@@ -25,10 +21,9 @@ from deploy.runtime import Session
 from export import machines
 from export.bound_run import BoundRun, Seconds
 from export.costs import Costs, Graph
+from export.eager import Eager
 from shards.command import BadInput
 from shards.records import sha256_of
-from trainer import checkpoint
-from trainer.checkpoint import Synthesis
 
 Array = np.ndarray[Any, Any]
 Feeds = dict[str, Array]
@@ -62,85 +57,21 @@ class Timings:
     eager: list[float] = field(default_factory=list)
 
 
-class Eager:
-    """The PyTorch module that a model was exported from, in float32."""
-
-    def __init__(self, synthesis: Synthesis, where: str, on_gpu: bool) -> None:
-        if on_gpu and not torch.cuda.is_available():
-            raise BadInput(
-                "--against needs a PyTorch that sees the GPU (`python -c 'import torch; "
-                "print(torch.cuda.is_available())'`); leave it off, or use --provider cpu"
-            )
-        self.where = where
-        self._synthesis = synthesis
-        self._device = torch.device("cuda" if on_gpu else "cpu")
-        self._module = synthesis.module.to(self._device)
-
-    @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] | None, on_gpu: bool) -> "Eager":
-        """path: a checkpoint or run, or with overrides (perhaps none) a config. Raises BadInput like both."""
-        if overrides is None:
-            return cls(checkpoint.load_for_synthesis(path), str(path), on_gpu)
-        return cls(checkpoint.untrained(path, overrides), str(path), on_gpu)
-
-    @classmethod
-    def like(cls, model: Metadata, on_gpu: bool) -> "Eager":
-        """The network that a model says it was exported from, with random weights: its times are the same."""
-        synthesis = checkpoint.architecture(model.method, model.options, model.schema)
-        return cls(synthesis, "the same network, random weights", on_gpu)
-
-    def inputs(self, batch: int) -> tuple[Tensor, ...]:
-        """Random values: label maps (N, C_L, H, W) in [0, 1], photos (N, 3, H, W) in [-1, 1]."""
-        schema = self._synthesis.schema
-        made = []
-        for name in self._synthesis.inputs:
-            channels = 3 if name == "exemplar" else schema.channels
-            values = torch.rand(batch, channels, schema.height, schema.width, device=self._device)
-            made.append(values * 2 - 1 if name == "exemplar" else values)
-        return tuple(made)
-
-    def check(self, session: Session, costs: Costs) -> None:
-        """Raises BadInput unless this is the session's model: method, label schema and arithmetic are the same."""
-        ours = self._synthesis
-        remedy = "name the checkpoint or the config that it was exported from, with the same settings"
-        if ours.method != session.method:
-            raise BadInput(f"{self.where} is {ours.method}, but {session.path} is {session.method}; {remedy}")
-        if difference := session.schema.difference(ours.schema):
-            raise BadInput(
-                f"{self.where} has another label schema than {session.path}: {difference} (the model's first); {remedy}"
-            )
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            self._module(*self.inputs(1))
-        flops = counter.get_total_flops()
-        if not costs.not_counted and abs(flops - costs.flops) > SAME_MODEL * flops:
-            raise BadInput(
-                f"{self.where} needs {flops / 1e9:.3f} GFLOP per picture, but {session.path} {costs.flops / 1e9:.3f}; "
-                f"{remedy}"
-            )
-
-    def seconds(self, inputs: tuple[Tensor, ...]) -> float:
-        """The time of one pass, the device's work included."""
-        self._synchronise()
-        begun = time.perf_counter()
-        with torch.inference_mode():
-            self._module(*inputs)
-        self._synchronise()
-        return time.perf_counter() - begun
-
-    def _synchronise(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-
-
-@contextlib.contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """PyTorch, like ONNX Runtime, computes with `count` threads; OMP_NUM_THREADS would say so to PyTorch alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def check_same(eager: Eager, session: Session, costs: Costs) -> None:
+    """Raises BadInput unless both are one model: method, label schema and arithmetic are the same."""
+    ours = eager.facts
+    remedy = "name the checkpoint or the config that it was exported from, with the same settings"
+    if ours.method != session.method:
+        raise BadInput(f"{eager.where} is {ours.method}, but {session.path} is {session.method}; {remedy}")
+    if difference := session.schema.difference(ours.schema):
+        raise BadInput(
+            f"{eager.where} has another label schema than {session.path}: {difference} (the model's first); {remedy}"
+        )
+    if not costs.not_counted and abs(ours.flops - costs.flops) > SAME_MODEL * ours.flops:
+        raise BadInput(
+            f"{eager.where} needs {ours.flops / 1e9:.3f} GFLOP per picture, but {session.path} "
+            f"{costs.flops / 1e9:.3f}; {remedy}"
+        )
 
 
 def _shapes(graph: Graph, facts: Metadata, batch: int) -> dict[str, Sequence[int]]:
@@ -195,7 +126,7 @@ def measure(
             session.run(**feeds)
             return Seconds(0.0, time.perf_counter() - begun, 0.0)
 
-    inputs = eager.inputs(len(next(iter(feeds.values())))) if eager else ()
+    batch = len(next(iter(feeds.values())))
     for turn in range(-request.warmup, request.runs):
         taken, eager_taken = None, None
         # Whoever comes second finds the other's data in the caches: take turns at that, too.
@@ -203,7 +134,7 @@ def measure(
             if ours:
                 taken = run()
             elif eager:
-                eager_taken = eager.seconds(inputs)
+                eager_taken = eager.seconds(batch)
             if eager:
                 time.sleep(REST)
         if turn >= 0 and taken is not None:
@@ -221,7 +152,7 @@ def describe(session: Session, graph: Graph, request: Request, eager: Eager | No
     """
     costs = {size: graph.costs(_shapes(graph, session.metadata, size)) for size in request.batches}
     if eager is not None:
-        eager.check(session, costs[1])
+        check_same(eager, session, costs[1])
     load = round(os.getloadavg()[0], 2)
     on_gpu = session.provider in GPU_PROVIDERS
     kind = next(iter(costs[1].flops_by_kind), "FLOAT")

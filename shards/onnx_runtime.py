@@ -155,6 +155,11 @@ def _open(
     except BadInput:
         raise
     except REFUSED as error:
+        if "xternal data" in str(error):
+            raise BadInput(
+                f"{model} has its weights in a file beside it, {model.stem}.….data, that is missing or cut: copy both, "
+                f"or {remedy} ({one_line(str(error))})"
+            ) from error
         if provider == "cpu":
             raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; {remedy}") from error
         reason = next((line for line in said.getvalue().splitlines() if "ailed to load" in line), str(error))

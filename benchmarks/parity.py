@@ -1,0 +1,186 @@
+"""One network in every runtime and precision: how far its pictures are from eager PyTorch's, and how fast they come.
+
+    python benchmarks/parity.py                                       the demo's generator, untrained
+    python benchmarks/parity.py --config trainer/configs/face.yaml    the paper's (182.5 M parameters)
+    python benchmarks/parity.py --checkpoint runs/demo/train          trained weights
+
+Every row paints the same samples. Times are taken in turns, one picture at a time, so that a busy machine slows all
+rows alike; the ratio is the median over turns. PyTorch is timed in processes of its own, with the memory that a program
+of its own would have. Prints one JSON object, or a table with --table.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from deploy.batch import device, versions
+from deploy.metadata import Precision
+from deploy.runtime import Provider, Session
+from export import compare, gates, graph, quantise
+from export.eager import Source, eager_pytorch
+from export.machines import physical_cores
+from export.samples import CALIBRATION, Samples, real_samples
+from export.served import Recipe
+from trainer import checkpoint
+from trainer.checkpoint import Synthesis
+
+Array = np.ndarray[Any, Any]
+Paint = Callable[[int], Array]
+
+PYTORCH = ("eager PyTorch fp32", "compiled PyTorch fp32")
+REST = 0.02
+SERVED: Mapping[str, tuple[Precision, Provider]] = {
+    "ONNX Runtime fp32": ("fp32", "cpu"),
+    "ONNX Runtime fp16": ("fp16", "cpu"),
+    "ONNX Runtime int8": ("int8", "cpu"),
+    "OpenVINO fp32": ("fp32", "openvino"),
+    "OpenVINO bf16": ("fp32", "openvino-bf16"),
+    "OpenVINO int8": ("int8", "openvino"),
+    "OpenVINO int8 and bf16": ("int8", "openvino-bf16"),
+}
+"""The precision of the exported graph, and the provider that runs it."""
+
+
+def exported(synthesis: Synthesis, precision: Precision, real: Samples, folder: Path) -> Path:
+    made = graph.to_onnx(synthesis, Recipe(precision=precision))
+    props = graph.metadata_of(synthesis, made.recipe).to_props()
+    file = folder / precision / "model.onnx"
+    file.parent.mkdir()
+    graph.save(made.model, props, file)
+    if precision == "int8":
+        made = quantise.to_int8(made, file, real)
+        graph.save(made.model, props, file)
+    return file
+
+
+def in_pytorch(synthesis: Synthesis, real: Samples) -> dict[str, Paint]:
+    compiled = torch.compile(synthesis.module)
+
+    def paint(module: Callable[..., torch.Tensor], number: int) -> Array:
+        with torch.inference_mode():
+            return module(*real[number : number + 1].expanded(synthesis.schema))[0].numpy()
+
+    return dict(
+        zip(PYTORCH, (functools.partial(paint, synthesis.module), functools.partial(paint, compiled)), strict=True)
+    )
+
+
+def served(file: Path, provider: Provider, real: Samples) -> Paint:
+    session = Session(file, provider, physical_cores())
+    return lambda number: session.run(**compare.feeds(session, real[number : number + 1]))[0]
+
+
+def seconds_of(paint: Paint) -> Callable[[], float]:
+    def run() -> float:
+        begun = time.perf_counter()
+        paint(0)
+        return time.perf_counter() - begun
+
+    return run
+
+
+def turns(rows: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
+    """Seconds of each row's pictures, in turns, after two that are not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
+    for turn in range(-2, count):
+        # Whoever comes after a given row changes from turn to turn.
+        for name in rows if turn % 2 else reversed(list(rows)):
+            taken = rows[name]()
+            # Idle worker threads spin for a while after a run.
+            time.sleep(REST)
+            if turn >= 0:
+                seconds[name].append(taken)
+    return seconds
+
+
+def table(figures: Mapping[str, Any]) -> str:
+    lines = [
+        "| | times eager | worst PSNR, dB | mean PSNR, dB | mean SSIM | largest difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in figures["rows"].items():
+        lines.append(
+            f"| {name} | {row['speedup_over_eager']:.2f} | {row['psnr_db']:.1f} | {row['mean_psnr_db']:.1f} | "
+            f"{row['mean_ssim']:.4f} | {row['max_abs']:.2g} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("trainer/configs/demo.yaml"))
+    parser.add_argument("--checkpoint", type=Path, help="trained weights, instead of a config")
+    parser.add_argument("--samples", type=int, default=16, help="pictures that are compared")
+    parser.add_argument("--turns", type=int, default=9, help="measured pictures of each row, after two")
+    parser.add_argument("--table", action="store_true", help="a Markdown table instead of JSON")
+    options = parser.parse_args()
+
+    synthesis = (
+        checkpoint.load_for_synthesis(options.checkpoint)
+        if options.checkpoint
+        else checkpoint.untrained(options.config)
+    )
+    real = real_samples(synthesis, None, options.samples + CALIBRATION)
+    judged = real[: options.samples]
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            precision: exported(synthesis, precision, real[options.samples :], Path(folder))
+            for precision in dict.fromkeys(precision for precision, _ in SERVED.values())
+        }
+        rows = in_pytorch(synthesis, judged)
+        for name, (precision, provider) in SERVED.items():
+            rows[name] = served(files[precision], provider, judged)
+        wanted = [rows[PYTORCH[0]](number) for number in range(len(judged))]
+        distances = {
+            name: [compare.distance(wanted[number], paint(number)) for number in range(len(judged))]
+            for name, paint in rows.items()
+        }
+        known = graph.metadata_of(synthesis, Recipe())
+        source = Source(method=known.method, options=known.options, schema=known.schema)
+        timed = {name: seconds_of(paint) for name, paint in rows.items()}
+        with contextlib.ExitStack() as stack:
+            for name in PYTORCH:
+                process = stack.enter_context(eager_pytorch(source, physical_cores(), compiled="compiled" in name))
+                timed[name] = functools.partial(process.seconds, 1)
+            seconds = turns(timed, options.turns)
+    eager = seconds[PYTORCH[0]]
+    figures = {
+        "weights": str(options.checkpoint or f"{options.config}, untrained"),
+        "size": [synthesis.schema.width, synthesis.schema.height],
+        "samples": f"{len(judged)} from {judged.where}",
+        "turns": options.turns,
+        "rows": {
+            name: {
+                "speedup_over_eager": round(
+                    statistics.median(first / second for first, second in zip(eager, seconds[name], strict=True)), 3
+                ),
+                "p50_ms": round(1000 * statistics.median(seconds[name]), 2),
+                **gates.summary(found, int(np.argmin([each.psnr_db for each in found]))),
+            }
+            for name, found in distances.items()
+        },
+        "thresholds": {name: asdict(threshold) for name, threshold in gates.THRESHOLDS.items()},
+        "hardware": device("cpu"),
+        "versions": {**versions(), "torch": torch.__version__},
+    }
+    if options.table:
+        print(table(figures))
+    else:
+        json.dump(figures, sys.stdout, indent=1)
+        print()
+
+
+if __name__ == "__main__":
+    main()
