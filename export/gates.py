@@ -53,8 +53,8 @@ class Threshold:
 THRESHOLDS: Mapping[Precision, Threshold] = {
     "fp32": Threshold(1e-3, 60, 60, 0.999, 1e-4, 1e-4),
     "fp16": Threshold(0.5, 45, 50, 0.99, 2e-2, 2e-2),
-    "bf16": Threshold(2.0, 30, 34, 0.95, 0.2, 0.1),
-    "int8": Threshold(2.0, 30, 34, 0.95, 0.2, 0.1),
+    "bf16": Threshold(1.0, 30, 34, 0.95, 0.2, 0.1),
+    "int8": Threshold(1.0, 30, 34, 0.95, 0.2, 0.1),
 }
 RANGE_SAMPLES = 8
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)

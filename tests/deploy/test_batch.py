@@ -15,10 +15,18 @@ import pytest
 from PIL import Image
 
 from deploy.runtime import Session
+from export.__main__ import main as export
 from shards import labels, samples
 from shards.records import load_manifest
 
 ROOT = Path(__file__).parents[2]
+SMALL = [
+    "--data.height=32",
+    "--data.width=32",
+    "--options.generator_base=4",
+    "--options.generator_downsamplings=2",
+    "--options.generator_blocks=1",
+]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -234,3 +242,29 @@ def test_a_slice_goes_on_and_leaves_the_others_work_alone(model: Path, packed: P
         )
         assert batch(model, packed / "test", out, "--slice", "0/2").returncode == 0
     assert batch(model, packed / "test", out, "--slice", "2/2").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("made", "run"), [(["--io", "uint8"], []), ([], ["--provider", "openvino"])], ids=["uint8", "openvino"]
+)
+def test_pixels_and_other_runtimes_paint_the_same(
+    model: Path, packed: Path, tmp_path: Path, made: list[str], run: list[str]
+) -> None:
+    other = model
+    if made:
+        other = tmp_path / "other.onnx"
+        config = str(ROOT / "trainer" / "configs" / "demo.yaml")
+        assert export(["--config", config, "--untrained", "--out", str(other), *SMALL, *made]) == 0
+    assert batch(model, packed / "test", tmp_path / "plain").returncode == 0
+    done = batch(other, packed / "test", tmp_path / "out", "--batch", "3", *run)
+    assert done.returncode == 0, done.stderr
+    wanted, found = pictures(tmp_path / "plain"), pictures(tmp_path / "out")
+    assert list(wanted) == list(found)
+    for name in wanted:
+        first, second = (np.asarray(Image.open(tmp_path / folder / name)).astype(int) for folder in ("plain", "out"))
+        assert np.abs(first - second).max() <= 1
+
+
+def test_a_size_is_refused_by_a_model_of_one_size(model: Path, packed: Path, tmp_path: Path) -> None:
+    done = batch(model, packed / "test", tmp_path / "out", "--size", "64x48")
+    assert "makes pictures of 32×32, not of 64×48; export it with --dynamic-size" in refusal(done)

@@ -131,6 +131,8 @@ def test_a_failed_gate_leaves_no_model(
         (["--config", "trainer/configs/demo.yaml", "--untrained", "--opset", "17"], "choose one from 18 to 24"),
         (["--config", "trainer/configs/demo.yaml", "--untrained", "--data.widht", "64"], "did you mean 'width'"),
         (["--checkpoint", "runs", "--data.width", "64"], "does not go with --checkpoint"),
+        (["--checkpoint", "runs", "--precision", "bf16"], "add --provider openvino, or cuda on a GPU"),
+        (["--checkpoint", "runs", "--alias", "latest"], "the alias 'latest' cannot be used"),
     ],
 )
 def test_bad_arguments_are_named(

@@ -157,7 +157,7 @@ def test_large_weights_lie_beside_the_graph(
     np.testing.assert_array_equal(Session(tmp_path / "out.onnx").run(**feeds), inside.run(**feeds))
     (tmp_path / weights.name).unlink()
     with pytest.raises(
-        BadInput, match="has its weights in a file beside it.* missing or cut: copy both, or export it again"
+        BadInput, match=r"has its weights in a file beside it.* missing or cut: copy both, or export it again"
     ):
         Session(tmp_path / "out.onnx")
 
