@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from shards.arguments import Help, count, slice_of, whole
 from shards.command import run_command
 
 DESCRIPTION = """\
-From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file.
+From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file, and the
+file of its weights where they lie beside it.
 
   batch   paint the pictures of many pairs
 """
@@ -67,9 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    sub = commands.add_parser(
-        "batch", help="paint the pictures of many pairs", description=BATCH, formatter_class=_Help
-    )
+    sub = commands.add_parser("batch", help="paint the pictures of many pairs", description=BATCH, formatter_class=Help)
     sub.set_defaults(command=_batch)
     add = sub.add_argument
     add("--model", type=Path, required=True, metavar="FILE", help="a model that `python -m export` wrote")
@@ -88,12 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WIDTHxHEIGHT",
         help="of the pictures, for models with a dynamic size; without it, the size that they were trained at",
     )
-    add("--batch", type=_count, default=1, metavar="N", help="pictures in one run of the model")
-    add("--threads", type=_count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
-    add("--slice", type=_slice, default="0/1", metavar="I/N", help="make slice I (from 0) of N only, for job arrays")
+    add("--batch", type=count, default=1, metavar="N", help="pictures in one run of the model")
+    add("--threads", type=count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
+    add("--slice", type=slice_of, default="0/1", metavar="I/N", help="make slice I (from 0) of N only, for job arrays")
     add(
         "--roll-labels",
-        type=_whole,
+        type=whole,
         default=0,
         metavar="N",
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
@@ -101,39 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps the line breaks of descriptions, and shows defaults that are not None."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default is None else super()._get_help_string(action)
-
-
-def _slice(text: str) -> tuple[int, int]:
-    number, slash, count = text.partition("/")
-    if not slash or _whole(number) >= _whole(count):
-        raise argparse.ArgumentTypeError(f"{text!r} is no slice such as 0/8, which counts from 0")
-    return int(number), int(count)
-
-
 def _size(text: str) -> tuple[int, int]:
     """(height, width) of WIDTHxHEIGHT."""
     width, cross, height = text.partition("x")
     if not cross:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256")
-    return _count(height), _count(width)
-
-
-def _count(text: str) -> int:
-    value = _whole(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("0 is not at least 1")
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
+    return count(height), count(width)
 
 
 if __name__ == "__main__":

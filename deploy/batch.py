@@ -294,8 +294,8 @@ def compare(session: Session, latency_ms: dict[str, float] | None) -> str:
 def device(provider: str) -> str:
     """The processor or graphics card that the model runs on, in words."""
     if provider in ON_CPU:
-        named = (line for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
-        name = next(named, platform.processor() or platform.machine()).partition(":")[2].strip()
+        named = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+        name = next(named, platform.processor() or platform.machine())
         return f"the CPU ({name or 'unknown'}, {len(os.sched_getaffinity(0))} cores)"
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = [line.partition(":")[2].strip() for card in cards[:1] for line in _lines(card) if line.startswith("Model")]

@@ -19,7 +19,7 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 @dataclass(frozen=True)
 class Metadata:
-    """Everything `deploy` needs to know of a model, so that it needs nothing but the model's file.
+    """Everything `deploy` needs to know of a model, so that it needs nothing but the model.
 
     schema: of both label inputs and, by its size, of all pictures. checkpoint_sha256: the checkpoint it was made of,
     "untrained" without one. perceptual: the weights of the loss network that it was trained with. io: what the graph

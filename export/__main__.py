@@ -29,8 +29,9 @@ lie beside it, in MODEL.<hash>.data. The file is written only if every gate pass
   placement      no node falls from the provider to the CPU
   dynamic_batch  one picture and three at once, with equal results
   dynamic_size   a larger picture, against PyTorch (only with --dynamic-size)
-  range          no value beyond float16 (only with --precision fp16)
-  parity         64 real samples against PyTorch in float32, the worst picture and the average
+  range          8 samples' values at every node at most half of float16's range (only with --precision fp16)
+  parity         64 real samples against PyTorch in float32, the worst picture and the average; fp16 and bf16 as well
+                 with every operation rounded, which no CPU runtime does by itself
 
   precision  least PSNR of the worst picture and on average, least mean SSIM    largest difference in [-1, 1]
   fp32       60 dB, 60 dB, 0.999                                                0.001
@@ -52,7 +53,7 @@ examples:
   python -m export --checkpoint runs/face --out face.onnx
   python -m export --checkpoint runs/face/checkpoint-0000500000 --out face.onnx --samples data/face/test
   python -m export --checkpoint runs/face --out face-uint8.onnx --io uint8 --precision fp16
-  python -m export --config trainer/configs/face.yaml --untrained --out untrained.onnx
+  python -m export --config trainer/configs/face.yaml --untrained --out wide.onnx --data.width 512
 
 Exit codes: 0 done, 1 a gate failed (no model is written), 2 bad input (one line on stderr says what to do).
 """
@@ -76,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         "--samples",
         type=str,
         metavar="SHARDS",
-        help="shards to compare on (default: the checkpoint's data.test; a world's drawings for --untrained)",
+        help="shards to compare on: 64 samples of them (fp32 is content with 3), and 16 more to calibrate int8 "
+        "(default: the checkpoint's data.test; a world's drawings for --untrained)",
     )
     parser.add_argument(
         "--io",
@@ -137,7 +139,9 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
 
     registry.check_names(options.name, options.alias)
     default = BF16_OPSET if options.precision == "bf16" else DEFAULT_OPSET
-    recipe = Recipe(options.opset or default, options.io, options.precision, options.dynamic_size)
+    opset = default if options.opset is None else options.opset
+    recipe = Recipe(opset, options.io, options.precision, options.dynamic_size)
+    gates.check_provider(options.provider)
     _say("loading the generator")
     synthesis = (
         checkpoint.load_for_synthesis(options.checkpoint)
@@ -146,6 +150,12 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
     )
     calibrating = samples.CALIBRATION if recipe.precision == "int8" else 0
     real = samples.real_samples(synthesis, options.samples, samples.COUNT + calibrating)
+    least = samples.LEAST if recipe.precision == "fp32" else samples.COUNT + calibrating
+    if len(real) < least:
+        raise BadInput(
+            f"--precision {recipe.precision} is judged by {least} samples, but {real.where} has {len(real)}; "
+            "name larger shards with --samples"
+        )
     _say(f"exporting {synthesis.method} to opset {recipe.opset}")
     exported = graph.to_onnx(synthesis, recipe)
     metadata = graph.metadata_of(synthesis, recipe)
@@ -180,6 +190,7 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
             name=options.name,
             alias=options.alias,
             example=compare.feeds(Session(options.out, options.provider), judged[:1]),
+            tags={"likeness.provider": options.provider},
             reports=pages,
         )
         if problem:
@@ -213,7 +224,13 @@ def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:
         raise BadInput("--config needs --untrained; a trained model is exported with --checkpoint")
     if options.checkpoint and (options.untrained or overrides):
         extra = overrides[0] if overrides else "--untrained"
+        if overrides and "." not in extra:
+            raise BadInput(f"unknown option {extra}; see python -m export --help")
         raise BadInput(f"{extra} does not go with --checkpoint, which holds its own config")
+    if options.out.suffix != ".onnx" or options.out.is_dir():
+        raise BadInput(
+            f"--out {options.out} must be a file that ends in .onnx; its report and weights are named after it"
+        )
     if options.precision == "bf16" and options.provider == "cpu":
         raise BadInput(
             "--precision bf16: ONNX Runtime's CPU has no bfloat16; add --provider openvino, or cuda on a GPU"

@@ -1,6 +1,6 @@
 """Pictures of an exported graph beside those of the model in PyTorch, one by one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,15 +52,14 @@ def references(synthesis: Synthesis, samples: Samples) -> list[Array]:
         ]
 
 
-def compare(session: Session, wanted: list[Array], samples: Samples) -> tuple[list[Distance], Worst]:
-    """Runs every sample alone, from what files hold to the picture, and measures it.
+def compare(found_in: Iterable[Array], wanted: list[Array]) -> tuple[list[Distance], Worst]:
+    """Measures every picture against its reference.
 
-    Pictures that leave the graph as uint8 are compared with the reference rounded to uint8. Raises BadInput when the
-    graph does not run or gives values that are not finite.
+    found_in: float32 (3, H, W) in [-1, 1], or uint8 (H, W, 3), which are compared with the reference rounded to uint8.
     """
     distances: list[Distance] = []
     worst: Worst | None = None
-    for number, (reference, found) in enumerate(zip(wanted, _images(session, samples), strict=True)):
+    for number, (reference, found) in enumerate(zip(wanted, found_in, strict=True)):
         exact = reference
         if found.dtype == np.uint8:
             exact, found = pictures.to_tensor(pictures.to_picture(reference)), pictures.to_tensor(found)
@@ -71,7 +70,11 @@ def compare(session: Session, wanted: list[Array], samples: Samples) -> tuple[li
     return distances, worst
 
 
-def _images(session: Session, samples: Samples) -> Iterator[Array]:
+def pictures_of(session: Session, samples: Samples) -> Iterator[Array]:
+    """Runs every sample alone, from what files hold to the picture.
+
+    Raises BadInput when the graph does not run or gives values that are not finite.
+    """
     for number in tqdm(range(len(samples)), desc=f"ONNX, {session.provider}", unit="picture", leave=False):
         yield session.run(**feeds(session, samples[number : number + 1]))[0]
 

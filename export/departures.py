@@ -39,7 +39,7 @@ def first_departure(exported: Exported, file: Path, samples: Samples, tolerance:
     recorder = _Recorder(exported.program.graph_module, found, normed, tolerance)
     inputs = [torch.from_numpy(value) for value in feeds(Session(file), samples).values()]
     with torch.inference_mode():
-        recorder.run(*_arguments(exported.program, inputs))
+        recorder.run(*arguments_of(exported.program, inputs))
     return _named(nodes[recorder.departed]) if recorder.departed else ""
 
 
@@ -73,10 +73,13 @@ def _intermediates(exported: Exported, file: Path, samples: Samples, names: list
         save(bare, {}, whole)
         session = onnx_runtime.start(whole)
         given = feeds(Session(file), samples)
-        return dict(zip(names, session.run(names, given), strict=True))
+        try:
+            return dict(zip(names, session.run(names, given), strict=True))
+        except onnx_runtime.REFUSED as error:
+            raise BadInput(f"{file} does not run: {onnx_runtime.one_line(str(error))}") from error
 
 
-def _arguments(program: ExportedProgram, inputs: list[Tensor]) -> list[Any]:
+def arguments_of(program: ExportedProgram, inputs: list[Tensor]) -> list[Any]:
     """The program's weights and inputs, in the order in which its graph takes them."""
     held = {**program.state_dict, **program.constants}
     given = iter(inputs)

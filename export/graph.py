@@ -13,11 +13,13 @@ from pathlib import Path
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import ModelProto
 from torch.export import Dim, ExportedProgram
 
 from deploy.metadata import OUTPUT, Metadata
 from export.served import Recipe, Served, example_inputs
+from shards import atomic
 from shards.command import BadInput
 from shards.records import SIZE_MULTIPLE
 from trainer.checkpoint import Synthesis
@@ -185,15 +187,25 @@ def move(model: ModelProto, file: Path, out: Path) -> list[Path]:
 
     Returns its files, the graph first.
     """
-    weights = weights_of(model, file)
-    for each in weights:
+    replaced = _weights_in(out)
+    for each in weights_of(model, file):
         os.replace(each, out.parent / each.name)
     os.replace(file, out)
-    kept = {each.name for each in weights}
-    for stale in out.parent.glob(f"{out.stem}.????????.data"):
-        if stale.name not in kept:
-            stale.unlink()
-    return [out, *weights_of(model, out)]
+    atomic.sync(out.parent)
+    weights = weights_of(model, out)
+    for stale in replaced:
+        if stale not in weights:
+            stale.unlink(missing_ok=True)
+    return [out, *weights]
+
+
+def _weights_in(out: Path) -> list[Path]:
+    """The files beside an earlier model that hold its weights; none where there is no model of ours."""
+    try:
+        earlier = onnx.load(out, load_external_data=False)
+    except (OSError, DecodeError):
+        return []
+    return [file for file in weights_of(earlier, out) if file.name.startswith(f"{out.stem}.")]
 
 
 def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:

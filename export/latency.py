@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from shards.arguments import count, whole
 from shards.command import BadInput
 
 TARGET_MISSED = 3
@@ -64,8 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", type=Path, required=True, metavar="MODEL.onnx", help="a model that `python -m export` wrote")
     add(
         "--provider",
+        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
         default="cpu",
-        help="where it runs: cpu, cuda, tensorrt, …; an error when it cannot run there (default: %(default)s)",
+        help="where it runs; an error when it cannot run there (default: %(default)s)",
     )
     add(
         "--batch",
@@ -73,15 +75,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N,N,…",
         help="pictures in one run, 1 among them (default: 1,2,4,8,16,32 on a GPU, 1,2,4 on the CPU)",
     )
-    add("--runs", type=_count, metavar="N", help="measured runs of each batch (default: 200 on a GPU, 20 on the CPU)")
+    add("--runs", type=count, metavar="N", help="measured runs of each batch (default: 200 on a GPU, 20 on the CPU)")
     add(
         "--warmup",
-        type=_whole,
+        type=whole,
         default=3,
         metavar="N",
         help="runs of each batch that are not counted, after the first, which is reported apart (default: %(default)s)",
     )
-    add("--threads", type=_count, metavar="N", help="CPU threads in one run (default: one per physical core)")
+    add("--threads", type=count, metavar="N", help="CPU threads in one run (default: one per physical core)")
     add(
         "--target-ms",
         type=_milliseconds,
@@ -102,23 +104,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _batches(text: str) -> tuple[int, ...]:
-    sizes = tuple(dict.fromkeys(_count(part.strip()) for part in text.split(",")))
+    sizes = tuple(dict.fromkeys(count(part.strip()) for part in text.split(",")))
     if 1 not in sizes:
         raise argparse.ArgumentTypeError(f"{text!r} lacks batch 1, which the target is judged by; give 1,{text}")
     return sizes
-
-
-def _count(text: str) -> int:
-    value = _whole(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("0 is not at least 1")
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return int(text)
 
 
 def _milliseconds(text: str) -> float:

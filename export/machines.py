@@ -216,8 +216,8 @@ def this_gpu(state: Mapping[str, str | float] | None, kind: str) -> Here | None:
     return Here(named, precision, f"published for {card.name}")
 
 
-def this_cpu(provider: str, kind: str, before: Here | None = None) -> Here:
-    """What bounds this CPU, measured with PyTorch's present number of threads: a matrix product and a large copy.
+def this_cpu(provider: str, kind: str, threads: int, before: Here | None = None) -> Here:
+    """What bounds this CPU, measured in PyTorch with this many threads: a matrix product and a large copy.
 
     kind: as in `this_gpu`. before: an earlier answer. Something else that the machine does makes it look slower than it
     is, so the better figures of both count.
@@ -225,10 +225,15 @@ def this_cpu(provider: str, kind: str, before: Here | None = None) -> Here:
     is_16_bit = provider.endswith("-bf16") or kind == "BFLOAT16"
     dtype = torch.bfloat16 if is_16_bit else torch.float32
     precision: Precision = "fp16" if is_16_bit else "fp32"
-    peak, begun = 0.0, time.perf_counter()
-    while time.perf_counter() - begun < _PEAK_SECONDS:
-        peak = max(peak, peak_flops(torch.device("cpu"), dtype))
-    bandwidth = _copy_rate()
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        peak, begun = 0.0, time.perf_counter()
+        while time.perf_counter() - begun < _PEAK_SECONDS:
+            peak = max(peak, peak_flops(torch.device("cpu"), dtype))
+        bandwidth = _copy_rate()
+    finally:
+        torch.set_num_threads(usual)
     if before is not None:
         peak, bandwidth = max(peak, before.peak), max(bandwidth, before.machine.bandwidth)
     side, name = MATMUL["cpu"], str(dtype).removeprefix("torch.")

@@ -72,8 +72,9 @@ def log_model(
     model: a file that `python -m export` wrote; weights beside it are logged with it. uri: the run's tracking store.
     name: of the registered model, `likeness-<method>` by default. alias: what its new version is then called:
     `models:/<name>@<alias>`; the version that was called so before loses it. example: one sample by input name, each
-    (1, …), kept as the input example. tags: what the model's file does not say, such as its precision; the file's
-    method, checkpoint hash and opset become tags by themselves. reports: files kept with the model, and with the run.
+    (1, …), kept as the input example. tags: what the model's file does not say, such as the provider of the gates; the
+    file's method, checkpoint hash, precision and opset become tags by themselves. reports: files kept with the model,
+    and with the run.
     """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         # MLflow would create an empty database there.
@@ -82,7 +83,7 @@ def log_model(
         with _quiet(), _tracked_at(uri):
             client = mlflow.MlflowClient(tracking_uri=uri)
             # Before the weights are read and packed: a server that is away, or has not got the run.
-            client.get_run(run_id)
+            run = client.get_run(run_id)
             proto = onnx.load(model, load_external_data=False)
             files = files_of(proto, model)
             external = len(files) > 1
@@ -91,7 +92,8 @@ def log_model(
             props = {entry.key: entry.value for entry in proto.metadata_props}
             metadata = Metadata.from_props(props, str(model))
             registered = name or NAME.format(method=metadata.method)
-            with _time_for_uploads(sum(file.stat().st_size for file in files)):
+            size = sum(file.stat().st_size for file in files) + _as_json(example)
+            with _in_experiment(run.info.experiment_id), _time_for_uploads(size):
                 logged = mlflow.onnx.log_model(
                     proto,
                     name=ARTIFACT,
@@ -102,7 +104,7 @@ def log_model(
                     signature=signature(proto),
                     input_example=dict(example) if example else None,
                     tags=_tags(props, proto, gates) | dict(tags or {}),
-                    # What the gates ran on. MLflow's default would change to the CPU silently where a GPU is missing.
+                    # Everybody has it. MLflow's default would change to the CPU silently where a GPU is missing.
                     onnx_execution_providers=[PROVIDERS["cpu"]],
                     pip_requirements=[f"onnx=={onnx.__version__}", f"onnxruntime=={VERSION}"],
                     save_as_external_data=external,
@@ -172,6 +174,24 @@ def _tracked_at(uri: str) -> Iterator[None]:
         yield
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None is "as before"
+
+
+@contextlib.contextmanager
+def _in_experiment(identifier: str) -> Iterator[None]:
+    """Without an active run `mlflow.onnx` asks the environment which experiment a model is of, and not the run."""
+    names = ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ["MLFLOW_EXPERIMENT_ID"] = identifier
+    try:
+        yield
+    finally:
+        del os.environ["MLFLOW_EXPERIMENT_ID"]
+        os.environ.update(before)
+
+
+def _as_json(example: Mapping[str, Array] | None) -> int:
+    """About how many bytes MLflow writes for an example, which it keeps as JSON, twice."""
+    return sum(2 * 22 * value.size for value in example.values()) if example else 0
 
 
 @contextlib.contextmanager

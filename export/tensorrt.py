@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 _NAMES = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip
@@ -54,9 +54,18 @@ def problems(model: ModelProto) -> list[str]:
     graph = _graph_of(model)
     return [
         f"{node.name or node.output[0]} ({node.op_type}): {reason}"
-        for node in model.graph.node
+        for node in _nodes(model.graph)
         for reason in _refusals(node, graph)
     ]
+
+
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Those in the bodies of If, Loop and Scan, too."""
+    for node in graph.node:
+        yield node
+        for entry in node.attribute:
+            if entry.HasField("g"):
+                yield from _nodes(entry.g)
 
 
 def _graph_of(model: ModelProto) -> Graph:
@@ -88,7 +97,7 @@ def _refusals(node: NodeProto, graph: Graph) -> Iterator[str]:
     for kind in sorted(kinds - TYPES):
         yield f"TensorRT does not compute with {TensorProto.DataType.Name(kind)}"
     pixels = {name for name in (*node.input, *node.output) if graph.types.get(name) == TensorProto.UINT8}
-    # A zero point of uint8 has a rule, and a reason, of its own.
+    # Quantised tensors have a rule, and a reason, of their own.
     if (
         pixels
         and node.op_type not in ("QuantizeLinear", "DequantizeLinear")
@@ -157,13 +166,22 @@ def _resize(node: NodeProto, graph: Graph) -> Iterator[str]:
 
 
 def _quantisation(node: NodeProto, graph: Graph) -> Iterator[str]:
-    if len(node.input) < 3 or not node.input[2]:
-        return
-    zero_point = graph.constants.get(node.input[2])
-    if zero_point is None or np.any(numpy_helper.to_array(zero_point)):
+    name = node.input[2] if len(node.input) > 2 else ""
+    zero_point = graph.constants.get(name)
+    if name and (zero_point is None or np.any(numpy_helper.to_array(zero_point))):
         yield "the zero point must be the constant 0: quantise symmetrically"
-    elif zero_point.data_type == TensorProto.INT32:
+        return
+    if zero_point is not None:
+        kind = zero_point.data_type
+    elif node.op_type == "DequantizeLinear":
+        kind = graph.types.get(node.input[0], TensorProto.UINT8)
+    else:
+        # What ONNX quantises to where nothing is said.
+        kind = TensorProto.UINT8
+    if kind == TensorProto.INT32:
         yield "int32 is no quantised type there: leave biases in floating point"
+    elif kind == TensorProto.UINT8:
+        yield "uint8 is no quantised type there: quantise symmetrically, to int8"
 
 
 def _max_pool(node: NodeProto, graph: Graph) -> Iterator[str]:

@@ -156,7 +156,7 @@ def describe(session: Session, graph: Graph, request: Request, eager: Eager | No
     load = round(os.getloadavg()[0], 2)
     on_gpu = session.provider in GPU_PROVIDERS
     kind = next(iter(costs[1].flops_by_kind), "FLOAT")
-    here = None if on_gpu else machines.this_cpu(session.provider, kind)
+    here = None if on_gpu else machines.this_cpu(session.provider, kind, request.threads)
     rows: list[dict[str, Any]] = []
     gpu = None
     with tqdm(total=len(request.batches) * (request.warmup + request.runs), unit="run", file=sys.stderr) as progress:
@@ -166,7 +166,11 @@ def describe(session: Session, graph: Graph, request: Request, eager: Eager | No
             timings = measure(session, feeds, request, eager, progress.update)
             gpu = machines.gpu_state() if on_gpu else None
             rows.append(_row(size, timings, costs[size], gpu))
-            here = machines.this_gpu(gpu, kind) if on_gpu else machines.this_cpu(session.provider, kind, here)
+            here = (
+                machines.this_gpu(gpu, kind)
+                if on_gpu
+                else machines.this_cpu(session.provider, kind, request.threads, here)
+            )
     peak = here.peak if here else None
     for row in rows:
         row["share_of_peak"] = round(row["gflop_per_s"] * 1e9 / peak, 3) if peak else None

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from shards.arguments import Help, count, slice_of, whole
 from shards.command import BAD_INPUT, DONE, BadInput, run_command
 from shards.pairs import PRESETS, preset
 from shards.photos import OPERATORS
@@ -269,18 +270,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, body: Callable[[argparse.Namespace], int | None], text: str, summary: str) -> _Options:
-        sub = commands.add_parser(name, help=summary, description=text, formatter_class=_Help)
+        sub = commands.add_parser(name, help=summary, description=text, formatter_class=Help)
         sub.set_defaults(command=body)
         return sub.add_argument
 
     add = command("worlds", _worlds, WORLDS_TEXT, "draw a procedural world as videos")
     add("world", choices=tuple(WORLDS), help="which world")
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the videos")
-    add("--videos", type=_count, default=20, metavar="N", help="how many videos, each with a style of its own")
+    add("--videos", type=count, default=20, metavar="N", help="how many videos, each with a style of its own")
     add("--seconds", type=float, default=4.0, metavar="S", help="length of a video")
     add("--fps", type=float, default=8.0, metavar="F", help="frames per second")
     add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
-    add("--seed", type=_seed, default=0, metavar="K", help="equal seeds give equal videos")
+    add("--seed", type=whole, default=0, metavar="K", help="equal seeds give equal videos")
 
     _pack_options(
         command("pack", _pack, PACK.format(datasets=_table(SOURCES)), "write shards of pairs from videos and pictures")
@@ -292,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command("inspect", _inspect, INSPECT, "show what is in a folder of shards")
     add("folder", type=Path, metavar="DIR", help="folder of shards")
-    add("--rows", type=_count, default=8, metavar="N", help="samples on the contact sheet")
+    add("--rows", type=count, default=8, metavar="N", help="samples on the contact sheet")
     add("--out", type=Path, metavar="PNG", help="the contact sheet; without it, DIR-sheet.png beside the folder")
 
     add = command("verify", _verify, VERIFY, "prove that shards are whole")
@@ -301,21 +302,21 @@ def _parser() -> argparse.ArgumentParser:
     add = command("judge", _judge, JUDGE, "a local web page to judge pairs on")
     add("--pairs", type=Path, required=True, metavar="DIR", help="folder of shards whose pairs are shown")
     add("--out", type=Path, required=True, metavar="CSV", help="the judgements; an existing file is gone on with")
-    add("--count", type=_count, default=200, metavar="N", help="how many pairs, equally many of both kinds")
-    add("--seed", type=_seed, default=0, metavar="K", help="which pairs, and in which order")
+    add("--count", type=count, default=200, metavar="N", help="how many pairs, equally many of both kinds")
+    add("--seed", type=whole, default=0, metavar="K", help="which pairs, and in which order")
     add("--host", default="127.0.0.1", help="address to listen on; any other than this lets others in")
     add("--port", type=_port, default=8765, help="port to listen on")
 
     add = command("trace", _trace, TRACE, "print which samples a rank reads")
     add("--data", required=True, metavar="DIR|URL", help="folder, manifest or URL of shards")
-    add("--world-size", type=_count, default=1, metavar="W", help="ranks in all")
-    add("--rank", type=_seed, default=0, metavar="R", help="the rank to follow, from 0")
-    add("--workers", type=_seed, default=0, metavar="N", help="loader workers of the rank; 0 reads in this process")
-    add("--batch", type=_count, default=1, metavar="N", help="samples per batch and rank")
-    add("--epoch", type=_seed, default=0, metavar="E", help="the epoch, from 0")
-    add("--start", type=_seed, default=0, metavar="K", help="batches of this rank to pass over")
-    add("--seed", type=_seed, default=0, metavar="K", help="the run's seed")
-    add("--shuffle", type=_count, default=1000, metavar="N", help="the run's data.shuffle")
+    add("--world-size", type=count, default=1, metavar="W", help="ranks in all")
+    add("--rank", type=whole, default=0, metavar="R", help="the rank to follow, from 0")
+    add("--workers", type=whole, default=0, metavar="N", help="loader workers of the rank; 0 reads in this process")
+    add("--batch", type=count, default=1, metavar="N", help="samples per batch and rank")
+    add("--epoch", type=whole, default=0, metavar="E", help="the epoch, from 0")
+    add("--start", type=whole, default=0, metavar="K", help="batches of this rank to pass over")
+    add("--seed", type=whole, default=0, metavar="K", help="the run's seed")
+    add("--shuffle", type=count, default=1000, metavar="N", help="the run's data.shuffle")
     add("--remainder", choices=("pad", "drop"), default="pad", help="the run's data.remainder")
     add("--resampled", action="store_true", help="the run's data.resampled")
     add("--json", action="store_true", help="print one JSON object: batches (lists of keys) and padding")
@@ -324,9 +325,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=Path, metavar="YAML", help="a training config: shards, batch and workers are taken from it")
     add("--data", metavar="DIR|URL", help="training shards, where there is no config")
     add("--test", metavar="DIR|URL", help="held-out shards")
-    add("--world-size", type=_count, default=1, metavar="W", help="ranks in all")
-    add("--workers", type=_seed, default=2, metavar="N", help="loader workers per rank")
-    add("--batch", type=_count, default=1, metavar="N", help="samples per batch and rank")
+    add("--world-size", type=count, default=1, metavar="W", help="ranks in all")
+    add("--workers", type=whole, default=2, metavar="N", help="loader workers per rank")
+    add("--batch", type=count, default=1, metavar="N", help="samples per batch and rank")
     return parser
 
 
@@ -335,12 +336,12 @@ def _pack_options(add: "_Options") -> None:
     add("--dataset", choices=tuple(SOURCES), default="videos", help="what lies there, see above")
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the shards")
     add("--dry-run", action="store_true", help="print what it would come to, in pairs and bytes, and stop")
-    add("--seed", type=_seed, default=0, metavar="K", help="equal seeds give equal pairs")
+    add("--seed", type=whole, default=0, metavar="K", help="equal seeds give equal pairs")
     add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
-    add("--workers", type=_count, metavar="N", help="processes that decode and label; without it, one per core")
-    add("--samples-per-shard", type=_count, default=1000, metavar="N", help="samples in one tar file")
+    add("--workers", type=count, metavar="N", help="processes that decode and label; without it, one per core")
+    add("--samples-per-shard", type=count, default=1000, metavar="N", help="samples in one tar file")
     add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
-    add("--slice", type=_slice, metavar="I/N", help="write slice I (from 0) of N only, for job arrays; then merge")
+    add("--slice", type=slice_of, metavar="I/N", help="write slice I (from 0) of N only, for job arrays; then merge")
     add("--max-bad", type=float, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
     add("--file-timeout", type=float, default=1800.0, metavar="S", help="seconds that one video may take")
     # Labels
@@ -351,7 +352,7 @@ def _pack_options(add: "_Options") -> None:
         help="where labels come from: sidecars of a world, 68 face landmarks that are detected, body poses, a "
         "segmentation model, or label pictures of the dataset; auto takes what is there",
     )
-    add("--every", type=_count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
+    add("--every", type=count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
     add("--predictor", type=Path, metavar="DAT", help="dlib's 68-point predictor, instead of MediaPipe")
     add(
         "--openpose",
@@ -373,9 +374,9 @@ def _pack_options(add: "_Options") -> None:
         "void, names, colours",
     )
     # Pairs
-    add("--pairs", type=_count, metavar="N", help="how many pairs; without it, --repeat per frame")
-    add("--repeat", type=_count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
-    add("--exemplars", type=_count, metavar="N", help="exemplars that each target gets in a row, not 1")
+    add("--pairs", type=count, metavar="N", help="how many pairs; without it, --repeat per frame")
+    add("--repeat", type=count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
+    add("--exemplars", type=count, metavar="N", help="exemplars that each target gets in a row, not 1")
     add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
     add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
     add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
@@ -385,7 +386,7 @@ def _pack_options(add: "_Options") -> None:
         metavar="BITS",
         help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
     )
-    add("--nearest", type=_count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
+    add("--nearest", type=count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
     add("--features", type=Path, metavar="ONNX", help="the model that says what is near, instead of colours and edges")
     add("--judged", type=Path, metavar="CSV", help="what people said of pairs (python -m shards judge)")
     add("--pair-list", type=Path, metavar="CSV", help="take targets and exemplars from a list, see above")
@@ -396,7 +397,7 @@ def _pack_options(add: "_Options") -> None:
         metavar="DIR",
         help="a new folder for held-out pairs: sources of their own, and exemplars of another style than the target",
     )
-    add("--test-pairs", type=_count, default=200, metavar="N", help="how many held-out pairs")
+    add("--test-pairs", type=count, default=200, metavar="N", help="how many held-out pairs")
     add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
     add("--halves", action="store_true", help="hold out the second half of every video instead (the dance split)")
 
@@ -404,47 +405,14 @@ def _pack_options(add: "_Options") -> None:
 _Options = Callable[..., argparse.Action]
 
 
-class _Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Keeps the line breaks of descriptions, and shows defaults that are not None."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.default is None or action.default is False
-        return action.help if silent else super()._get_help_string(action)
-
-
 def _table(rows: Mapping[str, str]) -> str:
     return "\n".join(f"  {name:<16}{text}" for name, text in rows.items())
 
 
-def _count(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _slice(text: str) -> tuple[int, int]:
-    number, slash, count = text.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and int(number) < int(count)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no slice such as 0/8, which counts from 0")
-    return int(number), int(count)
-
-
 def _port(text: str) -> int:
-    value = _whole(text, 1)
+    value = count(text)
     if value > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
-    return value
-
-
-def _seed(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from shards.command import BadInput
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -23,7 +23,7 @@ def _settle(path: Path, mode: int) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)
-    _sync(path)
+    sync(path)
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def new_file(path: Path) -> Iterator[Path]:
         yield partial
         _settle(partial, 0o666)
         os.replace(partial, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -70,10 +70,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         for file in partial.rglob("*"):
-            _sync(file)
+            sync(file)
         _settle(partial, 0o777)
         os.replace(partial, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         if partial.exists():
             shutil.rmtree(partial)

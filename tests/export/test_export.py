@@ -131,6 +131,8 @@ def test_a_failed_gate_leaves_no_model(
         (["--config", "trainer/configs/demo.yaml", "--untrained", "--opset", "17"], "choose one from 18 to 24"),
         (["--config", "trainer/configs/demo.yaml", "--untrained", "--data.widht", "64"], "did you mean 'width'"),
         (["--checkpoint", "runs", "--data.width", "64"], "does not go with --checkpoint"),
+        (["--config", "trainer/configs/demo.yaml", "--untrained", "--opset", "0"], "choose one from 18 to 24"),
+        (["--checkpoint", "runs", "--sampels", "x"], "unknown option --sampels"),
         (["--checkpoint", "runs", "--precision", "bf16"], "add --provider openvino, or cuda on a GPU"),
         (["--checkpoint", "runs", "--alias", "latest"], "the alias 'latest' cannot be used"),
     ],
@@ -156,6 +158,25 @@ def test_an_existing_model_is_kept(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="exists already; replace it with --force"):
         main(["--config", str(ROOT / "trainer" / "configs" / "demo.yaml"), "--untrained", "--out", str(out)])
     assert out.read_text() == "precious"
+
+
+@pytest.mark.parametrize("out", ["face.v1", "folder.onnx"])
+def test_a_model_has_a_name_of_its_own(out: str, tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    config = str(ROOT / "trainer" / "configs" / "demo.yaml")
+    with pytest.raises(BadInput, match=r"must be a file that ends in \.onnx"):
+        main(["--config", config, "--untrained", "--force", "--out", str(tmp_path / out)])
+
+
+def test_lossy_precisions_want_their_64_samples_before_the_export(
+    small_config: MakeConfig, packed: Path, tmp_path: Path
+) -> None:
+    config = small_config("style_consistent", images=4)
+    train(config)
+    arguments = ["--checkpoint", str(config.run), "--out", str(tmp_path / "model.onnx"), "--precision"]
+    for precision, least in (("fp16", 64), ("int8", 80)):
+        with pytest.raises(BadInput, match=f"--precision {precision} is judged by {least} samples, but .* has 8"):
+            main([*arguments, precision])
 
 
 def test_too_few_samples_are_refused_before_the_export(small_config: MakeConfig, packed: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Every gate passes a good graph and stops the one bad graph that it is there for."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
-from export import gates, graph, tensorrt_rtx
+from deploy.runtime import Session
+from export import compare, gates, graph, rounding, tensorrt_rtx
 from export.gates import Candidate
 from export.graph import Exported
-from export.served import Recipe
+from export.served import Recipe, Served
+from shards import onnx_runtime
+from shards.command import BadInput
 
 CandidateOf = Callable[[Exported], Candidate]
 
@@ -160,14 +164,84 @@ def test_the_node_budget_stops_a_norm_in_pieces(small: Any) -> None:
 
 def test_the_placement_gate_names_nodes_on_the_cpu(small: Any, candidate_of: CandidateOf) -> None:
     """Where ONNX Runtime really put them, judged as if they had been meant for the GPU."""
-    from shards.onnx_runtime import placement
-
-    placed = placement(candidate_of(small.exported).file, "cpu")
+    placed = onnx_runtime.placement(candidate_of(small.exported).file, "cpu")
     assert set(placed) == {node.name for node in small.exported.model.graph.node}
     assert gates.judge_placement(placed, "cpu", "").passed
     result = gates.judge_placement(placed, "cuda", "")
     assert not result.passed
     assert result.figures["elsewhere"][0] == f"{next(iter(placed))} on CPUExecutionProvider"
+
+
+def test_the_placement_gate_says_what_a_fall_costs(
+    small: Any, candidate_of: CandidateOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ONNX Runtime tells it of a GPU that lacks an operator: all nodes there but one."""
+    file = candidate_of(small.exported).file
+    placed = dict.fromkeys(onnx_runtime.placement(file, "cpu"), "CUDAExecutionProvider")
+    monkeypatch.setattr(
+        onnx_runtime, "placement", lambda model, provider: {**placed, "node_pad": "CPUExecutionProvider"}
+    )
+    result = gates.check_placement(file, "cuda")
+    assert not result.passed
+    assert result.figures["elsewhere"] == ["node_pad on CPUExecutionProvider"]
+    assert "operators that cuda has: each fall to the CPU costs two copies" in result.remedy
+
+
+@pytest.mark.parametrize("provider", ["cuda", "openvino"])
+def test_an_absent_provider_is_found_before_the_export(provider: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gates.check_provider("cpu")
+    if provider == "openvino":
+        gates.check_provider(provider)
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    elif list(Path("/proc/driver/nvidia/gpus").glob("*")):
+        pytest.skip("this machine has an NVIDIA GPU")
+    with pytest.raises(BadInput, match=f"provider '{provider}' .*use --provider cpu"):
+        gates.check_provider(provider)
+
+
+def test_a_provider_that_rounds_is_judged_as_one(small: Any, candidate_of: CandidateOf) -> None:
+    try:
+        gates.check_provider("openvino-bf16")
+    except BadInput:
+        pytest.skip("this CPU has no bfloat16")
+    verdict = gates.run_gates(replace(candidate_of(small.exported), provider="openvino-bf16"), 20)
+    assert verdict.passed, verdict.results[-1]
+    figures = verdict.results[-1].figures
+    assert (figures["least_psnr_db"], figures["least_mean_psnr_db"]) == (30, 34)
+    assert figures["psnr_db"] < 60, "it rounds"
+
+
+def test_the_batch_gate_names_the_defect_it_exists_for(small: Any, candidate_of: CandidateOf) -> None:
+    """A Reshape to the batch that was traced, which runs at that batch only."""
+
+    def freeze(model: ModelProto) -> None:
+        shape = numpy_helper.from_array(np.array([2, 3, 32, 32]), "traced")
+        model.graph.initializer.append(shape)
+        model.graph.node[-1].output[0] = "unshaped"
+        model.graph.node.append(onnx.helper.make_node("Reshape", ["unshaped", "traced"], ["image"], name="frozen"))
+
+    result = gates.check_batches(candidate_of(changed(small.exported, freeze)))
+    assert not result.passed
+    assert "cannot run a batch of" in result.figures["error"] and "Reshape" in result.remedy
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_is_judged_as_a_gpu_computes_it(small: Any, candidate_of: CandidateOf, precision: Any) -> None:
+    """Against PyTorch's own half-precision layers: as far from float32, and much nearer to each other."""
+    candidate = candidate_of(graph.to_onnx(small.synthesis, Recipe(opset=22, precision=precision)))
+    samples = small.samples[:8]
+    session = Session(candidate_of(small.exported).file)
+    rounded = list(rounding.pictures(candidate.exported, session, samples))
+    inputs = [torch.from_numpy(value) for value in compare.feeds(session, samples).values()]
+    with torch.inference_mode():
+        real = Served(small.synthesis, candidate.exported.recipe)(*inputs).numpy()
+        exact = small.synthesis.module(*inputs).numpy()
+
+    def psnr(first: Any, second: Any) -> float:
+        return float(np.mean([compare.distance(a, b).psnr_db for a, b in zip(first, second, strict=True)]))
+
+    assert psnr(exact, rounded) == pytest.approx(psnr(exact, real), abs=1.5)
+    assert psnr(exact, rounded) < {"fp16": 65, "bf16": 45}[precision]
 
 
 def test_half_precision_that_overflows_is_stopped_and_its_node_named(small: Any, candidate_of: CandidateOf) -> None:
@@ -184,7 +258,7 @@ def test_half_precision_that_overflows_is_stopped_and_its_node_named(small: Any,
 
     result = gates.check_range(candidate_of(changed(exported, scale)))
     assert not result.passed
-    assert result.figures["overflown"][0] == f"{target.name} (Conv)"
+    assert result.figures["beyond"][0] == f"{target.name} (Conv)"
     assert "--precision bf16 or fp32" in result.remedy
 
 

@@ -184,6 +184,8 @@ def test_what_comes_back_by_the_alias_is_what_was_gated(
         "export/parity/psnr_db": 101.25,
     }
     run = client.get_run(store.run_id)
+    # Beside its run, and not in MLflow's default experiment, whose files would lie in the folder one is in.
+    assert logged.experiment_id == run.info.experiment_id != "0"
     assert run.info.status == "KILLED" and run.data.metrics["export/parity/psnr_db"] == 101.25
     assert len(client.get_metric_history(store.run_id, "generator/total")) == 2
     assert {item.path for item in client.list_artifacts(store.run_id, "export")} == {
@@ -267,10 +269,17 @@ def test_a_signature_has_the_types_of_the_file() -> None:
 def test_names_that_mlflow_refuses_are_refused_before_the_export(name: str | None, alias: str, database: Store) -> None:
     with pytest.raises(BadInput, match=r"choose another one|cannot be used"):
         registry.check_names(name, alias)
+    # MLflow's own opinion, of a model that has a version.
+    client = database.client
+    if not client.search_registered_models("name='probe'"):
+        client.create_registered_model("probe")
+        client.create_model_version("probe", "s3://bucket/probe")
+    client.set_registered_model_alias("probe", "fine", "1")
     with pytest.raises(mlflow.exceptions.MlflowException):
-        client = database.client
-        client.create_registered_model(name or "probe")
-        client.set_registered_model_alias("probe", alias, "1")
+        if name is not None:
+            client.create_registered_model(name)
+        else:
+            client.set_registered_model_alias("probe", alias, "1")
 
 
 def test_usual_names_are_taken() -> None:

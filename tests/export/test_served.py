@@ -148,18 +148,47 @@ def test_large_weights_lie_beside_the_graph(
     assert verdict.passed, verdict.results[-1]
     feeds = compare.feeds(inside, small.samples[:2])
     np.testing.assert_array_equal(Session(candidate.file).run(**feeds), inside.run(**feeds))
-    # Where a model is replaced, its weights go with it.
-    (tmp_path / "out.onnx").touch()
-    (tmp_path / "out.01234567.data").touch()
     moved = graph.move(exported.model, candidate.file, tmp_path / "out.onnx")
     assert moved == [tmp_path / "out.onnx", tmp_path / weights.name]
-    assert {file.name for file in tmp_path.glob("out.*")} == {"out.onnx"}
     np.testing.assert_array_equal(Session(tmp_path / "out.onnx").run(**feeds), inside.run(**feeds))
     (tmp_path / weights.name).unlink()
     with pytest.raises(
         BadInput, match=r"has its weights in a file beside it.* missing or cut: copy both, or export it again"
     ):
         Session(tmp_path / "out.onnx")
+
+
+def test_a_replaced_model_takes_its_own_weights_along_and_nobodys_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "EXTERNAL_BYTES", 1000)
+    out = tmp_path / "face.onnx"
+    bystander = tmp_path / "face.training.data"
+    bystander.touch()
+    tiny = ["--data.height=32", "--data.width=32", "--options.generator_blocks=0"]
+    export_of("demo", out, *tiny, "--options.generator_base=4")
+    (first,) = set(tmp_path.glob("*.data")) - {bystander}
+    export_of("demo", out, *tiny, "--options.generator_base=2", "--force")
+    (second,) = set(tmp_path.glob("*.data")) - {bystander}
+    assert first != second
+    # A gate that fails costs neither the model that stands there nor its report.
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.setitem(gates.THRESHOLDS, "fp32", replace(gates.THRESHOLDS["fp32"], worst_psnr_db=500.0))  # type: ignore[arg-type]
+    config = str(CONFIGS / "demo.yaml")
+    assert main(["--config", config, "--untrained", "--out", str(out), *tiny, "--force"]) == 1
+    added = {file.name for file in set(tmp_path.iterdir()) - set(before)}
+    assert added == {"face.failed.report.html", "face.failed.report.json"}
+    assert all(file.read_bytes() == content for file, content in before.items())
+
+
+@pytest.mark.parametrize(("precision", "provider"), [("fp16", "cpu"), ("bf16", "openvino"), ("int8", "openvino")])
+def test_every_precision_is_one_command(precision: str, provider: Any, tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    arguments = ["--config", str(CONFIGS / "face.yaml"), "--untrained", "--out", str(out), "--io", "uint8", *NARROW]
+    assert main([*arguments, "--precision", precision, "--provider", provider]) == 0
+    session = Session(out, provider)
+    assert (session.metadata.precision, session.metadata.io) == (precision, "uint8")
+    assert [gate["name"] for gate in session.metadata.gates][-1] == "parity"
 
 
 @pytest.mark.parametrize("opset", [18, 24])

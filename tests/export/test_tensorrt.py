@@ -62,6 +62,15 @@ PADS = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
             model_of(node("QuantizeLinear", "x", "scale", "zero"), scale=np.float32(0.1), zero=np.array(128, np.uint8)),
             "quantise symmetrically",
         ),
+        (model_of(node("QuantizeLinear", "x", "scale"), scale=np.float32(0.1)), "uint8 is no quantised type"),
+        (
+            model_of(node("QuantizeLinear", "x", "scale", "zero"), scale=np.float32(0.1), zero=np.array(0, np.uint8)),
+            "uint8 is no quantised type",
+        ),
+        (
+            model_of(node("DequantizeLinear", "bias", "scale"), scale=np.float32(0.1), bias=np.zeros(4, np.int32)),
+            "leave biases in floating point",
+        ),
         (
             model_of(
                 node("Conv", "flat", "w"),
@@ -93,6 +102,18 @@ def test_what_we_export_parses(preset: str) -> None:
     small = ["--options.generator_base=4", "--options.generator_blocks=1", "--data.height=64", "--data.width=64"]
     synthesis = untrained(ROOT / "trainer" / "configs" / f"{preset}.yaml", small)
     assert problems(to_onnx(synthesis).model) == []
+
+
+def test_bodies_of_branches_are_looked_into() -> None:
+    inner = helper.make_graph(
+        [helper.make_node("Det", ["x"], ["d"], name="inside")],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("d", TensorProto.FLOAT, None)],
+    )
+    branch = helper.make_node("If", ["yes"], ["y"], name="outside", then_branch=inner, else_branch=inner)
+    found = problems(model_of(branch, yes=np.array(True)))
+    assert found == ["inside (Det): the parser has no such operator"] * 2
 
 
 def test_the_gate_fails_with_the_node(small: Any) -> None:
