@@ -72,14 +72,17 @@ class Eager:
 
 
 @contextlib.contextmanager
-def eager_pytorch(source: Source, threads: int, on_gpu: bool = False, compiled: bool = False) -> Iterator[Eager]:
+def eager_pytorch(
+    source: Source, threads: int, on_gpu: bool = False, compiled: bool = False, keep: bool = False
+) -> Iterator[Eager]:
     """Starts the process; it ends with the context.
 
-    threads: for PyTorch. compiled: through torch.compile. Raises BadInput when the network cannot be built or loaded.
+    threads: for PyTorch. compiled: through torch.compile. keep: see `trainer.host_memory`.
+    Raises BadInput when the network cannot be built or loaded.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, source, threads, on_gpu, compiled), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, source, threads, on_gpu, compiled, keep), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -90,12 +93,16 @@ def eager_pytorch(source: Source, threads: int, on_gpu: bool = False, compiled: 
         process.kill()
 
 
-def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, compiled: bool) -> None:
+def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, compiled: bool, keep: bool) -> None:
     """Answers batches with seconds until the other end closes."""
     import torch
     from torch import Tensor
     from torch.utils.flop_counter import FlopCounterMode
 
+    from trainer.host_memory import keep_freed_memory
+
+    if keep:
+        keep_freed_memory()
     torch.set_num_threads(threads)
     device = torch.device("cuda" if on_gpu else "cpu")
 

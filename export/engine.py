@@ -1,7 +1,6 @@
 """`python -m export engine`: a TensorRT engine built ahead of time, in a cache that serves the machines it fits."""
 
 import argparse
-import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -162,8 +161,8 @@ def _build(file: Path, model: ModelProto, facts: Facts, folder: Path) -> Record:
                 build_seconds=round(time.perf_counter() - started, 3),
             )
             engine_cache.write(partial, record)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+    except (BadInput, OSError):
+        if not folder.exists():
             raise
         # Somebody else built the same engine meanwhile.
         return engine_cache.read(folder)
