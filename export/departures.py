@@ -13,8 +13,9 @@ from torch.export.graph_signature import InputKind
 
 from deploy.runtime import Session
 from export.compare import feeds
-from export.graph import Exported, save, weights_of
+from export.graph import Exported, save
 from export.samples import Samples
+from export.weights import weights_of
 from shards import onnx_runtime
 from shards.command import BadInput
 

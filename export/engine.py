@@ -9,10 +9,10 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from deploy.metadata import Metadata
 from export import tensorrt_rtx
+from export.weights import tensors_of, weights_of
 from shards import atomic, engine_cache, onnx_runtime
 from shards.command import BadInput
 from shards.engine_cache import Facts, Profile, Record, Runtime
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = _load(options.model)
         facts = Facts(
             model_sha256=digest,
-            external_data={name: engine_cache.sha256_of(options.model.parent / name) for name in external_data(model)},
+            external_data={file.name: engine_cache.sha256_of(file) for file in weights_of(model, options.model)},
             runtime=runtime,
             version=version,
             gpu=place.name,
@@ -107,14 +107,9 @@ def profile_of(model: ModelProto, where: Path, batches: Sequence[int]) -> Profil
     return profile
 
 
-def external_data(model: ModelProto) -> list[str]:
-    """The files, relative to the model's own, that hold weights."""
-    return sorted({ExternalDataInfo(tensor).location for tensor in _tensors(model) if uses_external_data(tensor)})
-
-
 def precisions_of(model: ModelProto) -> list[str]:
     """Those of `fp16`, `bf16` and `int8` that the model computes in, as TensorRT has to be told."""
-    types = {tensor.data_type for tensor in _tensors(model)}
+    types = {tensor.data_type for tensor in tensors_of(model)}
     operators = {node.op_type for node in model.graph.node}
     found = {
         "fp16": TensorProto.FLOAT16 in types,
@@ -122,12 +117,6 @@ def precisions_of(model: ModelProto) -> list[str]:
         "int8": "QuantizeLinear" in operators or "DequantizeLinear" in operators,
     }
     return [name for name, used in found.items() if used]
-
-
-def _tensors(model: ModelProto) -> list[TensorProto]:
-    """Weights and constants, those in nodes included."""
-    inside = [entry.t for node in model.graph.node for entry in node.attribute if entry.HasField("t")]
-    return [*model.graph.initializer, *inside]
 
 
 def _load(file: Path) -> ModelProto:

@@ -19,6 +19,7 @@ from torch.export import Dim, ExportedProgram
 
 from deploy.metadata import OUTPUT, Metadata
 from export.served import Recipe, Served, example_inputs
+from export.weights import weights_of
 from shards import atomic
 from shards.command import BadInput
 from shards.records import SIZE_MULTIPLE
@@ -172,14 +173,6 @@ def save(model: ModelProto, props: dict[str, str], file: Path) -> None:
         written.chmod(file.stat().st_mode)
         with written.open("rb") as opened:
             os.fsync(opened.fileno())
-
-
-def weights_of(model: ModelProto, file: Path) -> list[Path]:
-    """The files beside `file` that hold weights of the model; none where it holds them itself."""
-    names = {
-        entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"
-    }
-    return [file.parent / name for name in sorted(names)]
 
 
 def move(model: ModelProto, file: Path, out: Path) -> list[Path]:

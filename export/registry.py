@@ -22,11 +22,12 @@ from mlflow.entities import Metric
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 from onnx import ModelProto, ValueInfoProto
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import load_external_data_for_model
 
 from deploy.metadata import PREFIX, Metadata
 from export.gates import GateResult
 from export.graph import opset_of
+from export.weights import weights_of
 from shards.command import BadInput
 from shards.onnx_runtime import PROVIDERS, VERSION
 from shards.store import redacted
@@ -85,7 +86,7 @@ def log_model(
             # Before the weights are read and packed: a server that is away, or has not got the run.
             run = client.get_run(run_id)
             proto = onnx.load(model, load_external_data=False)
-            files = files_of(proto, model)
+            files = [model, *weights_of(proto, model)]
             external = len(files) > 1
             if external:
                 load_external_data_for_model(proto, str(model.parent))
@@ -137,13 +138,6 @@ def _tensor_spec(value: ValueInfoProto) -> TensorSpec:
     kind = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in kind.shape.dim)
     return TensorSpec(np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape, value.name)
-
-
-def files_of(model: ModelProto, file: Path) -> set[Path]:
-    """The model's file and those that hold weights for it."""
-    external = [tensor for tensor in model.graph.initializer if uses_external_data(tensor)]
-    named = (entry.value for tensor in external for entry in tensor.external_data if entry.key == "location")
-    return {file, *(file.parent / name for name in named)}
 
 
 def _tags(props: Mapping[str, str], model: ModelProto, gates: Sequence[GateResult]) -> dict[str, str]:

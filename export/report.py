@@ -15,7 +15,8 @@ import numpy as np
 
 from deploy.batch import device, versions
 from export.gates import LIMITS, Candidate, GateResult
-from export.graph import nodes_by_operator, parameters_of, weights_of
+from export.graph import nodes_by_operator, parameters_of
+from export.weights import weights_of
 from shards import atomic
 
 Array = np.ndarray[Any, Any]

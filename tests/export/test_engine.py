@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.metadata import Metadata
-from export import engine, tensorrt_rtx
+from export import engine, gates, tensorrt_rtx
 from export.graph import save
+from export.weights import weights_of
 from shards import engine_cache, onnx_runtime
 from shards.command import BadInput
 from shards.engine_cache import Facts, Gpu, Record
@@ -134,7 +135,7 @@ def test_weights_beside_the_model_count(machine: Callable[..., None], model: Pat
     machine(H200)
     lean = beside(model)
     weights = lean.parent / "lean.onnx.data"
-    assert engine.external_data(onnx.load(lean, load_external_data=False)) == ["lean.onnx.data"]
+    assert weights_of(onnx.load(lean, load_external_data=False), lean) == [lean.parent / "lean.onnx.data"]
     found = put(tmp_path, lean, external_data={"lean.onnx.data": engine_cache.sha256_of(weights)})
     assert engine_cache.find(tmp_path, lean, "tensorrt", VERSION) == found
     with weights.open("r+b") as opened:
@@ -333,6 +334,18 @@ def test_a_model_that_is_refused_leaves_nothing(model: Path, tmp_path: Path) -> 
     model.write_bytes(b"junk")
     with pytest.raises(BadInput, match=r"model.onnx is not an ONNX model"):
         engine.main(arguments)
+
+
+@needs_rtx
+def test_the_gate_stops_what_the_real_parser_refuses(small: Any, model: Path) -> None:
+    assert gates.check_tensorrt_rtx(small.exported.model, model).passed
+    changed = onnx.ModelProto()
+    changed.CopyFrom(small.exported.model)
+    next(node for node in changed.graph.node if node.op_type == "Tanh").op_type = "Det"
+    onnx.save(changed, model)
+    result = gates.check_tensorrt_rtx(changed, model)
+    assert not result.passed
+    assert "(Det, in checkDet)" in result.figures["refused"][0]
 
 
 @needs_rtx

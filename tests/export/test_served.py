@@ -114,6 +114,35 @@ def test_any_size_that_is_a_multiple_of_16(tmp_path: Path) -> None:
         Session(out, size=(48, 50))
 
 
+def test_the_gate_of_sizes_stops_a_graph_that_is_right_at_one_size_only(tmp_path: Path) -> None:
+    synthesis = untrained(CONFIGS / "face.yaml", NARROW)
+    recipe = Recipe(dynamic_size=True)
+    exported = to_onnx(synthesis, recipe)
+    samples = drawn(synthesis, 3)
+    file = tmp_path / "model.onnx"
+
+    def judged() -> gates.GateResult:
+        graph.save(exported.model, graph.metadata_of(synthesis, recipe).to_props(), file)
+        return gates.check_sizes(Candidate(exported, file, synthesis, samples))
+
+    assert judged().passed
+    # Adds how much wider than 64 pixels the picture is: nothing at the size that was traced.
+    nodes, helper = exported.model.graph.node, onnx.helper
+    nodes[-1].output[0] = "right"
+    nodes.append(helper.make_node("Shape", ["right"], ["width"], start=3, end=4))
+    nodes.append(helper.make_node("Cast", ["width"], ["wide"], to=onnx.TensorProto.FLOAT))
+    exported.model.graph.initializer.append(numpy_helper.from_array(np.float32([64]), "traced"))
+    nodes.append(helper.make_node("Sub", ["wide", "traced"], ["excess"]))
+    nodes.append(helper.make_node("Add", ["right", "excess"], ["image"]))
+    result = judged()
+    assert not result.passed
+    assert result.figures["psnr_db"] < 0 and result.figures["least_psnr_db"] == 60
+    feeds = compare.feeds(Session(file), samples)
+    with torch.inference_mode():
+        wanted = synthesis.module(*samples.expanded(synthesis.schema)).numpy()
+    np.testing.assert_allclose(Session(file).run(**feeds), wanted, atol=1e-4)
+
+
 def test_one_size_stays_one_size(small: Any, candidate_of: CandidateOf) -> None:
     with pytest.raises(BadInput, match=r"makes pictures of 32×32, not of 64×48; export it with --dynamic-size"):
         Session(candidate_of(small.exported).file, size=(48, 64))
