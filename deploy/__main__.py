@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from deploy.model_arguments import add_model_arguments, open_session
 from shards.arguments import Help, count, slice_of, whole
 from shards.command import run_command
 
@@ -53,9 +54,8 @@ def _batch(options: argparse.Namespace) -> None:
     # Imported here, so that help need not wait for ONNX Runtime.
     from deploy import batch
     from deploy.pairs import open_pairs
-    from deploy.runtime import Session
 
-    session = Session(options.model, options.provider, options.threads, options.size, options.engines)
+    session = open_session(options)
     pairs = open_pairs(options.pairs, session.schema, session.inputs, options.roll_labels, options.slice)
     print(batch.table(batch.run(session, pairs, options.out, options.batch)))
     print(options.out)
@@ -69,27 +69,18 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_batch(commands)
+    return parser
+
+
+def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     sub = commands.add_parser("batch", help="paint the pictures of many pairs", description=BATCH, formatter_class=Help)
     sub.set_defaults(command=_batch)
+    add_model_arguments(sub)
     add = sub.add_argument
-    add("--model", type=Path, required=True, metavar="FILE", help="a model that `python -m export` wrote")
     add("--pairs", type=Path, required=True, metavar="CSV|DIR", help="a CSV file, or a folder of shards")
     add("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures: new, or of the same run before")
-    add(
-        "--provider",
-        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
-        default="cpu",
-        help="where the model runs, an error when it cannot run there; openvino-bf16 rounds to bfloat16",
-    )
-    add("--engines", type=Path, metavar="DIR", help="what `python -m export engine` built, for --provider tensorrt")
-    add(
-        "--size",
-        type=_size,
-        metavar="WIDTHxHEIGHT",
-        help="of the pictures, for models with a dynamic size; without it, the size that they were trained at",
-    )
     add("--batch", type=count, default=1, metavar="N", help="pictures in one run of the model")
-    add("--threads", type=count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
     add("--slice", type=slice_of, default="0/1", metavar="I/N", help="make slice I (from 0) of N only, for job arrays")
     add(
         "--roll-labels",
@@ -98,15 +89,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
-    return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    """(height, width) of WIDTHxHEIGHT."""
-    width, cross, height = text.partition("x")
-    if not cross:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256")
-    return count(height), count(width)
 
 
 if __name__ == "__main__":

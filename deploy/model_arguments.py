@@ -1,0 +1,46 @@
+"""The arguments that every command of this room shares: which model, and where it runs."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shards.arguments import count
+
+if TYPE_CHECKING:
+    from deploy.runtime import Session
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--model`, `--provider`, `--engines`, `--size` and `--threads`, which `open_session` reads."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="FILE", help="a model that `python -m export` wrote")
+    add(
+        "--provider",
+        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        default="cpu",
+        help="where the model runs, an error when it cannot run there; openvino-bf16 rounds to bfloat16",
+    )
+    add("--engines", type=Path, metavar="DIR", help="what `python -m export engine` built, for --provider tensorrt")
+    add(
+        "--size",
+        type=size,
+        metavar="WIDTHxHEIGHT",
+        help="of the pictures, for models with a dynamic size; without it, the size that they were trained at",
+    )
+    add("--threads", type=count, metavar="N", help="CPU threads in one run of the model; without it, one per core")
+
+
+def open_session(options: argparse.Namespace) -> "Session":
+    """The session that the arguments ask for. Raises BadInput when the model cannot be had or does not run there."""
+    # Imported here, so that help need not wait for ONNX Runtime.
+    from deploy.runtime import Session
+
+    return Session(Path(options.model), options.provider, options.threads, options.size, options.engines)
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) of WIDTHxHEIGHT."""
+    width, cross, height = text.partition("x")
+    if not cross:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256")
+    return count(height), count(width)
