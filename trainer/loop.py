@@ -82,19 +82,20 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
         if training.accelerator.is_main_process:
             opened.enter_context(only_writer(config.run))
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
-        dog = opened.enter_context(Watchdog(rank, ranks, config.faults.timeout_s, open_store("signs of life")))
-        run = Run(training, manifest, store, held_out, requests, dog)
-        try:
-            if checkpoint:
-                training.restore_random(checkpoint)
-            finished = run.go()
-        except (RuntimeError, ConnectionError) as error:
-            # What a broken collective raises says which address is gone, not which rank.
-            if ranks > 1 and (missing := dog.missing()):
-                raise RuntimeError(f"{missing}. Go on from the last checkpoint with --resume latest.") from error
-            raise
-        finally:
-            run.close()
+        with Watchdog(rank, ranks, config.faults.timeout_s, open_store("signs of life")) as dog:
+            run = Run(training, manifest, store, held_out, requests, dog)
+            try:
+                if checkpoint:
+                    training.restore_random(checkpoint)
+                finished = run.go()
+            except (RuntimeError, ConnectionError) as error:
+                # What a broken collective raises says which address is gone, not which rank.
+                if ranks > 1 and (missing := dog.missing()):
+                    raise RuntimeError(f"{missing}. Go on from the last checkpoint with --resume latest.") from error
+                raise
+            finally:
+                run.close()
+        # After the watchdog: the rank that keeps the store must not end while others give signs of life.
         training.leave()
         return DONE if finished else PREEMPTED
 

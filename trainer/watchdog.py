@@ -14,6 +14,8 @@ from typing import Self
 import orjson
 from torch.distributed import DistStoreError, Store  # type: ignore[attr-defined]
 
+from trainer.rendezvous import CONNECT_S
+
 INTERVAL_S = 2.0
 """Seconds between a rank's signs of life; one that has given none for three of them is dead or frozen."""
 LOST = 1
@@ -58,7 +60,9 @@ class Watchdog:
     ) -> None:
         self._closed.set()
         if self._thread.is_alive():
-            self._thread.join(2 * INTERVAL_S)
+            # An interpreter that ends while the thread is inside the store aborts the process. A store that is gone
+            # takes its time, too: on a busy machine torch was seen to write the trace of its error for seconds.
+            self._thread.join(2 * CONNECT_S)
 
     def at(self, step: int, doing: str) -> None:
         """Training is here: `doing` is a word for people, such as `training` or `saving`."""

@@ -108,7 +108,7 @@ class Cluster:
         told = self.run("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={number}")
         return set(told.split())
 
-    def wait_until(self, number: str, *states: str, seconds: float = 60) -> None:
+    def wait_until(self, number: str, *states: str, seconds: float = 240) -> None:
         """Returns when the job, or every task of the array, is in one of the states. Raises TimeoutError."""
         deadline = time.monotonic() + seconds
         while not (found := self.states(number)) or not found <= set(states):

@@ -71,7 +71,7 @@ def train_alone(packed: Path, run: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([*launch, *settings(packed, run)], cwd=ROOT, env=environment)
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:g} s for {what}"
