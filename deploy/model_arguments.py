@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """`--model`, `--provider`, `--engines`, `--size` and `--threads`, which `open_session` reads."""
     add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="a model that `python -m export` wrote")
+    add(
+        "--model",
+        required=True,
+        metavar="FILE",
+        help="a model that `python -m export` wrote, or models:/NAME@ALIAS in the MLflow registry of "
+        "MLFLOW_TRACKING_URI",
+    )
     add(
         "--provider",
         choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
@@ -35,7 +41,16 @@ def open_session(options: argparse.Namespace) -> "Session":
     # Imported here, so that help need not wait for ONNX Runtime.
     from deploy.runtime import Session
 
-    return Session(Path(options.model), options.provider, options.threads, options.size, options.engines)
+    return Session(model_file(options.model), options.provider, options.threads, options.size, options.engines)
+
+
+def model_file(model: str) -> Path:
+    """The file that `--model` stands for, downloaded if need be. Raises BadInput when it cannot be had."""
+    if not model.startswith("models:"):
+        return Path(model)
+    from deploy import registry
+
+    return registry.fetch(model)
 
 
 def size(text: str) -> tuple[int, int]:

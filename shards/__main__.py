@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from shards.arguments import Help, count, slice_of, whole
+from shards.arguments import Help, add_operator_arguments, count, slice_of, whole
 from shards.command import BAD_INPUT, DONE, BadInput, run_command
 from shards.pairs import PRESETS, preset
 from shards.photos import OPERATORS
@@ -353,26 +353,7 @@ def _pack_options(add: "_Options") -> None:
         "segmentation model, or label pictures of the dataset; auto takes what is there",
     )
     add("--every", type=count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
-    add("--predictor", type=Path, metavar="DAT", help="dlib's 68-point predictor, instead of MediaPipe")
-    add(
-        "--openpose",
-        type=Path,
-        metavar="DIR",
-        help="OpenPose's files of all frames, VIDEO_000000000012_keypoints.json, instead of detecting poses",
-    )
-    add(
-        "--densepose",
-        type=Path,
-        metavar="DIR",
-        help="DensePose's pictures of all frames, VIDEO_000000000012_IUV.png: pose labels of 23 channels",
-    )
-    add(
-        "--parser",
-        type=Path,
-        metavar="ONNX",
-        help="the segmentation model for --labels parsing; NAME.json beside NAME.onnx may give mean, std, size, ids, "
-        "void, names, colours",
-    )
+    add_operator_arguments(add)
     # Pairs
     add("--pairs", type=count, metavar="N", help="how many pairs; without it, --repeat per frame")
     add("--repeat", type=count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")

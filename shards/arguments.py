@@ -1,6 +1,8 @@
 """Types of command-line arguments that several commands take, and the help that shows their defaults."""
 
 import argparse
+from collections.abc import Callable
+from pathlib import Path
 
 
 class Help(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -33,3 +35,30 @@ def _at_least(least: int, text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
     return int(text)
+
+
+def add_operator_arguments(add: Callable[..., object]) -> None:
+    """What label operators need: `--predictor`, `--openpose`, `--densepose` and `--parser`.
+
+    add: the parser's `add_argument`.
+    """
+    add("--predictor", type=Path, metavar="DAT", help="dlib's 68-point predictor, instead of MediaPipe")
+    add(
+        "--openpose",
+        type=Path,
+        metavar="DIR",
+        help="OpenPose's files of all frames, VIDEO_000000000012_keypoints.json, instead of detecting poses",
+    )
+    add(
+        "--densepose",
+        type=Path,
+        metavar="DIR",
+        help="DensePose's pictures of all frames, VIDEO_000000000012_IUV.png: pose labels of 23 channels",
+    )
+    add(
+        "--parser",
+        type=Path,
+        metavar="ONNX",
+        help="the segmentation model for --labels parsing; NAME.json beside NAME.onnx may give mean, std, size, ids, "
+        "void, names, colours",
+    )

@@ -86,22 +86,46 @@ def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | N
     if labelling.operator == "worlds":
         yield from _from_sidecar(item, labelling, outcomes)
         return
-    find = _FINDERS[labelling.operator]
     for number, seconds, image in _frames(item, labelling, outcomes):
-        found = find(image, item, number, labelling)
-        if isinstance(found, str):
-            outcomes[found] += 1
-            continue
-        outcomes["used"] += 1
-        frame = Frame(item.source, number, seconds, item.style, found.landmarks, found.keypoints)
-        schema = labelling.schema
-        yield Photo(frame, resized(found.image, schema.height, schema.width), found.ids)
+        photo = _photo(item, number, seconds, image, labelling, outcomes)
+        if photo is not None:
+            yield photo
     if not outcomes["used"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in outcomes.most_common() if count)
         raise BadInput(
             f"{item.path}: no usable frame among {outcomes.total()} ({reasons}); take the file out of the folder, or "
             "keep more frames with a smaller --every"
         )
+
+
+def every_frame(video: Path, labelling: Labelling, outcomes: Counter[str]) -> Iterator[tuple[float, Photo | None]]:
+    """(seconds, labelled photo) of each frame of a video, in order; None where the operator rejects the frame.
+
+    seconds: from the start of the file. `outcomes` counts the frames used, and the others by reason.
+    Raises BadInput naming the file when it is broken, or has a sidecar that does not fit.
+    """
+    item = Item(video.name, video, video.name)
+    _check_kind(labelling)
+    if labelling.operator == "worlds":
+        for photo in _from_sidecar(item, labelling, outcomes):
+            yield photo.frame.seconds, photo
+        return
+    for number, seconds, image in decode(video, 1, labelling.timeout_s):
+        yield seconds, _photo(item, number, seconds, image, labelling, outcomes)
+
+
+def _photo(
+    item: Item, number: int, seconds: float, image: Array, labelling: Labelling, outcomes: Counter[str]
+) -> Photo | None:
+    """What the operator makes of a picture; None, with the reason counted, where it rejects it."""
+    found = _FINDERS[labelling.operator](image, item, number, labelling)
+    if isinstance(found, str):
+        outcomes[found] += 1
+        return None
+    outcomes["used"] += 1
+    frame = Frame(item.source, number, seconds, item.style, found.landmarks, found.keypoints)
+    schema = labelling.schema
+    return Photo(frame, resized(found.image, schema.height, schema.width), found.ids)
 
 
 def prepare(labelling: Labelling) -> None:

@@ -513,7 +513,7 @@ def _chunks(url: str) -> Iterator[bytes]:
     except ImportError as error:
         package = _PACKAGES.get(protocol.lower())
         remedy = f"run `pip install {package}` or `pip install 'likeness[remote]'`" if package else "install it"
-        reason = _scrubbed(str(error), url)
+        reason = scrubbed(str(error), url)
         message = f"{redacted(url)}: a package for {protocol}:// is not installed ({reason}); {remedy}"
         raise BadInput(message) from None
     except ValueError as error:
@@ -552,7 +552,7 @@ def _explained(error: Exception, url: str, missing: _Failure) -> _Failure:
     if status:
         final = 400 <= status < 500 and status not in _RETRIED_STATUS
         return _Failure(f"{shown}: the server answers with HTTP status {status}", "check the URL and the server", final)
-    reason = _scrubbed(str(error), url)
+    reason = scrubbed(str(error), url)
     reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     # Libraries say ValueError to a URL or a name that they cannot use.
     final = isinstance(error, ValueError | TypeError | NotImplementedError)
@@ -571,7 +571,7 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
             left += [one.__cause__, one.__context__, getattr(one, "os_error", None)]
 
 
-def _scrubbed(text: str, url: str) -> str:
+def scrubbed(text: str, url: str) -> str:
     """A library's words on one line of at most 200 characters, without the credentials of `url`."""
     text = _URL.sub(lambda found: redacted(found[0]), " ".join(text.split()))
     authority, _, rest = url.partition("://")[2].partition("/")

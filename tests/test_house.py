@@ -14,7 +14,7 @@ FORBIDDEN = {
     "shards": ("trainer", "export", "deploy", "mlflow"),
     "trainer": ("export", "deploy", "webdataset", "onnxruntime", "trainer.run"),
     "export": ("webdataset", "onnxruntime", "trainer.run"),
-    "deploy": ("trainer", "export", "torch", "webdataset", "mlflow", "onnxruntime", "shards.read", "shards.write"),
+    "deploy": ("trainer", "export", "torch", "webdataset", "onnxruntime", "shards.read", "shards.write"),
 }
 NETWORKS = ("generator.py", "norms.py", "patchgan.py", "vgg.py")
 ONE_FILE = {"onnxruntime": "shards/onnx_runtime.py", "webdataset": "shards/write.py"}

@@ -1,9 +1,7 @@
 """Draws a world as real H.264 videos, with a sidecar beside each."""
 
-import errno
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -11,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 from tqdm import tqdm
 
 from shards import atomic
 from shards.command import BadInput
 from shards.records import SIZE_MULTIPLE, check_size
+from shards.video_writer import encode
 from shards.worlds import WORLDS
-from shards.worlds.drawing import Array
 from shards.worlds.sidecar import VERSION, sidecar_path
 
 
@@ -81,51 +77,3 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
         "frames": entries,
     }
     sidecar_path(video).write_text(json.dumps(sidecar) + "\n")
-
-
-def encode(path: Path, frames: Iterator[Array], fps: float, width: int, height: int) -> None:
-    """Writes RGB frames, uint8 (height, width, 3), as an H.264 video.
-
-    One encoder thread and no version strings, so that equal frames give equal bytes.
-    Raises OSError when the encoder fails, with what it said; its errno is ENOSPC when the disk is full.
-    """
-    process = (
-        ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=fps)
-        .output(
-            str(path),
-            format="mp4",
-            vcodec="libx264",
-            pix_fmt="yuv420p",
-            crf=14,
-            preset="veryfast",
-            threads=1,
-            map_metadata=-1,
-            movflags="+faststart",
-            **{
-                "flags:v": "+bitexact",
-                "fflags": "+bitexact",
-                "x264-params": "threads=1:lookahead-threads=1",
-                "vf": "scale=out_color_matrix=bt709:out_range=tv",
-                "colorspace": "bt709",
-                "color_primaries": "bt709",
-                "color_trc": "bt709",
-                "color_range": "tv",
-            },
-        )
-        .global_args("-loglevel", "error", "-nostats")
-        .overwrite_output()
-        .run_async(cmd=imageio_ffmpeg.get_ffmpeg_exe(), pipe_stdin=True, pipe_stderr=True)
-    )
-    try:
-        for frame in frames:
-            process.stdin.write(np.ascontiguousarray(frame).tobytes())
-    except BrokenPipeError:
-        # The encoder has ended early; its message follows.
-        pass
-    finally:
-        _, message = process.communicate()
-    if process.returncode:
-        said = message.decode(errors="replace").strip()
-        if os.strerror(errno.ENOSPC) in said:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        raise OSError(f"ffmpeg could not write {path}: {said or 'no message'}")

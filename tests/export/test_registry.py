@@ -1,6 +1,8 @@
 """What is registered is what was gated: downloaded by its alias it runs, and says what it is. With a real MLflow."""
 
+import argparse
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +21,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from deploy.metadata import Metadata
+from deploy.model_arguments import open_session
+from deploy.registry import fetch
 from deploy.runtime import Session
 from export import graph, registry
 from export.gates import GateResult
@@ -285,3 +289,54 @@ def test_names_that_mlflow_refuses_are_refused_before_the_export(name: str | Non
 def test_usual_names_are_taken() -> None:
     registry.check_names(None, registry.ALIAS)
     registry.check_names("likeness-face fp16", "blue-green_2")
+
+
+def test_deploy_loads_a_model_by_its_alias(
+    small: Any, server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = written(small, tmp_path, beside=True)
+    assert registry.log_model(model, PASSED, server.run_id, server.uri, name="served", alias="champion") is None
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    arguments = argparse.Namespace(
+        model="models:/served@champion", provider="cpu", threads=None, size=None, engines=None
+    )
+    session = open_session(arguments)
+    feeds = sample(small)
+    assert np.array_equal(session.run(**feeds), Session(model).run(**feeds))
+    at = session.path.stat().st_mtime_ns
+    assert fetch("models:/served/1") == fetch("models:/served@champion") == session.path
+    assert session.path.stat().st_mtime_ns == at, "a version is downloaded once"
+
+    assert registry.log_model(model, PASSED, server.run_id, server.uri, name="served", alias="champion") is None
+    assert fetch("models:/served@champion").parent != session.path.parent, "the alias has moved on"
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [
+        ("models:/served@nobody", "models:/served@nobody cannot be had from http://127.0.0.1"),
+        ("models:/served/77", "models:/served/77 cannot be had from"),
+        ("models:/nobody@champion", "models:/nobody@champion cannot be had from"),
+        ("models:/served", "write models:/NAME@ALIAS"),
+    ],
+)
+def test_what_the_registry_does_not_have_is_refused(
+    location: str, message: str, server: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    with pytest.raises(BadInput, match=message):
+        fetch(location)
+
+
+def test_a_registry_must_be_named_and_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(BadInput, match="set MLFLOW_TRACKING_URI"):
+        fetch("models:/served@champion")
+    assert not list(tmp_path.iterdir()), "MLflow makes a database where none is named"
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    with pytest.raises(BadInput, match=re.escape("cannot be had from http://127.0.0.1:9")) as refused:
+        fetch("models:/served@champion")
+    assert "secret" not in str(refused.value)

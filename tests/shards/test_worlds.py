@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.command import BadInput
+from shards.video_writer import encode
 from shards.worlds import WORLDS, dance, faces, render, streets
-from shards.worlds.film import encode, film
+from shards.worlds.film import film
 from shards.worlds.sidecar import sidecar_of, sidecar_path, states_of, style_of
 
 SIZES = {"faces": 64, "dance": 64, "streets": 256}

@@ -1,0 +1,223 @@
+"""A video in another one's likeness: labels of every frame, one exemplar, and the sound as it was."""
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import numpy as np
+from tqdm import tqdm
+
+from deploy import pictures
+from deploy.runtime import Session
+from shards import atomic, labels
+from shards.command import BadInput
+from shards.photos import Labelling, Photo, every_frame, labelled_photos, prepare
+from shards.records import LabelSchema
+from shards.sources.dataset import Item
+from shards.video_writer import CONTAINERS, encode
+from shards.worlds.sidecar import sidecar_path
+
+Array = np.ndarray[Any, Any]
+Loaded = dict[str, Array]
+
+CRF = 18
+"""Of x264: hardly to be told from the pictures themselves."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """What was made. frames: of the new video. pictures: runs of the model; frames that show the same count once.
+
+    held: frames of the old video in which the label operator found nothing; the label before stayed. fps: of both.
+    latency_ms: p50 of one run of the model divided by its batch. seconds: from the first decoding to the file.
+    """
+
+    frames: int
+    pictures: int
+    held: int
+    fps: float
+    latency_ms: float
+    seconds: float
+
+
+def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labelling:
+    """How to label, by the arguments of `shards.arguments.add_operator_arguments`; which operator, each file says."""
+    return Labelling(
+        "auto",
+        schema,
+        predictor=options.predictor,
+        openpose=options.openpose,
+        densepose=options.densepose,
+        parser=options.parser,
+    )
+
+
+def synthesize_video(
+    session: Session,
+    video: Path,
+    exemplar: Path,
+    out: Path,
+    labelling: Labelling,
+    exemplar_label: Path | None = None,
+    batch: int = 1,
+) -> Film:
+    """Writes `out`: every frame of `video` as a label map, painted in the likeness of `exemplar`.
+
+    exemplar: a photo, cropped and labelled as frames are unless `exemplar_label` says what its label is drawn from
+    (then it has the model's size); or a video, of which the first usable frame counts. labelling: see `auto_labelling`.
+    Labels come from the sidecar of a world's video, or from the operator for the model's kind of label: detected face
+    landmarks, detected or given poses, a segmentation model. The frame rate is constant; where the old one varies,
+    frames are shown for as long as they were.
+    Raises BadInput when something is missing or broken, or no frame can be labelled.
+    """
+    if out.suffix.lower() not in CONTAINERS:
+        raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
+    if "label" not in session.inputs:
+        raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
+    fixed = _exemplar(session, exemplar, exemplar_label, labelling)
+    begun = time.perf_counter()
+    outcomes: Counter[str] = Counter()
+    ticks = _Ticks(video, _prepared(video, labelling), outcomes)
+    latencies: list[tuple[float, int]] = []
+
+    def frames() -> Iterator[Array]:
+        for loaded, repeats in _runs(_ahead(iter(ticks)), batch):
+            feeds = [session.tensors({"label": label, **fixed}) for label in loaded]
+            start = time.perf_counter()
+            images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
+            latencies.append(((time.perf_counter() - start) * 1000 / len(loaded), len(loaded)))
+            for picture, times in zip(session.pictures(images), repeats, strict=True):
+                for _ in range(times):
+                    yield picture
+
+    made = 0
+
+    def counted() -> Iterator[Array]:
+        nonlocal made
+        with tqdm(total=ticks.expected, desc="frames", unit="frame") as progress:
+            for picture in frames():
+                made += 1
+                progress.update()
+                yield picture
+
+    schema = session.schema
+    with atomic.new_file(out) as partial:
+        encode(partial, counted(), ticks.fps, schema.width, schema.height, CRF, audio=video)
+    counted_from = latencies[1:] or latencies
+    return Film(
+        frames=made,
+        pictures=sum(number for _, number in latencies),
+        held=outcomes.total() - outcomes["used"],
+        fps=ticks.fps,
+        latency_ms=float(np.median([milliseconds for milliseconds, _ in counted_from])),
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _prepared(path: Path, labelling: Labelling) -> Labelling:
+    """With the operator for a file. Raises BadInput when what that needs is not there."""
+    operator = {"sketch": "face-landmarks", "pose": "pose", "classes": "parsing"}[labelling.schema.kind]
+    given = labelling.predictor or labelling.openpose or labelling.densepose or labelling.parser
+    if not given and path.suffix.lower() in CONTAINERS and sidecar_path(path).is_file():
+        operator = "worlds"
+    elif operator == "parsing" and labelling.parser is None:
+        raise BadInput(f"{path} needs a class map: give a segmentation model in ONNX form with --parser")
+    prepared = replace(labelling, operator=operator)
+    prepare(prepared)
+    return prepared
+
+
+def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, labelling: Labelling) -> Loaded:
+    """What the model reads of the exemplar, in loaded form."""
+    schema, inputs = session.schema, session.inputs
+    if not exemplar.is_file():
+        raise BadInput(f"no exemplar at {exemplar}")
+    if exemplar_label is not None or "exemplar_label" not in inputs:
+        loaded = {"exemplar": pictures.read_photo(exemplar, schema)}
+        if exemplar_label is not None:
+            loaded["exemplar_label"] = pictures.read_label(exemplar_label, schema)
+    else:
+        photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), _prepared(exemplar, labelling)))
+        loaded = {"exemplar": photo.image, "exemplar_label": labels.load(schema, photo.frame, photo.ids)}
+    return {name: value for name, value in loaded.items() if name in inputs}
+
+
+class _Ticks:
+    """The label maps of a video, each with the number of frames that it is shown for at a constant rate.
+
+    fps: that rate. expected: how many frames there may be, for a progress bar.
+    """
+
+    def __init__(self, video: Path, labelling: Labelling, outcomes: Counter[str]) -> None:
+        self.video, self.labelling, self.outcomes = video, labelling, outcomes
+        if not video.is_file():
+            raise BadInput(f"{video}: there is no such file")
+        self.fps, self.expected = 25.0, None
+        # What is no video is refused with better words when it is decoded.
+        with suppress(OSError, RuntimeError, KeyError):
+            reader = imageio_ffmpeg.read_frames(str(video))
+            told = next(reader)
+            reader.close()
+            self.fps = float(told["fps"]) or 25.0
+            self.expected = round(self.fps * float(told["duration"]))
+
+    def __iter__(self) -> Iterator[tuple[Array, int]]:
+        shown: Photo | None = None
+        sent = 0
+        seconds = 0.0
+        for seconds, photo in every_frame(self.video, self.labelling, self.outcomes):
+            if photo is None:
+                continue
+            # The label found first also stands for what is before it.
+            due = round(seconds * self.fps) - sent
+            if shown is not None and due > 0:
+                yield self._loaded(shown), due
+                sent += due
+            shown = photo
+        if shown is None:
+            reasons = ", ".join(f"{reason}: {count}" for reason, count in self.outcomes.most_common() if count)
+            raise BadInput(f"{self.video}: no frame of it can be labelled ({reasons or 'it has none'})")
+        yield self._loaded(shown), max(1, round(seconds * self.fps) + 1 - sent)
+
+    def _loaded(self, photo: Photo) -> Array:
+        return labels.load(self.labelling.schema, photo.frame, photo.ids)
+
+
+def _ahead(items: Iterator[tuple[Array, int]]) -> Iterator[tuple[Array, int]]:
+    """The same, with the next one made while this one is used."""
+    with ThreadPoolExecutor(1, "label") as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
+
+
+def _runs(items: Iterator[tuple[Array, int]], batch: int) -> Iterator[tuple[list[Array], list[int]]]:
+    """Up to `batch` label maps, and how often each is shown."""
+    waiting: list[tuple[Array, int]] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) == batch:
+            yield [label for label, _ in waiting], [times for _, times in waiting]
+            waiting = []
+    if waiting:
+        yield [label for label, _ in waiting], [times for _, times in waiting]
+
+
+def table(film: Film, session: Session) -> str:
+    """What was made, for people."""
+    rows = {
+        "frames": f"{film.frames:,} at {film.fps:g} per second, {film.pictures:,} runs of the model",
+        "held": f"{film.held:,} frames where no label was found, which show the label before",
+        "frames/s": f"{film.frames / film.seconds:.2f} (decoding, labels, model and encoding)",
+        "ms per frame": f"p50 {film.latency_ms:.1f} (model only)",
+        "model": f"{session.method}, {session.metadata.images_seen:,} images seen in training",
+    }
+    return "\n".join(f"{name:<16}{value}" for name, value in rows.items())

@@ -1,0 +1,76 @@
+"""Writes H.264 videos with ffmpeg, with the sound of another file if wanted."""
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+"""What H.264 is written into: suffix, and ffmpeg's name."""
+
+
+def encode(
+    path: Path, frames: Iterable[Array], fps: float, width: int, height: int, crf: int = 14, audio: Path | None = None
+) -> None:
+    """Writes RGB frames, uint8 (height, width, 3), as an H.264 video in the container that the suffix names.
+
+    crf: x264's constant rate factor, 0 (lossless) to 51. audio: a file whose sound is taken along, if it has any: as it
+    is where the container is the same or Matroska, as AAC otherwise.
+    One encoder thread and no version strings, so that equal frames give equal bytes.
+    Raises OSError when the encoder fails, with what it said; its errno is ENOSPC when the disk is full.
+    """
+    pictures = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=fps)
+    streams, sound = [pictures.video], {}
+    if audio is not None:
+        # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
+        streams.append(ffmpeg.input(f"file:{audio}", protocol_whitelist="file")["a?"])
+        same = path.suffix.lower() in (audio.suffix.lower(), ".mkv")
+        sound = {"acodec": "copy" if same else "aac"}
+    process = (
+        ffmpeg.output(
+            *streams,
+            f"file:{path}",
+            **sound,
+            format=CONTAINERS.get(path.suffix.lower(), "mp4"),
+            vcodec="libx264",
+            pix_fmt="yuv420p",
+            crf=crf,
+            preset="veryfast",
+            threads=1,
+            map_metadata=-1,
+            movflags="+faststart",
+            **{
+                "flags:v": "+bitexact",
+                "fflags": "+bitexact",
+                "x264-params": "threads=1:lookahead-threads=1",
+                "vf": "scale=out_color_matrix=bt709:out_range=tv",
+                "colorspace": "bt709",
+                "color_primaries": "bt709",
+                "color_trc": "bt709",
+                "color_range": "tv",
+            },
+        )
+        .global_args("-loglevel", "error", "-nostats")
+        .overwrite_output()
+        .run_async(cmd=imageio_ffmpeg.get_ffmpeg_exe(), pipe_stdin=True, pipe_stderr=True)
+    )
+    try:
+        for frame in frames:
+            process.stdin.write(np.ascontiguousarray(frame).tobytes())
+    except BrokenPipeError:
+        # The encoder has ended early; its message follows.
+        pass
+    finally:
+        _, message = process.communicate()
+    if process.returncode:
+        said = message.decode(errors="replace").strip()
+        if os.strerror(errno.ENOSPC) in said:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        raise OSError(f"ffmpeg could not write {path}: {said or 'no message'}")
