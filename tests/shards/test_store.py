@@ -452,8 +452,8 @@ def test_redacted(url: str, shown: str) -> None:
 def test_words_of_libraries_are_scrubbed() -> None:
     url = "https://user:p%40ss@host/a?sig=abc123signature&x=AKIDTOKEN"
     text = f"bad thing at {url}\n and p@ss, https://host/b?other=AKIDTOKEN sig=abc123signature"
-    scrubbed = storing._scrubbed(text, url)
-    assert scrubbed == "bad thing at https://host/a and ***, https://host/b sig=***"
+    shown = storing.scrubbed(text, url)
+    assert shown == "bad thing at https://host/a and ***, https://host/b sig=***"
 
 
 # The cache
