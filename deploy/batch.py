@@ -1,28 +1,29 @@
-"""Batch inference: pairs in, PNG files out. Decoding, the model and encoding overlap; memory is bounded."""
+"""Batch inference: pairs in, pictures out. Decoding, the model and encoding overlap; memory is bounded."""
 
 import fcntl
 import json
 import os
 import platform
 import queue
-import re
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 from tqdm import tqdm
 
-from deploy import pictures
-from deploy.pairs import WHOLE, Job, Loaded, Pairs, bounds
+from deploy.bad_inputs import BadInputs, changes
+from deploy.outputs import Files, Output, Sink, Tars
+from deploy.pairs import WHOLE, BadPair, Job, Pairs
 from deploy.runtime import Session
 from shards import atomic
 from shards.command import BadInput
@@ -30,6 +31,7 @@ from shards.records import sha256_of
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
+T = TypeVar("T")
 
 TARGET_MS = (8.0, 10.0)
 TARGET_SIDE = 256
@@ -37,9 +39,6 @@ ON_CPU = ("cpu", "openvino", "openvino-bf16")
 PERCENTILES = (50, 95, 99)
 RECORD = "batch.json"
 SUMMARY = "summary.json"
-_PARTIAL = re.compile(r"\.(.+)-[^-]+\.png")
-"""What `atomic.new_file` calls a picture until it is whole."""
-_WORKERS = 2
 _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "simplejpeg")
 
 
@@ -47,14 +46,17 @@ _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "openvino", "numpy", "opencv-pyth
 class Summary:
     """What a run did. `summary.json` holds it, beside facts about model and machine.
 
-    pictures: made by this run. skipped: found finished, of the run's slice. seconds: from the first decoding to the
-    last file written, without loading the model. latency_ms: p50, p95 and p99 over pictures of the time of one model
-    run divided by its batch, the first run left out where there are several; None when no picture was made.
+    pictures: made by this run. skipped: found finished, of the run's slice. bad: left out, because their inputs are
+    broken. seconds: from the first decoding to the last file written, without loading the model. busy: the share of
+    these seconds in which the model ran. latency_ms: p50, p95 and p99 over pictures of the time of one model run
+    divided by its batch, the first run left out where there are several; None when no picture was made.
     """
 
     pictures: int
     skipped: int
+    bad: int
     seconds: float
+    busy: float
     latency_ms: dict[str, float] | None
 
     @property
@@ -63,18 +65,40 @@ class Summary:
         return self.pictures / self.seconds if self.pictures else 0.0
 
 
-def run(session: Session, pairs: Pairs, out: Path, batch: int = 1) -> dict[str, Any]:
+def run(
+    session: Session,
+    pairs: Pairs,
+    out: Path,
+    batch: int = 1,
+    output: Output = Output(),  # noqa: B008
+    max_bad: int = 0,
+) -> dict[str, Any]:
     """Makes the pictures of `pairs` that are not yet in `out`, and returns what `summary.json` holds.
 
-    An existing `out` is continued when an earlier run of the same model and pairs began it. Slices of one run may
-    write to one `out` at the same time, from several machines; their summaries are `summary-0-of-4.json` and so on.
-    Raises BadInput when it is anything else, or another process is writing the same slice.
+    An existing `out` is continued when an earlier run of the same model, pairs and output began it. Slices of one run
+    may write to one `out` at the same time, from several machines; their summaries are `summary-0-of-4.json` and so on.
+    output: as `pairs` was opened with. max_bad: so many pairs with broken inputs are skipped and listed in `bad.csv`
+    (`bad-0-of-4.csv`); the next run tries them again.
+    Raises BadInput when `out` is anything else, another process is writing the same slice, or too many are broken.
     """
-    with _opened(out, session, pairs):
-        summary = synthesize_pairs(session, pairs, out, batch)
+    digest = sha256_of(session.path)
+    with _opened(out, digest, pairs, output):
+        bad = BadInputs(out, "bad" if pairs.part == WHOLE else f"bad-{_name(pairs)}", max_bad, pairs.mark)
+        sink = (
+            Tars(out, output, pairs.ours, {"model_sha256": digest, "method": session.method})
+            if output.per_shard
+            else Files(out, output)
+        )
+        try:
+            with sink:
+                summary = synthesize_pairs(session, pairs, sink, bad, batch, output)
+        finally:
+            bad.save()
+        if isinstance(sink, Tars):
+            sink.write_index(pairs.part)
         described = describe(session, pairs, batch, summary)
         file = out / (SUMMARY if pairs.part == WHOLE else f"summary-{_name(pairs)}.json")
-        if summary.pictures or not file.exists():
+        if summary.pictures or summary.bad or not file.exists():
             atomic.write_text(file, json.dumps(described, indent=1) + "\n")
     return described
 
@@ -84,69 +108,106 @@ def _name(pairs: Pairs) -> str:
     return f"{number}-of-{count}"
 
 
-def synthesize_pairs(session: Session, pairs: Pairs, out: Path, batch: int = 1) -> Summary:
-    """Makes every picture whose file is not yet below `out`. Files appear whole, in any order."""
-    finished, leftovers = _found(out)
-    ours = len(bounds(pairs.total, pairs.part))
+def synthesize_pairs(
+    session: Session,
+    pairs: Pairs,
+    sink: Sink,
+    bad: BadInputs,
+    batch: int = 1,
+    output: Output = Output(),  # noqa: B008
+) -> Summary:
+    """Makes every picture that `sink` does not have. Broken inputs go to `bad`."""
+    # As many threads as processors: where the model leaves them idle, decoding and encoding may have all of them.
+    workers = max(2, len(os.sched_getaffinity(0)))
+    depth = 2 * batch + workers
     skipped: deque[str] = deque()
 
-    def wanted(output: str) -> bool:
-        for leftover in leftovers.get(output, ()):
-            leftover.unlink()
-        if output in finished:
-            skipped.append(output)
-        return output not in finished
+    def wanted(number: int, path: str) -> bool:
+        if sink.has(number, path):
+            skipped.append(path)
+            bad.mended(path)
+            return False
+        return True
+
+    def decoded(job: Job) -> Tensors:
+        tensors = session.tensors(job.load())
+        session.check({name: value[None] for name, value in tensors.items()})
+        return tensors
+
+    def encoded(image: Array) -> bytes:
+        return output.encode(session.pictures(session.checked(image))[0])
+
+    def written(job: Job, content: bytes) -> None:
+        sink.write(job.number, job.output, content, job.source)
+        bad.mended(job.output)
+
+    def written_in_turn(job: Job, content: Future[bytes], before: Future[None] | None) -> None:
+        if before is not None:
+            before.result()  # no picture after one that could not be written
+        written(job, content.result())
+
+    def loaded(begun: Iterator[tuple[Job, Future[Tensors]]]) -> Iterator[tuple[Job, Tensors]]:
+        for job, tensors in begun:
+            try:
+                yield job, tensors.result()
+            except BadPair as error:
+                bad.add(job.output, error)
 
     latencies: list[tuple[float, int]] = []
     begun = time.perf_counter()
     with (
-        tqdm(total=ours, desc="pictures", unit="picture") as progress,
-        ThreadPoolExecutor(_WORKERS, "decode") as decoders,
-        ThreadPoolExecutor(_WORKERS, "encode") as encoders,
-        _ahead(pairs.jobs(wanted), decoders, session.tensors, depth=2 * batch + _WORKERS) as decoded,
+        _single_threaded_opencv(),
+        tqdm(total=len(pairs.ours), desc="pictures", unit="picture") as progress,
+        ThreadPoolExecutor(workers, "decode") as decoders,
+        ThreadPoolExecutor(workers, "encode") as encoders,
+        ThreadPoolExecutor(1, "write") as writer,
+        closing(pairs.jobs(wanted)) as jobs,
+        _ahead(((job, decoders.submit(decoded, job)) for job in jobs), depth) as decoding,
+        _ahead(_batches(loaded(decoding), batch), 1) as batches,
     ):
         writing: deque[Future[None]] = deque()
-        written = 0
-        for outputs, tensors in _batches(decoded, batch):
+        made = 0
+
+        def store(job: Job, image: Array) -> Future[None]:
+            if not sink.in_order:
+                return encoders.submit(lambda: written(job, encoded(image)))
+            return writer.submit(
+                written_in_turn, job, encoders.submit(encoded, image), writing[-1] if writing else None
+            )
+
+        for batch_jobs, feeds in batches:
             start = time.perf_counter()
-            images = session.run(**tensors)
-            latencies.append(((time.perf_counter() - start) / len(outputs), len(outputs)))
-            for number, output in enumerate(outputs):
-                writing.append(encoders.submit(_write, out / output, session, images[number : number + 1]))
-            while len(writing) > 2 * batch + _WORKERS:
+            images = session.run_unchecked(feeds)
+            latencies.append((time.perf_counter() - start, len(batch_jobs)))
+            for number, job in enumerate(batch_jobs):
+                writing.append(store(job, images[number : number + 1]))
+            while len(writing) > depth:
                 writing.popleft().result()
-                written += 1
-            progress.update(written + len(skipped) - progress.n)
+                made += 1
+            progress.update(made + len(skipped) + len(bad.found) - progress.n)
         for future in writing:
             future.result()
-        progress.update(ours - progress.n)
-    made = sum(count for _, count in latencies)
-    return Summary(made, ours - made, time.perf_counter() - begun, _percentiles(latencies))
+            made += 1
+        progress.update(made + len(skipped) + len(bad.found) - progress.n)
+    seconds = time.perf_counter() - begun
+    busy = sum(taken for taken, _ in latencies) / seconds
+    return Summary(made, len(skipped), len(bad.found), seconds, round(busy, 4), _percentiles(latencies))
 
 
-def _found(out: Path) -> tuple[set[str], dict[str, list[Path]]]:
-    """The pictures that are finished, and what killed processes were writing, by picture.
-
-    A leftover may as well be what another slice is writing just now: only who makes that picture may remove it.
-    """
-    finished: set[str] = set()
-    leftovers: dict[str, list[Path]] = {}
-    for file in out.rglob("*.png"):
-        if match := _PARTIAL.fullmatch(file.name):
-            output = file.with_name(f"{match[1]}.png").relative_to(out).as_posix()
-            leftovers.setdefault(output, []).append(file)
-        else:
-            finished.add(file.relative_to(out).as_posix())
-    return finished, leftovers
+@contextmanager
+def _single_threaded_opencv() -> Iterator[None]:
+    """Every picture has a thread already; threads within one would only take turns with those."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
-def _write(path: Path, session: Session, image: Array) -> None:
-    pictures.write_png(path, session.pictures(image)[0])
-
-
-def _batches(decoded: Iterator[tuple[str, Tensors]], batch: int) -> Iterator[tuple[list[str], Tensors]]:
+def _batches(decoded: Iterator[tuple[Job, Tensors]], batch: int) -> Iterator[tuple[list[Job], Tensors]]:
     """Stacks up to `batch` inputs along a new first axis."""
-    waiting: list[tuple[str, Tensors]] = []
+    waiting: list[tuple[Job, Tensors]] = []
     for item in decoded:
         waiting.append(item)
         if len(waiting) == batch:
@@ -156,68 +217,66 @@ def _batches(decoded: Iterator[tuple[str, Tensors]], batch: int) -> Iterator[tup
         yield _stacked(waiting)
 
 
-def _stacked(items: list[tuple[str, Tensors]]) -> tuple[list[str], Tensors]:
-    outputs = [output for output, _ in items]
-    return outputs, {name: np.stack([tensors[name] for _, tensors in items]) for name in items[0][1]}
+def _stacked(items: list[tuple[Job, Tensors]]) -> tuple[list[Job], Tensors]:
+    jobs = [job for job, _ in items]
+    if len(items) == 1:
+        return jobs, {name: value[None] for name, value in items[0][1].items()}
+    return jobs, {name: np.stack([tensors[name] for _, tensors in items]) for name in items[0][1]}
 
 
 @contextmanager
-def _ahead(
-    jobs: Iterator[Job], decoders: ThreadPoolExecutor, tensors: Callable[[Loaded], Tensors], depth: int
-) -> Iterator[Iterator[tuple[str, Tensors]]]:
-    """Reads jobs in a thread of its own and decodes them, in order, at most `depth` ahead of who consumes them.
-
-    tensors: makes the model's inputs of what a job loads.
-    """
-    waiting: queue.Queue[tuple[str, Future[Tensors]] | BaseException | None] = queue.Queue(depth)
+def _ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+    """Runs an iterator in a thread of its own, at most `depth` items ahead of who consumes them."""
+    waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
     stopped = threading.Event()
 
-    def read() -> None:
+    def produce() -> None:
         try:
-            for job in jobs:
-                waiting.put((job.output, decoders.submit(_load, job, tensors)))
+            for item in items:
+                waiting.put((item,))
                 if stopped.is_set():
                     return
             waiting.put(None)
         except BaseException as error:
             waiting.put(error)
 
-    def consume() -> Iterator[tuple[str, Tensors]]:
+    def consume() -> Iterator[T]:
         while (item := waiting.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            output, future = item
-            yield output, future.result()
+            yield item[0]
 
-    reader = threading.Thread(target=read, name="read", daemon=True)
-    reader.start()
+    producer = threading.Thread(target=produce, name="ahead", daemon=True)
+    producer.start()
     try:
         yield consume()
     finally:
         stopped.set()
-        while reader.is_alive():
-            # The reader may be waiting for room.
+        while producer.is_alive():
+            # It may be waiting for room.
             while not waiting.empty():
                 waiting.get_nowait()
-            reader.join(0.05)
-
-
-def _load(job: Job, tensors: Callable[[Loaded], Tensors]) -> Tensors:
-    return tensors(job.load())
+            producer.join(0.05)
 
 
 def _percentiles(latencies: list[tuple[float, int]]) -> dict[str, float] | None:
     counted = latencies[1:] or latencies
     if not counted:
         return None
-    per_picture = np.repeat([seconds * 1000 for seconds, _ in counted], [count for _, count in counted])
+    each = [1000 * seconds / count for seconds, count in counted]
+    per_picture = np.repeat(each, [count for _, count in counted])
     return {f"p{percent}": round(float(np.percentile(per_picture, percent)), 3) for percent in PERCENTILES}
 
 
 @contextmanager
-def _opened(out: Path, session: Session, pairs: Pairs) -> Iterator[None]:
+def _opened(out: Path, digest: str, pairs: Pairs, output: Output) -> Iterator[None]:
     """Creates `out`, or makes sure that it is an unfinished run of the same; one process at a time in each slice."""
-    record: dict[str, Any] = {"model_sha256": sha256_of(session.path), "pairs": pairs.identity, "count": pairs.total}
+    record: dict[str, Any] = {
+        "model_sha256": digest,
+        "pairs": pairs.identity(changes(out)),
+        "count": pairs.total,
+        "output": output.to_json(),
+    }
     slices = pairs.part[1]
     if slices > 1:
         record["slices"] = slices
@@ -239,7 +298,8 @@ def _opened(out: Path, session: Session, pairs: Pairs) -> Iterator[None]:
         if _unsliced(earlier) == _unsliced(record):
             begun = f"in {earlier['slices']} slices" if "slices" in earlier else "without slices"
             raise BadInput(f"{out} was begun {begun} (see its {RECORD}); go on like that or choose another --out")
-        changed = "model" if earlier.get("model_sha256") != record["model_sha256"] else "pairs"
+        named = {"model_sha256": "model", "output": "--format, --quality or --per-shard"}
+        changed = next((words for key, words in named.items() if earlier.get(key) != record[key]), "pairs")
         raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")
     # On NFS only files that are open for writing can be locked.
     with (file if slices == 1 else out / f".slice-{_name(pairs)}.lock").open("a") as lock:
@@ -323,8 +383,10 @@ def table(described: dict[str, Any]) -> str:
     latency = described["latency_ms"]
     measured = ", ".join(f"{name} {value:.1f}" for name, value in latency.items()) if latency else "nothing measured"
     rows = {
-        "pictures": f"{described['pictures']:,} made, {described['skipped']:,} found finished",
-        "pictures/s": f"{described['pictures_per_s']:.2f} (decoding, model and encoding)",
+        "pictures": f"{described['pictures']:,} made, {described['skipped']:,} found finished"
+        + (f", {described['bad']:,} left out: see bad.csv" if described["bad"] else ""),
+        "pictures/s": f"{described['pictures_per_s']:.2f} (decoding, model and encoding; the model ran "
+        f"{100 * described['busy']:.0f}% of the time)",
         "ms per picture": f"{measured} (model only)",
         "provider": f"{described['provider']}, {described['device']}, batch {described['batch']}",
         "model": f"{described['method']}, {described['images_seen']:,} images seen in training",

@@ -1,35 +1,57 @@
-"""Where the inputs of batch inference come from: a CSV of files, or shards."""
+"""Where the inputs of batch inference come from: a CSV of files, folders of files, or shards."""
 
 import csv
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from deploy import pictures
+from deploy.outputs import Output
 from shards import samples
 from shards.command import BadInput
-from shards.records import LabelSchema, Manifest, Shard, load_manifest
+from shards.records import LabelSchema, Manifest, Shard
+from shards.store import Cache, Store, is_url
 
 Array = np.ndarray[Any, Any]
 Loaded = dict[str, Array]
+Changes = Mapping[str, tuple[int, int | None]]
+"""By output, the mark of a pair when the run began, and the one that it was made with (None: not made yet)."""
 
 COLUMNS = ("label", "exemplar_label", "exemplar")
 WHOLE = (0, 1)
 """The slice of a run that is not sliced."""
+_MARKS = 2**256
+
+
+class BadPair(BadInput):
+    """Inputs of a pair that cannot be decoded. where: the file, or the shard and the key."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(reason)
+        self.where = where
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make. output: its path below the output folder. load: decodes its inputs: photos uint8 (H, W, 3)
-    RGB, label maps as `shards.labels` loads them."""
+    """One picture to make.
 
+    number: the pair's among those of all slices, from 0. output: the picture's path below the output folder. source:
+    where its inputs come from, the same on every machine. load: decodes them: photos uint8 (H, W, 3) RGB, label maps
+    as `shards.labels` loads them. Raises BadPair.
+    """
+
+    number: int
     output: str
+    source: dict[str, Any]
     load: Callable[[], Loaded]
 
 
@@ -42,77 +64,146 @@ class Pairs(Protocol):
     total: int
     """How many pictures all slices make."""
 
-    identity: str
-    """The same for all slices; changes when any input changes. A folder is continued only with an equal one."""
+    ours: range
+    """The numbers of the slice's pairs."""
 
-    def jobs(self, wanted: Callable[[str], bool]) -> Iterator[Job]:
-        """The jobs of the slice in order, in bounded memory; `wanted` is asked once about each output."""
+    def identity(self, changes: Changes) -> str:
+        """The same for all slices; another one when any input has changed, but for the pairs in `changes`. A folder is
+        continued only with an equal one."""
+
+    def mark(self, output: str) -> int:
+        """Stands for the inputs of a pair as they are now; 0 where they cannot change alone."""
+
+    def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
+        """The jobs of the slice in order, in bounded memory; `wanted` is asked once about each number and output."""
 
 
-def bounds(total: int, part: tuple[int, int]) -> range:
-    """Which of `total` pairs slice (i, n) makes; their numbers differ by at most one between slices."""
+def bounds(total: int, part: tuple[int, int], unit: int = 1) -> range:
+    """Which of `total` pairs slice (i, n) makes; slices differ by at most one unit, of so many neighbours."""
     number, count = part
-    return range(total * number // count, total * (number + 1) // count)
+    units = -(-total // unit)
+    return range(min(total, units * number // count * unit), min(total, units * (number + 1) // count * unit))
 
 
 def open_pairs(
-    path: Path,
+    location: str | Path,
     schema: LabelSchema,
     inputs: tuple[str, ...],
     roll_labels: int = 0,
     part: tuple[int, int] = WHOLE,
+    output: Output = Output(),  # noqa: B008
+    cache: Path | None = None,
+    max_bad: int = 0,
 ) -> Pairs:
-    """A CSV file, a folder of shards or their manifest, checked as far as possible without decoding.
+    """A CSV file, a folder of files by input, or shards: their folder or manifest, as a path or a URL. Checked as far
+    as possible without decoding.
 
-    schema, inputs: the model's. roll_labels: see `ShardPairs`. part: see `Pairs`.
+    schema, inputs: the model's. roll_labels: see `ShardPairs`. part: see `Pairs`. output: what the pictures are named
+    for. cache: where shards from a URL are kept; without it, where temporary files are, as long as they are needed.
+    max_bad: so many files that a CSV names may be missing; they count as broken later.
     Raises BadInput naming file, line and remedy.
     """
-    if path.suffix.lower() == ".csv":
+    if is_url(location):
+        return ShardPairs(
+            Store(str(location), Cache(cache) if cache else None), schema, inputs, roll_labels, part, output
+        )
+    path = Path(location)
+    if cache:
+        raise BadInput(f"--cache is for shards at a URL, but {path} is on this machine; leave it away")
+    if path.suffix.lower() == ".csv" or (path.is_dir() and not (path / "manifest.json").exists()):
         if roll_labels:
-            raise BadInput(f"--roll-labels needs shards, but {path} is a CSV file; write other labels into the CSV")
-        return CsvPairs(path, schema, inputs, part)
+            raise BadInput(f"--roll-labels needs shards, but {path} is none; give each label another exemplar instead")
+        read = _read_csv if path.suffix.lower() == ".csv" else _read_folder
+        return FilePairs(read(path, inputs, output, max_bad), path, schema, inputs, part, output)
     if not path.exists():
-        raise BadInput(f"no pairs at {path}; give a CSV file, a folder of shards or its manifest.json")
-    return ShardPairs(path, schema, inputs, roll_labels, part)
+        raise BadInput(
+            f"no pairs at {path}; give a CSV file, a folder with the folders {', '.join(inputs)}, or a folder of "
+            "shards or its manifest.json"
+        )
+    return ShardPairs(Store(path), schema, inputs, roll_labels, part, output)
 
 
-class CsvPairs:
-    """Rows of files. Columns: those of `label`, `exemplar_label` and `exemplar` that the model reads, and, if wanted,
-    `output`, the picture's name below the output folder (default: the row's number). Paths are relative to the CSV.
+class FilePairs:
+    """Pairs of files.
 
-    Raises BadInput naming the line when a column, a cell or a file is missing, or two rows have one output.
+    rows: by output, the files of the model's inputs in their order. where: what lists them; files are relative to it,
+    or to its folder if it is a file.
+
+    Raises BadInput when there are no rows.
     """
 
-    def __init__(self, path: Path, schema: LabelSchema, inputs: tuple[str, ...], part: tuple[int, int] = WHOLE) -> None:
-        self.schema, self.part = schema, part
-        self.rows: dict[str, dict[str, Path]] = {}
-        marks = []
-        for line, row in _rows(path, inputs):
-            output = _output(row.get("output") or f"{len(self.rows) + 1:06d}.png", f"{path} line {line}")
-            if output in self.rows:
-                raise BadInput(f"{path} line {line}: the output {output} is taken by an earlier row; name another one")
-            self.rows[output] = {name: path.parent / row[name] for name in inputs}
-            for name, file in self.rows[output].items():
-                if not file.is_file():
-                    raise BadInput(f"{path} line {line}: there is no {name} file {file}")
-                status = file.stat()
-                marks.append([output, name, row[name], status.st_size, status.st_mtime_ns])
-        if not self.rows:
-            raise BadInput(f"{path} has a header but no rows; add one row per picture")
-        self.identity = hashlib.sha256(json.dumps(marks).encode()).hexdigest()
-        self.total = len(self.rows)
+    def __init__(
+        self,
+        rows: dict[str, tuple[str, ...]],
+        where: Path,
+        schema: LabelSchema,
+        inputs: tuple[str, ...],
+        part: tuple[int, int],
+        output: Output,
+    ) -> None:
+        self.rows, self.schema, self.inputs, self.part = rows, schema, inputs, part
+        self._folder = where if where.is_dir() else where.parent
+        self.total = len(rows)
+        self.ours = bounds(self.total, part, output.unit)
+        self._mark = sum(map(self.mark, rows)) % _MARKS
 
-    def jobs(self, wanted: Callable[[str], bool]) -> Iterator[Job]:
-        ours = bounds(self.total, self.part)
-        for output, files in itertools.islice(self.rows.items(), ours.start, ours.stop):
-            if wanted(output):
-                yield Job(output, lambda files=files: self._load(files))  # type: ignore[misc]
+    def identity(self, changes: Changes) -> str:
+        changed = sum(
+            began - (self.mark(output) if made is None else made)
+            for output, (began, made) in changes.items()
+            if output in self.rows
+        )
+        order = hashlib.sha256("\n".join(self.rows).encode()).hexdigest()
+        return f"{order} {(self._mark + changed) % _MARKS:064x}"
 
-    def _load(self, files: dict[str, Path]) -> Loaded:
-        return {
-            name: (pictures.read_photo if name == "exemplar" else pictures.read_label)(file, self.schema)
-            for name, file in files.items()
-        }
+    def mark(self, output: str) -> int:
+        """From names, sizes and times of the files."""
+        mark: list[Any] = [output]
+        for name in self.rows[output]:
+            file = self._folder / name
+            status = file.stat() if file.is_file() else None
+            mark.append([name, status and status.st_size, status and status.st_mtime_ns])
+        return int(hashlib.sha256(json.dumps(mark).encode()).hexdigest(), 16)
+
+    def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
+        rows = itertools.islice(self.rows.items(), self.ours.start, self.ours.stop)
+        for number, (output, files) in zip(self.ours, rows, strict=True):
+            if wanted(number, output):
+                source = dict(zip(self.inputs, files, strict=True))
+                yield Job(number, output, source, functools.partial(self._load, source))
+
+    def _load(self, source: dict[str, str]) -> Loaded:
+        loaded: Loaded = {}
+        for name, file in source.items():
+            path = self._folder / file
+            try:
+                loaded[name] = (pictures.read_photo if name == "exemplar" else pictures.read_label)(path, self.schema)
+            except BadInput as error:
+                raise BadPair(str(path), str(error)) from error
+        return loaded
+
+
+def _read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
+    """The rows of a CSV. Columns: those of `label`, `exemplar_label` and `exemplar` that the model reads, and, if
+    wanted, `output`, the picture's name below the output folder (default: the row's number). Paths are relative to it.
+
+    Raises BadInput naming the line when a column or a cell is missing, more than `max_bad` files are, or two rows have
+    one output.
+    """
+    rows: dict[str, tuple[str, ...]] = {}
+    missing = 0
+    for line, row in _rows(path, inputs):
+        name = output.path(row.get("output") or f"{len(rows) + 1:06d}{output.suffix}", f"{path} line {line}")
+        if name in rows:
+            raise BadInput(f"{path} line {line}: the output {name} is taken by an earlier row; name another one")
+        rows[name] = tuple(row[column] for column in inputs)
+        absent = [column for column in inputs if not (path.parent / row[column]).is_file()]
+        missing += bool(absent)
+        if missing > max_bad:
+            raise BadInput(f"{path} line {line}: there is no {absent[0]} file {path.parent / row[absent[0]]}")
+    if not rows:
+        raise BadInput(f"{path} has a header but no rows; add one row per picture")
+    return rows
 
 
 def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -138,12 +229,60 @@ def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         raise BadInput(f"{path} is not a CSV file in UTF-8: {error}") from error
 
 
-def _output(name: str, where: str) -> str:
-    """A path below the output folder, normal and visible. Raises BadInput for anything else."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or path.suffix != ".png" or any(part.startswith(".") for part in path.parts):
-        raise BadInput(f"{where}: {name!r} cannot be an output; give a path below the output folder that ends in .png")
-    return path.as_posix()
+def _read_folder(folder: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
+    """The pairs of a folder's folders `label/`, `exemplar_label/` and `exemplar/`: files of the same path but for the
+    suffix belong together, and a file that is alone in its folder belongs to all. Pictures are named after them.
+
+    Raises BadInput naming what is missing and what is one too many.
+    """
+    visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    if missing := [name for name in inputs if not (folder / name).is_dir()]:
+        raise BadInput(
+            f"{folder} has no folder {missing[0]}; give one for each of the model's inputs: {', '.join(inputs)} (or "
+            "give a CSV file, or a folder of shards with its manifest.json)"
+        )
+    if unknown := [entry for entry in visible if entry.name not in COLUMNS or not entry.is_dir()]:
+        raise BadInput(f"{unknown[0]} is none of the folders {', '.join(COLUMNS)}; move it elsewhere")
+    by_input = {name: _named_files(folder, name) for name in inputs}
+    several = {name: files for name, files in by_input.items() if len(files) > 1}
+    leading = next(iter(several), inputs[0])
+    names = by_input[leading]
+    for name, files in several.items():
+        for key in sorted(names.keys() ^ files.keys()):
+            has, lacks = (leading, name) if key in names else (name, leading)
+            raise BadInput(
+                f"{folder / by_input[has][key]} has no counterpart {folder / lacks / key}.…; add it, or remove the file"
+            )
+    alone = {name: next(iter(files.values())) for name, files in by_input.items() if name not in several}
+    return {
+        output.path(f"{key}{output.suffix}", str(folder / names[key])): tuple(
+            alone.get(name) or by_input[name][key] for name in inputs
+        )
+        for key in sorted(names)
+    }
+
+
+def _named_files(folder: Path, name: str) -> dict[str, str]:
+    """The visible files of a folder's folder `name`, relative to `folder`, by their path in it without the suffix."""
+    found: dict[str, str] = {}
+    for path in sorted((folder / name).rglob("*")):
+        inside = path.relative_to(folder / name)
+        if not path.is_file() or any(part.startswith(".") for part in inside.parts):
+            continue
+        key = inside.with_suffix("").as_posix()
+        file = path.relative_to(folder).as_posix()
+        if key in found:
+            raise BadInput(f"{path} and {folder / found[key]} differ in nothing but the suffix; rename one")
+        found[key] = file
+    if not found:
+        raise BadInput(f"{folder / name} holds no files; put one there for each picture, or a single one for all")
+    return found
+
+
+def _close(shards: list[Future[samples.OpenShard]]) -> None:
+    for shard in shards:
+        if not shard.exception():
+            shard.result().close()
 
 
 class ShardPairs:
@@ -157,50 +296,63 @@ class ShardPairs:
 
     def __init__(
         self,
-        path: Path,
+        store: Store,
         schema: LabelSchema,
         inputs: tuple[str, ...],
-        roll_labels: int = 0,
-        part: tuple[int, int] = WHOLE,
+        roll_labels: int,
+        part: tuple[int, int],
+        output: Output,
     ) -> None:
-        self.manifest: Manifest
-        self.manifest, self.folder = load_manifest(path)
+        self.store, self.schema, self.inputs, self.part, self.output = store, schema, inputs, part, output
+        self.manifest: Manifest = store.manifest()
         if difference := schema.difference(self.manifest.schema):
-            raise BadInput(f"{self.folder}/manifest.json has another label schema than the model: {difference}")
+            raise BadInput(f"{store.where}/manifest.json has another label schema than the model: {difference}")
         if not self.manifest.samples:
-            raise BadInput(f"{self.folder} holds no pairs; pack some with `python -m shards pack`")
-        self.schema, self.inputs, self.part = schema, inputs, part
+            raise BadInput(f"{store.where} holds no pairs; pack some with `python -m shards pack`")
         self.total = self.manifest.samples
+        self.ours = bounds(self.total, part, output.unit)
         self.roll = roll_labels % self.total
-        self.identity = f"{self.manifest.digest} rolled by {self.roll}"
-        needed = {shard.name for numbers in (self._pairs(), *self._targets()) for shard, _ in self._within(numbers)}
-        shards = tuple(shard for shard in self.manifest.shards if shard.name in needed)
-        samples.check_shards(self.folder, replace(self.manifest, shards=shards))
+        if not is_url(store.location):
+            # What is downloaded is compared as it comes.
+            needed = {shard.name for numbers in (self.ours, *self._targets()) for shard, _ in self._within(numbers)}
+            shards = tuple(shard for shard in self.manifest.shards if shard.name in needed)
+            samples.check_shards(Path(store.where), replace(self.manifest, shards=shards))
 
-    def _pairs(self) -> range:
-        return bounds(self.total, self.part)
+    def identity(self, changes: Changes) -> str:
+        return f"{self.manifest.digest} rolled by {self.roll}"
+
+    def mark(self, output: str) -> int:
+        return 0
 
     def _targets(self) -> tuple[range, range]:
         """The pairs that the slice's label maps are taken from: those `roll` further on, counted around the end."""
-        start, stop = (number + self.roll for number in (self._pairs().start, self._pairs().stop))
+        start, stop = (number + self.roll for number in (self.ours.start, self.ours.stop))
         return (
             range(min(start, self.total), min(stop, self.total)),
             range(max(start - self.total, 0), max(stop - self.total, 0)),
         )
 
-    def jobs(self, wanted: Callable[[str], bool]) -> Iterator[Job]:
+    def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
         seen: set[str] = set()
         label_members = ("json", "target.label.png")
         members = ("json", "exemplar.jpg", "exemplar.png", "exemplar.label.png", *(() if self.roll else label_members))
-        targets = itertools.chain.from_iterable(self._read(numbers, label_members) for numbers in self._targets())
-        for pair in self._read(self._pairs(), members):
-            target = next(targets) if self.roll else pair
-            output = _output(f"{pair[samples.KEY].decode()}.png", samples.place(pair, "json"))
-            if output in seen:
-                raise BadInput(f"{samples.place(pair, 'json')}: another pair has this key; pack the shards again")
-            seen.add(output)
-            if wanted(output):
-                yield Job(output, lambda pair=pair, target=target: self._load(pair, target))  # type: ignore[misc]
+        with (
+            self.store.with_temporary_cache() as store,
+            closing(self._read(store, self.ours, members)) as pairs,
+            closing(self._read_targets(store, label_members)) as targets,
+        ):
+            for number, pair in zip(self.ours, pairs, strict=True):
+                target = next(targets) if self.roll else pair
+                key = pair[samples.KEY].decode()
+                output = self.output.path(f"{key}{self.output.suffix}", samples.place(pair, "json"))
+                if output in seen:
+                    raise BadInput(f"{samples.place(pair, 'json')}: another pair has this key; pack the shards again")
+                seen.add(output)
+                if wanted(number, output):
+                    source: dict[str, Any] = {"shard": pair[samples.SHARD].decode(), "key": key}
+                    if self.roll:
+                        source["label"] = {"shard": target[samples.SHARD].decode(), "key": target[samples.KEY].decode()}
+                    yield Job(number, output, source, functools.partial(self._load, pair, target))
 
     def _within(self, numbers: range) -> Iterator[tuple[Shard, range]]:
         """The shards that hold pairs of these numbers, and the numbers within each."""
@@ -211,23 +363,50 @@ class ShardPairs:
                 yield shard, inside
             first += shard.samples
 
-    def _read(self, numbers: range, extensions: tuple[str, ...]) -> Iterator[samples.Members]:
-        for shard, inside in self._within(numbers):
-            with samples.OpenShard(self.folder / shard.name) as opened:
-                if len(opened) != shard.samples:
-                    raise BadInput(
-                        f"{opened.path} holds {len(opened)} samples, but the manifest says {shard.samples}; "
-                        "pack the shards again"
-                    )
-                for number in inside:
-                    yield opened.members(number, extensions)
+    def _read_targets(self, store: Store, extensions: tuple[str, ...]) -> Generator[samples.Members]:
+        for numbers in self._targets():
+            yield from self._read(store, numbers, extensions)
+
+    def _read(self, store: Store, numbers: range, extensions: tuple[str, ...]) -> Generator[samples.Members]:
+        # A store of its own: each holds one shard at a time.
+        store = Store(store.location, store.cache, store.attempts)
+        within = list(self._within(numbers))
+        with ExitStack() as stack:
+            stack.callback(store.release)
+            fetcher = stack.enter_context(ThreadPoolExecutor(1, "fetch"))
+
+            def fetch(number: int) -> samples.OpenShard:
+                # Opened at once, because the store holds on to a cached file only until it opens the next.
+                return samples.OpenShard(store.open(within[number][0], known=not is_url(store.location)))
+
+            # The next shard comes while one is read, so that the model need not wait for the network.
+            coming = [fetcher.submit(fetch, number) for number in range(len(within))[:1]]
+            stack.callback(_close, coming)
+            for number, (shard, inside) in enumerate(within):
+                opened = coming.pop().result()
+                if number + 1 < len(within):
+                    coming.append(fetcher.submit(fetch, number + 1))
+                with opened:
+                    if len(opened) != shard.samples:
+                        raise BadInput(
+                            f"{opened.path} holds {len(opened)} samples, but the manifest says {shard.samples}; "
+                            "pack the shards again"
+                        )
+                    for place in inside:
+                        # A cached file has a longer name.
+                        yield {**opened.members(place, extensions), samples.SHARD: shard.name.encode()}
 
     def _load(self, pair: samples.Members, target: samples.Members) -> Loaded:
         loaded: Loaded = {}
         for name in self.inputs:
-            if name == "exemplar":
-                loaded[name] = samples.decode_photo(pair, "exemplar", self.schema)
-            else:
-                members, side = (target, "target") if name == "label" else (pair, "exemplar")
-                loaded[name] = samples.decode_label(members, side, self.schema, samples.decode_pair(members))
+            members = target if name == "label" else pair
+            try:
+                if name == "exemplar":
+                    loaded[name] = samples.decode_photo(members, "exemplar", self.schema)
+                else:
+                    side = "target" if name == "label" else "exemplar"
+                    loaded[name] = samples.decode_label(members, side, self.schema, samples.decode_pair(members))
+            except BadInput as error:
+                where = f"{members[samples.SHARD].decode()} {members[samples.KEY].decode()}"
+                raise BadPair(where, str(error)) from error
         return loaded

@@ -6,8 +6,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import simplejpeg
 
-from shards import atomic, labels
+from shards import labels
 from shards.command import BadInput
 from shards.picture_files import read_bytes, read_ids, read_picture
 from shards.records import Frame, LabelSchema
@@ -80,9 +81,13 @@ def to_picture(image: Array) -> Array:
     return picture
 
 
-def write_png(path: Path, picture: Array) -> None:
-    """Writes uint8 (H, W, 3) RGB to `path`, whole or not at all."""
-    done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+def encoded(picture: Array, format: str, quality: int) -> bytes:
+    """The content of a file of uint8 (H, W, 3) RGB. format: png, jpg or webp. quality: 1 to 100; png has none."""
+    if format == "jpg":
+        # Full resolution of colours: reduced ones blur the edges of lips and eyes.
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality, "RGB", "444"))
+    options = (cv2.IMWRITE_WEBP_QUALITY, quality) if format == "webp" else ()
+    done, content = cv2.imencode(f".{format}", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise RuntimeError(f"OpenCV could not encode {path}")
-    atomic.write_bytes(path, content.tobytes())
+        raise RuntimeError(f"OpenCV could not encode a picture of shape {picture.shape} as {format}")
+    return content.tobytes()

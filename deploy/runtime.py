@@ -95,6 +95,11 @@ class Session:
         """
         given = {"label": label, "exemplar_label": exemplar_label, "exemplar": exemplar}
         feeds = {name: value for name, value in given.items() if value is not None}
+        self.check(feeds)
+        return self.checked(self.run_unchecked(feeds))
+
+    def check(self, feeds: Mapping[str, Array]) -> None:
+        """Raises BadInput as `run` does when it is given something else than the model's schema says."""
         if set(feeds) != set(self.inputs):
             raise BadInput(
                 f"{self.path} ({self.method}) takes {', '.join(self.inputs)}, but {', '.join(feeds) or 'nothing'} "
@@ -106,10 +111,17 @@ class Session:
             raise BadInput(f"the inputs have {sorted(counts)} pictures; give each the same number")
         if len(sizes := {_size(self._specs[name], value) for name, value in feeds.items()}) != 1:
             raise BadInput(f"the inputs have the sizes {sorted(sizes)} (height, width); give each the same")
+
+    def run_unchecked(self, feeds: dict[str, Array]) -> Array:
+        """The part of `run` that the model's own thread must do: `check` comes before it and `checked` after it."""
         try:
-            image = self._model.run(feeds)
+            return self._model.run(feeds)
         except REFUSED as error:
-            raise BadInput(f"{self.path} cannot run a batch of {counts.pop()}: {one_line(str(error))}") from error
+            count = len(next(iter(feeds.values())))
+            raise BadInput(f"{self.path} cannot run a batch of {count}: {one_line(str(error))}") from error
+
+    def checked(self, image: Array) -> Array:
+        """The image. Raises BadInput when it has values that are not finite."""
         if image.dtype != np.uint8 and not np.isfinite(image).all():
             raise BadInput(f"{self.path} gave values that are not finite; the model is broken: train or export it anew")
         return image

@@ -19,10 +19,11 @@ from deploy.batch import device
 from deploy.metadata import Metadata
 from deploy.runtime import Session
 from export import machines
-from export.bound_run import BoundRun, Seconds
+from export.bound_run import BoundRun
 from export.costs import Costs, Graph
 from export.eager import Eager
 from shards.command import BadInput
+from shards.onnx_runtime import Seconds
 from shards.records import sha256_of
 
 Array = np.ndarray[Any, Any]

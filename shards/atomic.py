@@ -3,11 +3,15 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shards.command import BadInput
+
+_UMASK = threading.Lock()
+"""The umask can be read only by setting it, for all threads of the process: of two at once, one would keep the 0."""
 
 
 def sync(path: Path) -> None:
@@ -20,8 +24,9 @@ def sync(path: Path) -> None:
 
 def _settle(path: Path, mode: int) -> None:
     """Flushes to disk and gives the permissions that an ordinary open() or mkdir() would have given."""
-    umask = os.umask(0)
-    os.umask(umask)
+    with _UMASK:
+        umask = os.umask(0)
+        os.umask(umask)
     path.chmod(mode & ~umask)
     sync(path)
 
