@@ -4,11 +4,12 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from deploy.model_arguments import add_model_arguments, open_session
-from shards.arguments import Help, count, slice_of, whole
-from shards.command import run_command
+from shards.arguments import Help, add_operator_arguments, count, slice_of, whole
+from shards.command import BadInput, run_command
 
 DESCRIPTION = """\
 From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file, and the
@@ -22,6 +23,7 @@ examples:
   python -m deploy batch --model model.onnx --pairs data/test --out pictures
   python -m deploy batch --model model.onnx --pairs pairs.csv --out pictures --provider cuda --batch 8
   python -m deploy batch --model model.onnx --pairs s3://bucket/test --out painted --format jpg --per-shard 1000
+  python -m deploy batch --model models:/likeness-dance@champion --video dance.mp4 --exemplar person.png --out out.mp4
 
 Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
 """
@@ -47,6 +49,12 @@ overlap. Run the same command again after an interruption: finished pictures are
 reads; index.json has their counts and SHA-256), a summary.json and, where inputs were broken, their list bad.csv. With
 --slice I/N, as in a job array, N processes on any machines share the pictures and write to one --out; these files are
 then summary-I-of-N.json and so on.
+
+--video paints every frame of a video in the likeness of one --exemplar and keeps the sound; --out is then a video.
+Labels come from the sidecar of a world's video, or are detected: face landmarks for sketch (the face is cut out), body
+poses for pose, what the segmentation model --parser finds for classes. Where nothing is found in a frame, the label
+before stays. An exemplar is labelled in the same way unless --exemplar-label says what its label is drawn from; of a
+video, the first usable frame is the exemplar.
 """
 
 
@@ -58,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _batch(options: argparse.Namespace) -> None:
+    if options.video:
+        _video(options)
+        return
+    if options.exemplar or options.exemplar_label:
+        raise BadInput("--exemplar and --exemplar-label go with --video; pairs name their own exemplars")
     # Imported here, so that help need not wait for ONNX Runtime.
     from deploy import batch
     from deploy.outputs import Output
@@ -83,6 +96,25 @@ def _batch(options: argparse.Namespace) -> None:
         print(options.out)
 
 
+def _video(options: argparse.Namespace) -> None:
+    from deploy import video
+
+    if not options.exemplar:
+        raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
+    if pairs_only := [name for name in ("per_shard", "quality", "max_bad", "roll_labels") if getattr(options, name)]:
+        raise BadInput(f"--{pairs_only[0].replace('_', '-')} goes with --pairs, not with --video")
+    session = open_session(options)
+    labelling = video.auto_labelling(session.schema, options)
+    film = video.synthesize_video(
+        session, options.video, options.exemplar, options.out, labelling, options.exemplar_label, options.batch
+    )
+    if options.json:
+        print(json.dumps(asdict(film)))
+    else:
+        print(video.table(film, session))
+        print(options.out)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy",
@@ -100,8 +132,18 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     sub.set_defaults(command=_batch)
     add_model_arguments(sub)
     add = sub.add_argument
-    add("--pairs", required=True, metavar="CSV|DIR|URL", help="a CSV file, a folder of files, or shards")
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the pictures: new, or of the same run before")
+    source = sub.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pairs", metavar="CSV|DIR|URL", help="a CSV file, a folder of files, or shards")
+    source.add_argument("--video", type=Path, metavar="FILE", help="a video, see above")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the pictures: new, or of the same run before; with --video, an .mp4, .mov or .mkv file",
+    )
+    add("--exemplar", type=Path, metavar="FILE", help="with --video: a photo, or a video")
+    add("--exemplar-label", type=Path, metavar="FILE", help="with --video: what the exemplar's label is drawn from")
     add("--batch", type=count, default=1, metavar="N", help="pictures in one run of the model")
     add("--format", choices=("png", "jpg", "webp"), default="png", help="of the pictures; only png loses nothing")
     add("--quality", type=count, metavar="Q", help="of jpg and webp, 1 to 100; without it, 95")
@@ -122,6 +164,7 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="N",
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
+    add_operator_arguments(sub.add_argument_group("labels of a video").add_argument)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
 from tqdm import tqdm
 
@@ -21,6 +19,7 @@ from shards.command import BadInput
 from shards.photos import Labelling, Photo, every_frame, labelled_photos, prepare
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
+from shards.video import rate_and_seconds
 from shards.video_writer import CONTAINERS, encode
 from shards.worlds.sidecar import sidecar_path
 
@@ -29,6 +28,9 @@ Loaded = dict[str, Array]
 
 CRF = 18
 """Of x264: hardly to be told from the pictures themselves."""
+
+DEFAULT_FPS = 25.0
+"""Of what does not say its own; what is no video at all is refused when it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -159,14 +161,9 @@ class _Ticks:
         self.video, self.labelling, self.outcomes = video, labelling, outcomes
         if not video.is_file():
             raise BadInput(f"{video}: there is no such file")
-        self.fps, self.expected = 25.0, None
-        # What is no video is refused with better words when it is decoded.
-        with suppress(OSError, RuntimeError, KeyError):
-            reader = imageio_ffmpeg.read_frames(str(video))
-            told = next(reader)
-            reader.close()
-            self.fps = float(told["fps"]) or 25.0
-            self.expected = round(self.fps * float(told["duration"]))
+        fps, seconds = rate_and_seconds(video)
+        self.fps = fps or DEFAULT_FPS
+        self.expected = round(self.fps * seconds) or None
 
     def __iter__(self) -> Iterator[tuple[Array, int]]:
         shown: Photo | None = None

@@ -18,6 +18,9 @@ from shards.command import BadInput
 
 Array = np.ndarray[Any, Any]
 
+FASTEST = 240.0
+"""Frames per second: what claims more is a time base and no rate."""
+
 _TIME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _CONTEXT = re.compile(r"\[(?:[^\]]* @ 0x[0-9a-f]+|error|fatal|panic)\] ")
 _REMEDY = "replace it, write it anew with ffmpeg, or take it out of the folder"
@@ -99,6 +102,24 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
             process.wait()
             times.join()
             times.notes.close()
+
+
+def rate_and_seconds(path: Path) -> tuple[float, float]:
+    """Frames per second at which all frames of a video can be shown at their times, and its duration in seconds.
+
+    Where the gaps between frames vary, the rate is that of the smallest one, or the mean rate where that is absurd;
+    0.0 stands for what the file does not say.
+    """
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    # Without an output file ffmpeg says what it found and ends with an error.
+    said = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
+    told = next((line for line in said.splitlines() if " Video: " in line), "")
+    mean, smallest = (re.search(rf"([\d.]+) {unit}\b", told) for unit in ("fps", "tbr"))
+    fps = float(mean[1]) if mean else 0.0
+    if smallest and float(smallest[1]) <= FASTEST:
+        fps = max(fps, float(smallest[1]))
+    lasts = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
+    return fps, int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3]) if lasts else 0.0
 
 
 def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
