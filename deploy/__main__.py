@@ -1,4 +1,4 @@
-"""`python -m deploy`: batch."""
+"""`python -m deploy`: batch, demo."""
 
 import argparse
 import sys
@@ -14,12 +14,14 @@ From an exported model to pictures, with ONNX Runtime. Needs nothing but the mod
 file of its weights where they lie beside it.
 
   batch   paint the pictures of many pairs
+  demo    draw a label map in the browser and see the picture meanwhile
 """
 
 EXAMPLES = """\
 examples:
   python -m deploy batch --model model.onnx --pairs data/test --out pictures
   python -m deploy batch --model model.onnx --pairs pairs.csv --out pictures --provider cuda --batch 8
+  python -m deploy demo --model model.onnx --examples data/test
 
 Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
 """
@@ -42,6 +44,16 @@ leaves a summary-I-of-N.json there.
     output                 (optional) name of the picture below --out; otherwise the row's number
 """
 
+DEMO = """\
+A page on which a label map is drawn (classes with a brush; landmarks and keypoints are dragged) or uploaded, an
+exemplar is picked or uploaded, and the picture follows every move. Label maps and pictures can be saved: PNG and JSON,
+nothing lossy. Ctrl-C ends it.
+
+Photos that are uploaded as exemplars are cut to the model's aspect around their middle and resized. A model that reads
+the exemplar's label map, too, takes it from the shards of --examples, from a file, or makes it: of faces and bodies
+with MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes with --parser.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
@@ -61,6 +73,12 @@ def _batch(options: argparse.Namespace) -> None:
     print(options.out)
 
 
+def _demo(options: argparse.Namespace) -> None:
+    from deploy import demo
+
+    demo.serve(open_session(options), options.examples, options.parser, options.host, options.port)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy",
@@ -70,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_batch(commands)
+    _add_demo(commands)
     return parser
 
 
@@ -89,6 +108,17 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="N",
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sub = commands.add_parser("demo", help="draw in the browser", description=DEMO, formatter_class=Help)
+    sub.set_defaults(command=_demo)
+    add_model_arguments(sub)
+    add = sub.add_argument
+    add("--examples", type=Path, metavar="DIR", help="a folder of shards: exemplars to pick, label maps to begin with")
+    add("--parser", type=Path, metavar="FILE", help="a segmentation model (ONNX) that labels uploaded exemplars")
+    add("--host", default="127.0.0.1", help="the address to listen on")
+    add("--port", type=whole, default=7860, metavar="N", help="the port to listen on, 0 for any that is free")
 
 
 if __name__ == "__main__":
