@@ -1,5 +1,6 @@
 """The demo page: a label map is drawn, an exemplar is picked, and the picture shows meanwhile (Gradio)."""
 
+import base64
 import html
 import os
 import signal
@@ -28,6 +29,13 @@ MOST_WAITING = 32
 CLEANED_EVERY, KEPT = 60, 600
 """Seconds: how often uploads and pictures that were shown are looked for, and how old they may become."""
 UNTRAINED = "untrained"
+GALLERY = """
+const every = [...element.querySelectorAll("button")];
+every.forEach((button, number) => button.addEventListener("click", () => {
+  every.forEach((each) => each.setAttribute("aria-pressed", each === button));
+  trigger("pick", {number});
+}));
+"""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
     private = {"api_visibility": "private", "show_progress": "hidden"}
     newest = {**private, "trigger_mode": "always_last", "concurrency_limit": 1, "concurrency_id": "model"}
     label_files = [".png"] if schema.kind == "classes" else [".json"]
-    label_words = "label map (PNG of ids)" if schema.kind == "classes" else "points (JSON)"
+    label_words = "PNG of ids" if schema.kind == "classes" else "JSON"
 
     with gr.Blocks(
         title="Likeness", analytics_enabled=False, fill_width=True, delete_cache=(CLEANED_EVERY, KEPT)
@@ -88,9 +96,11 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                     elem_id="likeness-label",
                     spec=inputs.spec(schema),
                 )
-                label_upload = gr.UploadButton(f"Upload {label_words}", file_types=label_files, size="sm")
+                with gr.Row():
+                    label_upload = gr.UploadButton(f"Upload a label map ({label_words})", file_types=label_files, size="sm")
+                    save = gr.Button("Download the label map", size="sm")
                 if examples:
-                    starts = _gallery(gr, "or begin with one of these", [each.label_picture for each in examples])
+                    starts = _gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
             if reads_exemplar:
                 with gr.Column(min_width=280):
                     gr.HTML("<h2>Exemplar</h2>")
@@ -109,11 +119,11 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                         photo_upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
                         if reads_label:
                             its_label_upload = gr.UploadButton(
-                                f"Upload its {label_words}", file_types=label_files, size="sm"
+                                f"Upload its label map ({label_words})", file_types=label_files, size="sm"
                             )
                     if examples:
                         photos = [each.exemplar.photo for each in examples if each.exemplar]
-                        exemplars = _gallery(gr, "or pick one of these", photos)
+                        exemplars = _gallery(gr, "Pick one of these", photos)
             with gr.Column(min_width=280):
                 gr.HTML("<h2>Picture</h2>")
                 picture = gr.Image(
@@ -146,11 +156,17 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
             except BadInput as error:
                 return gr.skip(), _told(error)
 
-        def begin(event: gr.SelectData) -> Any:
-            return {"drawing": examples[event.index].drawing}
+        def begin(event: gr.EventData) -> tuple[Any, str]:
+            try:
+                return {"drawing": _picked(event, examples).drawing}, ""
+            except BadInput as error:
+                return gr.skip(), _told(error)
 
-        def pick(event: gr.SelectData) -> tuple[Any, ...]:
-            exemplar = examples[event.index].exemplar
+        def pick(event: gr.EventData) -> tuple[Any, ...]:
+            try:
+                exemplar = _picked(event, examples).exemplar
+            except BadInput as error:
+                return gr.skip(), gr.skip(), gr.skip(), _told(error)
             assert exemplar is not None
             return show(exemplar)
 
@@ -171,8 +187,9 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
         painting = {"fn": draw, "inputs": [drawing, chosen], "outputs": [picture, status, problem], **newest}
         drawing.draw(**painting)
         label_upload.upload(read_label, label_upload, [drawing, problem], **private)
+        save.click(None, js="() => document.querySelector('.likeness-save').click()")
         if examples:
-            starts.select(begin, None, drawing, **private)
+            starts.pick(begin, None, [drawing, problem], **private)
         if reads_exemplar:
             about = [chosen, shown, note, problem]
             photo_upload.upload(read_photo, photo_upload, about, **private).success(**painting)
@@ -181,23 +198,26 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                     **painting
                 )
             if examples:
-                exemplars.select(pick, None, about, **private).success(**painting)
+                exemplars.pick(pick, None, about, **private).success(**painting)
     return blocks.queue(max_size=MOST_WAITING, api_open=False)
 
 
 def _gallery(gr: Any, label: str, pictures: list[Array]) -> Any:
-    return gr.Gallery(
-        [inputs.thumbnail(picture) for picture in pictures],
-        format="png",
-        label=label,
-        columns=6,
-        height="auto",
-        object_fit="contain",
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
-        elem_classes="likeness-gallery",
+    """Thumbnails to click on: `pick` says which."""
+    urls = [f"data:image/png;base64,{base64.b64encode(inputs.thumbnail_png(each)).decode()}" for each in pictures]
+    buttons = (f'<button title="{label} ({k})" aria-pressed="{str(k == 1).lower()}"><img src="{url}" alt=""></button>' for k, url in enumerate(urls, 1))
+    return gr.HTML(
+        f'<p>{label}</p><div class="likeness-gallery">{"".join(buttons)}</div>',
+        js_on_load=GALLERY,
+        apply_default_css=False,
     )
+
+
+def _picked(event: Any, examples: list[Example]) -> Example:
+    number = event.number
+    if type(number) is not int or not 0 <= number < len(examples):
+        raise BadInput(f"there is no example {number!r}; reload the page")
+    return examples[number]
 
 
 def _header(session: Session) -> str:
@@ -238,9 +258,10 @@ def serve(
     Raises BadInput when Gradio is not installed, the port is taken, the examples do not suit the model, or its label
     maps cannot be drawn.
     """
-    inputs.check_drawable(session.schema, session.path)
-    found = inputs.examples_of(examples, session.schema, session.inputs) if examples else []
-    operator = inputs.operator_of(session.schema, parser)
+    schema = session.schema
+    inputs.check_drawable(schema, session.path)
+    found = inputs.examples_of(examples, schema, session.inputs) if examples else []
+    operator = inputs.operator_of(schema, parser)
     with TemporaryDirectory(prefix="likeness-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         gr = _gradio()
@@ -264,7 +285,7 @@ def serve(
             mcp_server=False,
             app_kwargs={"middleware": _only_known_names(host)},
             theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
-            css=(ROOM / "demo.css").read_text(),
+            css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (ROOM / "demo.css").read_text(),
         )
         if host not in LOOPBACK:
             print(f"warning: everybody who reaches {host}:{blocks.server_port} can use the model", file=sys.stderr)

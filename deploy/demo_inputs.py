@@ -224,12 +224,12 @@ def resized(photo: Array, height: int, width: int) -> Array:
     return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def thumbnail(picture: Array) -> Array:
-    """At most 128 pixels high and wide."""
-    scale = THUMBNAIL / max(picture.shape[:2])
-    if scale >= 1:
-        return picture
-    return resized(picture, *(max(1, round(side * scale)) for side in picture.shape[:2]))
+def thumbnail_png(picture: Array) -> bytes:
+    """A PNG file of at most 128 pixels high and wide."""
+    scale = min(1.0, THUMBNAIL / max(picture.shape[:2]))
+    small = resized(picture, *(max(1, round(side * scale)) for side in picture.shape[:2]))
+    content: bytes = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()
+    return content
 
 
 def operator_of(schema: LabelSchema, parser: Path | None) -> Operator:
