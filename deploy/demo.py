@@ -19,11 +19,11 @@ from deploy import demo_inputs as inputs
 from deploy.demo_inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from shards.command import BadInput
+from shards.judge import LOOPBACK, known_host
 
 Array = np.ndarray[Any, Any]
 
 ROOM = Path(__file__).parent
-LOOPBACK = ("127.0.0.1", "localhost")
 LARGEST_UPLOAD = "20mb"
 MOST_WAITING = 32
 CLEANED_EVERY, KEPT = 60, 600
@@ -33,7 +33,8 @@ GALLERY = """
 const every = [...element.querySelectorAll("button")];
 every.forEach((button, number) => button.addEventListener("click", () => {
   every.forEach((each) => each.setAttribute("aria-pressed", each === button));
-  trigger("pick", {number});
+  props.value = number;
+  trigger("pick");
 }));
 """
 
@@ -47,19 +48,17 @@ class Painted:
 
 
 def paint(session: Session, drawn: str, exemplar: Exemplar | None) -> Painted:
-    """The picture of a drawn label map. drawn: see `demo_inputs.loaded`.
+    """The picture of a drawn label map. drawn: see `demo_inputs.loaded`. exemplar: None for models that read none.
 
-    Raises BadInput when the label map does not fit the model, or the exemplar lacks something that the model reads.
+    Raises BadInput when the label map does not fit the model, or the exemplar lacks the label map that the model reads.
     """
     loaded = {"label": inputs.loaded(drawn, session.schema)}
-    if "exemplar" in session.inputs:
-        if exemplar is None:
-            raise BadInput("there is no exemplar yet: upload a photo")
+    if exemplar is not None:
         loaded["exemplar"] = exemplar.photo
-    if "exemplar_label" in session.inputs:
-        if exemplar is None or exemplar.label is None:
-            raise BadInput(exemplar.missing if exemplar else "there is no exemplar yet: upload a photo")
-        loaded["exemplar_label"] = exemplar.label
+        if "exemplar_label" in session.inputs:
+            if exemplar.label is None:
+                raise BadInput(exemplar.missing)
+            loaded["exemplar_label"] = exemplar.label
     tensors = {name: tensor[None] for name, tensor in session.tensors(loaded).items()}
     begun = time.perf_counter()
     image = session.run(**tensors)
@@ -75,9 +74,9 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
     first = examples[0].exemplar if examples else None
     kind = "classes" if schema.kind == "classes" else "points"
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    newest = {**private, "trigger_mode": "always_last", "concurrency_limit": 1, "concurrency_id": "model"}
+    models = {**private, "concurrency_limit": 1, "concurrency_id": "model"}
     label_files = [".png"] if schema.kind == "classes" else [".json"]
-    label_words = "PNG of ids" if schema.kind == "classes" else "JSON"
+    label_words = "PNG" if schema.kind == "classes" else "JSON"
 
     with gr.Blocks(
         title="Likeness", analytics_enabled=False, fill_width=True, delete_cache=(CLEANED_EVERY, KEPT)
@@ -97,8 +96,10 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                     spec=inputs.spec(schema),
                 )
                 with gr.Row():
-                    label_upload = gr.UploadButton(f"Upload a label map ({label_words})", file_types=label_files, size="sm")
-                    save = gr.Button("Download the label map", size="sm")
+                    label_upload = gr.UploadButton(
+                        f"Upload label map ({label_words})", file_types=label_files, size="sm"
+                    )
+                    save = gr.Button(f"Download label map ({label_words})", size="sm")
                 if examples:
                     starts = _gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
             if reads_exemplar:
@@ -141,14 +142,19 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
             drawn = value.get("drawn") if isinstance(value, dict) else None
             if not isinstance(drawn, str):
                 return gr.skip(), gr.skip(), gr.skip()
+            if reads_exemplar and exemplar is None:
+                return None, "The picture shows when there is an exemplar: upload a photo.", ""
             try:
                 painted = paint(session, drawn, exemplar)
             except BadInput as error:
-                return gr.skip(), gr.skip(), _told(error)
+                return None, "", _told(error)
             return painted.picture, _status(session, painted), ""
 
-        def show(exemplar: Exemplar) -> tuple[Any, ...]:
-            return exemplar, exemplar.photo, _note(exemplar), _told(exemplar.missing)
+        def show(exemplar: Exemplar, value: Any) -> tuple[Any, ...]:
+            return exemplar, exemplar.photo, _note(exemplar), *draw(value, exemplar)
+
+        def refused(error: BadInput) -> tuple[Any, ...]:
+            return *[gr.skip()] * 5, _told(error)
 
         def read_label(file: str) -> tuple[Any, str]:
             try:
@@ -156,65 +162,66 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
             except BadInput as error:
                 return gr.skip(), _told(error)
 
-        def begin(event: gr.EventData) -> tuple[Any, str]:
+        def begin(number: Any) -> tuple[Any, str]:
             try:
-                return {"drawing": _picked(event, examples).drawing}, ""
+                return {"drawing": _picked(number, examples).drawing}, ""
             except BadInput as error:
                 return gr.skip(), _told(error)
 
-        def pick(event: gr.EventData) -> tuple[Any, ...]:
+        def pick(number: Any, value: Any) -> tuple[Any, ...]:
             try:
-                exemplar = _picked(event, examples).exemplar
+                exemplar = _picked(number, examples).exemplar
             except BadInput as error:
-                return gr.skip(), gr.skip(), gr.skip(), _told(error)
+                return refused(error)
             assert exemplar is not None
-            return show(exemplar)
+            return show(exemplar, value)
 
-        def read_photo(file: str) -> tuple[Any, ...]:
+        def read_photo(file: str, value: Any) -> tuple[Any, ...]:
             try:
-                return show(inputs.uploaded(Path(file), schema, operator if reads_label else None))
+                return show(inputs.uploaded(Path(file), schema, operator if reads_label else None), value)
             except BadInput as error:
-                return gr.skip(), gr.skip(), gr.skip(), _told(error)
+                return refused(error)
 
-        def read_its_label(file: str, exemplar: Exemplar | None) -> tuple[Any, ...]:
+        def read_its_label(file: str, exemplar: Exemplar | None, value: Any) -> tuple[Any, ...]:
             try:
                 if exemplar is None:
                     raise BadInput("there is no exemplar yet: upload its photo first")
-                return show(replace(exemplar, label=inputs.label_of(Path(file), schema), missing=""))
+                return show(replace(exemplar, label=inputs.label_of(Path(file), schema), missing=""), value)
             except BadInput as error:
-                return gr.skip(), gr.skip(), gr.skip(), _told(error)
+                return refused(error)
 
-        painting = {"fn": draw, "inputs": [drawing, chosen], "outputs": [picture, status, problem], **newest}
-        drawing.draw(**painting)
+        made = [picture, status, problem]
+        drawing.draw(draw, [drawing, chosen], made, trigger_mode="always_last", **models)
         label_upload.upload(read_label, label_upload, [drawing, problem], **private)
         save.click(None, js="() => document.querySelector('.likeness-save').click()")
         if examples:
-            starts.pick(begin, None, [drawing, problem], **private)
+            starts.pick(begin, starts, [drawing, problem], **private)
         if reads_exemplar:
-            about = [chosen, shown, note, problem]
-            photo_upload.upload(read_photo, photo_upload, about, **private).success(**painting)
+            about = [chosen, shown, note, *made]
+            photo_upload.upload(read_photo, [photo_upload, drawing], about, **models)
             if reads_label:
-                its_label_upload.upload(read_its_label, [its_label_upload, chosen], about, **private).success(
-                    **painting
-                )
+                its_label_upload.upload(read_its_label, [its_label_upload, chosen, drawing], about, **models)
             if examples:
-                exemplars.pick(pick, None, about, **private).success(**painting)
+                exemplars.pick(pick, [exemplars, drawing], about, trigger_mode="always_last", **models)
     return blocks.queue(max_size=MOST_WAITING, api_open=False)
 
 
 def _gallery(gr: Any, label: str, pictures: list[Array]) -> Any:
-    """Thumbnails to click on: `pick` says which."""
+    """Thumbnails to click on: then its value is the number of one, and `pick` happens."""
     urls = [f"data:image/png;base64,{base64.b64encode(inputs.thumbnail_png(each)).decode()}" for each in pictures]
-    buttons = (f'<button title="{label} ({k})" aria-pressed="{str(k == 1).lower()}"><img src="{url}" alt=""></button>' for k, url in enumerate(urls, 1))
+    buttons = [
+        f'<button title="{number}" aria-pressed="{"false" if number else "true"}"><img src="{url}" alt=""></button>'
+        for number, url in enumerate(urls)
+    ]
     return gr.HTML(
-        f'<p>{label}</p><div class="likeness-gallery">{"".join(buttons)}</div>',
+        0,
+        html_template=f'<p>{label}</p><div class="likeness-gallery">{"".join(buttons)}</div>',
         js_on_load=GALLERY,
         apply_default_css=False,
     )
 
 
-def _picked(event: Any, examples: list[Example]) -> Example:
-    number = event.number
+def _picked(number: Any, examples: list[Example]) -> Example:
     if type(number) is not int or not 0 <= number < len(examples):
         raise BadInput(f"there is no example {number!r}; reload the page")
     return examples[number]
@@ -265,6 +272,9 @@ def serve(
     with TemporaryDirectory(prefix="likeness-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         gr = _gradio()
+        # Comes with Gradio.
+        from starlette.middleware import Middleware
+
         blocks = page(session, found, operator)
         stopped = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -283,7 +293,7 @@ def serve(
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
-            app_kwargs={"middleware": _only_known_names(host)},
+            app_kwargs={"middleware": [Middleware(_OnlyKnownNames, host=host)]},
             theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
             css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (ROOM / "demo.css").read_text(),
         )
@@ -308,12 +318,20 @@ def _gradio() -> Any:
     return gradio
 
 
-def _only_known_names(host: str) -> list[Any]:
-    """A page elsewhere must not reach a server on loopback under a name of its own (DNS rebinding)."""
-    from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
+class _OnlyKnownNames:
+    """A page elsewhere must not reach this server under a name of its own (DNS rebinding)."""
 
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))] if host in LOOPBACK else []
+    def __init__(self, app: Any, host: str) -> None:
+        self._app, self._host = app, host
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        named = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
+        if scope["type"] == "http" and not known_host(named, self._host):
+            await PlainTextResponse("this server does not go by that name", 400)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _free_port(host: str, port: int) -> int:

@@ -31,12 +31,12 @@ function undo() {
   changed();
 }
 
-const size = find(".likeness-size");
+const size = find(".likeness-size"), cursor = find(".likeness-cursor");
 size.max = Math.round(Math.min(width, height) / 2);
 function resize(value) {
   size.value = value;
   find(".likeness-tools output").textContent = size.value;
-  element.style.setProperty("--brush", `${100 * size.value / width}%`);
+  cursor.style.width = `${100 * size.value / width}%`;
 }
 size.addEventListener("input", () => resize(size.value));
 resize(Math.max(1, Math.round(Math.min(width, height) / 10)));
@@ -94,7 +94,12 @@ canvas.addEventListener("pointerdown", (event) => {
   }
   changed();
 });
+canvas.addEventListener("pointerleave", () => { cursor.hidden = true; });
 canvas.addEventListener("pointermove", (event) => {
+  const {x, y} = position(event);
+  cursor.hidden = tool !== "brush";
+  cursor.style.left = `${100 * x / width}%`;
+  cursor.style.top = `${100 * y / height}%`;
   if (!last) return;
   // The browser gathers moves; each of them is drawn.
   const moves = event.getCoalescedEvents ? event.getCoalescedEvents() : [];

@@ -14,7 +14,8 @@ import numpy as np
 from deploy import pictures
 from shards import labels, samples
 from shards.command import BadInput
-from shards.picture_files import read_ids, read_picture
+from shards.labels import body_pose, face_landmarks, parsing
+from shards.picture_files import read_picture
 from shards.records import Frame, LabelSchema, load_manifest, recorded_label
 
 Array = np.ndarray[Any, Any]
@@ -94,21 +95,23 @@ def spec(schema: LabelSchema) -> dict[str, Any]:
             "colours": schema.colours,
         }
     if schema.kind == "sketch":
-        lines, unit, parts = labels.sketch.POLYLINES, labels.sketch.FRAME, _FACE_PARTS
+        lines, unit, parts, glow = labels.sketch.POLYLINES, labels.sketch.FRAME, _FACE_PARTS, 1.0
     else:
-        lines, unit, parts = labels.pose.LIMBS, 1, _BODY_PARTS
+        # A skeleton's own colours are dim: none of their values is above 153.
+        lines, unit, parts, glow = labels.pose.LIMBS, 1, _BODY_PARTS, 255 / 153
     return {
         "width": schema.width,
         "height": schema.height,
         "kind": schema.kind,
         "unit": unit,
         "lines": lines,
-        "colours": schema.colours[-len(lines) :],
+        "colours": [[round(glow * value) for value in colour] for colour in schema.colours[-len(lines) :]],
         "parts": [{"name": name, "points": points} for name, points in parts],
     }
 
 
-_FACE_PARTS = (
+_Parts = tuple[tuple[str, tuple[int, ...]], ...]
+_FACE_PARTS: _Parts = (
     ("jaw", (*range(17),)),
     ("right brow", (*range(17, 22),)),
     ("left brow", (*range(22, 27),)),
@@ -117,7 +120,7 @@ _FACE_PARTS = (
     ("left eye", (*range(42, 48),)),
     ("mouth", (*range(48, 68),)),
 )
-_BODY_PARTS = (
+_BODY_PARTS: _Parts = (
     ("head", (0, 14, 15, 16, 17)),
     ("neck", (1,)),
     ("right arm", (2, 3, 4)),
@@ -241,11 +244,8 @@ def operator_of(schema: LabelSchema, parser: Path | None) -> Operator:
     if parser is not None:
         if schema.kind != "classes":
             raise BadInput(f"--parser makes class maps, but the model's label maps are of kind {schema.kind!r}")
-        # Imported here: a page that needs no segmentation model need not wait for one.
-        from shards.labels.parsing import Parser
-
-        return Parser(parser, schema).ids
-    return {"classes": _no_parser, "sketch": _Points(schema), "pose": _Points(schema)}[schema.kind]
+        return parsing.Parser(parser, schema).ids
+    return _no_parser if schema.kind == "classes" else _Points(schema)
 
 
 def _no_parser(photo: Array) -> Array:
@@ -261,11 +261,7 @@ class _Points:
 
     def __call__(self, photo: Array) -> Array:
         if self._detector is None:
-            if self._schema.kind == "sketch":
-                from shards.labels.face_landmarks import FaceLandmarks as Detector
-            else:
-                from shards.labels.body_pose import BodyPose as Detector
-            self._detector = Detector()
+            self._detector = face_landmarks.FaceLandmarks() if self._schema.kind == "sketch" else body_pose.BodyPose()
         found = self._detector.detect(np.ascontiguousarray(photo))
         if found is None:
             raise BadInput("no face was found in it" if self._schema.kind == "sketch" else "nobody was found in it")
