@@ -155,7 +155,8 @@ document.addEventListener("keydown", (event) => {
 // The picture that was made last lies behind the points. Gradio may mount its place after this one, and anew.
 new MutationObserver(() => {
   const made = document.querySelector("#likeness-picture img");
-  if (made && under.src !== made.src) under.src = made.src;
+  if (!made) under.removeAttribute("src");
+  else if (under.src !== made.src) under.src = made.src;
 }).observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["src"]});
 
 function take(drawing) {

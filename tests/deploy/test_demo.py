@@ -228,7 +228,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
 
 
 def dot(page: Any, number: int) -> tuple[float, float]:
-    box = page.locator("circle").nth(number).bounding_box()
+    box = page.locator(".likeness-dot").nth(number).bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
