@@ -64,11 +64,22 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
-class Server:
-    """`python -m deploy demo` as a process of its own."""
+SLOW = """
+import sys, time
+from deploy import demo
+from deploy.__main__ import main
+fast = demo.paint
+demo.paint = lambda *given: time.sleep(0.25) or fast(*given)
+sys.exit(main(sys.argv[1:]))
+"""
 
-    def __init__(self, *arguments: Path | str) -> None:
-        command = [sys.executable, "-m", "deploy", "demo", "--port", "0", "--threads", "1", *map(str, arguments)]
+
+class Server:
+    """`python -m deploy demo` as a process of its own. slow: as with a model that takes a quarter of a second."""
+
+    def __init__(self, *arguments: Path | str, slow: bool = False) -> None:
+        command = [sys.executable, *(("-c", SLOW) if slow else ("-m", "deploy"))]
+        command += ["demo", "--port", "0", "--threads", "1", *map(str, arguments)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         said = self.process.stdout.readline()
@@ -93,8 +104,8 @@ def opened() -> Iterator[Callable[..., tuple[Any, Server]]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
 
-        def start(*arguments: Path | str) -> tuple[Any, Server]:
-            servers.append(Server(*arguments))
+        def start(*arguments: Path | str, slow: bool = False) -> tuple[Any, Server]:
+            servers.append(Server(*arguments, slow=slow))
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.on("request", lambda request: asked.append(request.url))
             page.on("pageerror", lambda error: pytest.fail(str(error)))
@@ -168,6 +179,13 @@ def write_ids(path: Path, ids: np.ndarray[Any, Any]) -> Path:
     return path
 
 
+def slowly(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Moves as a hand does: for longer than one picture takes, so that the model is busy when the last move comes."""
+    for part in np.linspace(0, 1, 16)[1:]:
+        page.mouse.move(*(a + part * (b - a) for a, b in zip(start, end, strict=True)))
+        page.wait_for_timeout(25)
+
+
 @needs_browser
 def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     page, _ = opened("--model", street)
@@ -202,11 +220,11 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     x, y = box["x"] + 0.25 * box["width"], box["y"] + 0.5 * box["height"]
     page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x + 0.2 * box["width"], y, steps=8)
+    slowly(page, (x, y), (x + 0.2 * box["width"], y))
     page.wait_for_timeout(400)
     during = picture(page)
     assert during is not None and not np.array_equal(during, before), "the picture follows while the button is down"
-    page.mouse.move(x + 0.5 * box["width"], y, steps=8)
+    slowly(page, (x + 0.2 * box["width"], y), (x + 0.5 * box["width"], y))
     page.mouse.up()
     ids = pictures.read_label(saved(page, tmp_path), schema)
     assert set(np.unique(ids)) == {CAR, VOID}, "a brush blends nothing"
@@ -236,14 +254,14 @@ def drag(page: Any, number: int, right: float, down: float) -> None:
     x, y = dot(page, number)
     page.mouse.move(x, y)
     page.mouse.down()
-    page.mouse.move(x + right, y + down, steps=5)
+    slowly(page, (x, y), (x + right, y + down))
     page.mouse.up()
 
 
 @needs_browser
 def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: Path) -> None:
     session = Session(model)
-    page, _ = opened("--model", model, "--examples", faces)
+    page, _ = opened("--model", model, "--examples", faces, slow=True)
     manifest, folder = load_manifest(faces)
     every = [samples.decode(members, manifest.schema) for _, members in samples.iter_samples(folder, manifest)]
     first = every[0]
@@ -252,6 +270,8 @@ def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: 
     shows(page, made(session, label=first.labels["target"], **fixed))
 
     begun = np.array(first.pair.target.landmarks)
+    runs: list[str] = []
+    page.on("request", lambda request: runs.append(request.url) if "/queue/join" in request.url else None)
     drag(page, CHIN, 0, 40)
     moved = np.array(json.loads(saved(page, tmp_path).read_text())["landmarks"])
     assert (moved != begun).any(axis=1).nonzero()[0].tolist() == [CHIN]
@@ -259,6 +279,7 @@ def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: 
     label = pictures.read_label(saved(page, tmp_path), session.schema)
     assert not np.array_equal(label, first.labels["target"])
     shows(page, made(session, label=label, **fixed))
+    assert 1 < len(runs) < 8, "a picture of the newest state whenever the model is free, not one for every move"
 
     page.keyboard.down("Shift")
     drag(page, MOUTH[9], 12, -8)
@@ -285,18 +306,20 @@ def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: 
 
 
 @needs_browser
-def test_only_known_names_and_a_clean_end(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_known_names_and_a_clean_end(
+    model: Path, faces: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    server = Server("--model", model)
+    server = Server("--model", model, "--examples", faces)
     with urllib.request.urlopen(server.url, timeout=10) as response:
         assert response.status == 200
     request = urllib.request.Request(server.url, headers={"Host": "elsewhere.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(request, timeout=10)
-    assert list(tmp_path.glob("likeness-demo-*"))
+    assert list(tmp_path.glob("**/*.png")), "pictures that the page shows"
     code, errors = server.end(signal.SIGINT)
     assert (code, "Traceback" in errors) == (0, False)
-    assert not list(tmp_path.glob("likeness-demo-*")), "uploads and pictures go with the server"
+    assert not list(tmp_path.glob("**/*.png")), "uploads and pictures go with the server"
 
 
 def test_what_cannot_start(model: Path, street: Path, faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
