@@ -96,10 +96,8 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                     spec=inputs.spec(schema),
                 )
                 with gr.Row():
-                    label_upload = gr.UploadButton(
-                        f"Upload label map ({label_words})", file_types=label_files, size="sm"
-                    )
-                    save = gr.Button(f"Download label map ({label_words})", size="sm")
+                    label_upload = gr.UploadButton(f"Upload {label_words}", file_types=label_files, size="sm")
+                    save = gr.Button(f"Download {label_words}", size="sm")
                 if examples:
                     starts = _gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
             if reads_exemplar:
@@ -120,7 +118,7 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                         photo_upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
                         if reads_label:
                             its_label_upload = gr.UploadButton(
-                                f"Upload its label map ({label_words})", file_types=label_files, size="sm"
+                                "Upload its label map", file_types=label_files, size="sm"
                             )
                     if examples:
                         photos = [each.exemplar.photo for each in examples if each.exemplar]

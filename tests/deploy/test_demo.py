@@ -155,7 +155,7 @@ def shows(page: Any, expected: np.ndarray[Any, Any]) -> None:
     pytest.fail("the page shows another picture than the session makes")
 
 
-def saved(page: Any, folder: Path, click: str = "text=Download label map") -> Path:
+def saved(page: Any, folder: Path, click: str = "button:has-text('Download')") -> Path:
     with page.expect_download() as download:
         page.click(click)
     path: Path = folder / download.value.suggested_filename
@@ -210,7 +210,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     assert not page.locator("[role=alert]").count()
     unknown = its_ids.copy()
     unknown[3, 4] = 77
-    upload(page, "Upload label map", write_ids(tmp_path / "unknown.png", unknown))
+    upload(page, "Upload PNG", write_ids(tmp_path / "unknown.png", unknown))
     page.wait_for_selector("[role=alert]:has-text('unknown.png: label id 77 at row 3, column 4')")
     assert str(tmp_path) not in page.inner_text("[role=alert]")
 
@@ -240,7 +240,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     page.click("text=Fill")
     page.mouse.click(x, y)
     assert (pictures.read_label(saved(page, tmp_path), schema) == ROAD).all()
-    upload(page, "Upload label map", write_ids(tmp_path / "mine.png", its_ids))
+    upload(page, "Upload PNG", write_ids(tmp_path / "mine.png", its_ids))
     shows(page, made(session, label=its_ids.astype(np.uint8), **fixed))
     assert np.array_equal(pictures.read_label(saved(page, tmp_path), schema), its_ids)
 
@@ -297,11 +297,11 @@ def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: 
 
     broken = tmp_path / "broken.json"
     broken.write_text(json.dumps(again.tolist()[:60]))
-    upload(page, "Upload label map", broken)
+    upload(page, "Upload JSON", broken)
     page.wait_for_selector("[role=alert]:has-text('broken.json holds landmarks of shape (60, 2)')")
     good = tmp_path / "good.json"
     good.write_text(json.dumps({"landmarks": again.tolist()}))
-    upload(page, "Upload label map", good)
+    upload(page, "Upload JSON", good)
     shows(page, made(session, label=label, **fixed))
 
 
