@@ -1,4 +1,4 @@
-"""`python -m deploy`: batch."""
+"""`python -m deploy`: batch, demo."""
 
 import argparse
 import json
@@ -16,6 +16,7 @@ From an exported model to pictures, with ONNX Runtime. Needs nothing but the mod
 file of its weights where they lie beside it.
 
   batch   paint the pictures of many pairs
+  demo    draw a label map in the browser and see the picture meanwhile
 """
 
 EXAMPLES = """\
@@ -24,6 +25,7 @@ examples:
   python -m deploy batch --model model.onnx --pairs pairs.csv --out pictures --provider cuda --batch 8
   python -m deploy batch --model model.onnx --pairs s3://bucket/test --out painted --format jpg --per-shard 1000
   python -m deploy batch --model models:/likeness-dance@champion --video dance.mp4 --exemplar person.png --out out.mp4
+  python -m deploy demo --model model.onnx --examples data/test
 
 Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
 """
@@ -55,6 +57,16 @@ Labels come from the sidecar of a world's video, or are detected: face landmarks
 poses for pose, what the segmentation model --parser finds for classes. Where nothing is found in a frame, the label
 before stays. An exemplar is labelled in the same way unless --exemplar-label says what its label is drawn from; of a
 video, the first usable frame is the exemplar.
+"""
+
+DEMO = """\
+A page on which a label map is drawn (classes with a brush; landmarks and keypoints are dragged) or uploaded, an
+exemplar is picked or uploaded, and the picture follows every move. Label maps and pictures can be saved: PNG and JSON,
+nothing lossy. Ctrl-C ends it.
+
+Photos that are uploaded as exemplars are cut to the model's aspect around their middle and resized. A model that reads
+the exemplar's label map, too, takes it from the shards of --examples, from a file, or makes it: of faces and bodies
+with MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes with --parser.
 """
 
 
@@ -115,6 +127,12 @@ def _video(options: argparse.Namespace) -> None:
         print(options.out)
 
 
+def _demo(options: argparse.Namespace) -> None:
+    from deploy import demo
+
+    demo.serve(open_session(options), options.examples, options.parser, options.host, options.port)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy",
@@ -124,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_batch(commands)
+    _add_demo(commands)
     return parser
 
 
@@ -165,6 +184,17 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
     add_operator_arguments(sub.add_argument_group("labels of a video").add_argument)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sub = commands.add_parser("demo", help="draw in the browser", description=DEMO, formatter_class=Help)
+    sub.set_defaults(command=_demo)
+    add_model_arguments(sub)
+    add = sub.add_argument
+    add("--examples", type=Path, metavar="DIR", help="a folder of shards: exemplars to pick, label maps to begin with")
+    add("--parser", type=Path, metavar="FILE", help="a segmentation model (ONNX) that labels uploaded exemplars")
+    add("--host", default="127.0.0.1", help="the address to listen on")
+    add("--port", type=whole, default=7860, metavar="N", help="the port to listen on, 0 for any that is free")
 
 
 if __name__ == "__main__":

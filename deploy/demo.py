@@ -1,0 +1,342 @@
+"""The demo page: a label map is drawn, an exemplar is picked, and the picture shows meanwhile (Gradio)."""
+
+import base64
+import html
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from deploy import demo_inputs as inputs
+from deploy.demo_inputs import Example, Exemplar, Operator
+from deploy.runtime import Session
+from shards.command import BadInput
+from shards.judge import LOOPBACK, known_host
+
+Array = np.ndarray[Any, Any]
+
+ROOM = Path(__file__).parent
+LARGEST_UPLOAD = "20mb"
+MOST_WAITING = 32
+CLEANED_EVERY, KEPT = 60, 600
+"""Seconds: how often uploads and pictures that were shown are looked for, and how old they may become."""
+UNTRAINED = "untrained"
+GALLERY = """
+const every = [...element.querySelectorAll("button")];
+every.forEach((button, number) => button.addEventListener("click", () => {
+  every.forEach((each) => each.setAttribute("aria-pressed", each === button));
+  props.value = number;
+  trigger("pick");
+}));
+"""
+
+
+@dataclass(frozen=True)
+class Painted:
+    """picture: uint8 (H, W, 3) RGB. milliseconds: of the model alone."""
+
+    picture: Array
+    milliseconds: float
+
+
+def paint(session: Session, drawn: str, exemplar: Exemplar | None) -> Painted:
+    """The picture of a drawn label map. drawn: see `demo_inputs.loaded`. exemplar: None for models that read none.
+
+    Raises BadInput when the label map does not fit the model, or the exemplar lacks the label map that the model reads.
+    """
+    loaded = {"label": inputs.loaded(drawn, session.schema)}
+    if exemplar is not None:
+        loaded["exemplar"] = exemplar.photo
+        if "exemplar_label" in session.inputs:
+            if exemplar.label is None:
+                raise BadInput(exemplar.missing)
+            loaded["exemplar_label"] = exemplar.label
+    tensors = {name: tensor[None] for name, tensor in session.tensors(loaded).items()}
+    begun = time.perf_counter()
+    image = session.run(**tensors)
+    took = time.perf_counter() - begun
+    return Painted(session.pictures(image)[0], took * 1000)
+
+
+def page(session: Session, examples: list[Example], operator: Operator) -> Any:
+    """The page as Gradio's blocks. operator: labels exemplars that people upload."""
+    gr = _gradio()
+    schema = session.schema
+    reads_exemplar, reads_label = ("exemplar" in session.inputs, "exemplar_label" in session.inputs)
+    first = examples[0].exemplar if examples else None
+    kind = "classes" if schema.kind == "classes" else "points"
+    private = {"api_visibility": "private", "show_progress": "hidden"}
+    models = {**private, "concurrency_limit": 1, "concurrency_id": "model"}
+    label_files = [".png"] if schema.kind == "classes" else [".json"]
+    label_words = "PNG" if schema.kind == "classes" else "JSON"
+
+    with gr.Blocks(
+        title="Likeness", analytics_enabled=False, fill_width=True, delete_cache=(CLEANED_EVERY, KEPT)
+    ) as blocks:
+        chosen = gr.State(first)
+        gr.HTML(_header(session), elem_id="likeness-header")
+        problem = gr.HTML("", elem_id="likeness-problem")
+        with gr.Row(elem_id="likeness-columns"):
+            with gr.Column(min_width=280):
+                gr.HTML("<h2>Label map</h2>")
+                drawing = gr.HTML(
+                    {"drawing": examples[0].drawing if examples else inputs.blank(schema)},
+                    html_template=(ROOM / f"demo_{kind}.html").read_text(),
+                    js_on_load=(ROOM / f"demo_{kind}.js").read_text() + (ROOM / "demo_sending.js").read_text(),
+                    apply_default_css=False,
+                    elem_id="likeness-label",
+                    spec=inputs.spec(schema),
+                )
+                with gr.Row():
+                    label_upload = gr.UploadButton(f"Upload {label_words}", file_types=label_files, size="sm")
+                    save = gr.Button(f"Download {label_words}", size="sm")
+                if examples:
+                    starts = _gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
+            if reads_exemplar:
+                with gr.Column(min_width=280):
+                    gr.HTML("<h2>Exemplar</h2>")
+                    shown = gr.Image(
+                        first.photo if first else None,
+                        format="png",
+                        interactive=False,
+                        show_label=False,
+                        container=False,
+                        buttons=["fullscreen"],
+                        elem_id="likeness-exemplar",
+                        elem_classes="likeness-picture",
+                    )
+                    note = gr.HTML(_note(first), elem_classes="likeness-note")
+                    with gr.Row():
+                        photo_upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
+                        if reads_label:
+                            its_label_upload = gr.UploadButton(
+                                "Upload its label map", file_types=label_files, size="sm"
+                            )
+                    if examples:
+                        photos = [each.exemplar.photo for each in examples if each.exemplar]
+                        exemplars = _gallery(gr, "Pick one of these", photos)
+            with gr.Column(min_width=280):
+                gr.HTML("<h2>Picture</h2>")
+                picture = gr.Image(
+                    format="png",
+                    interactive=False,
+                    show_label=False,
+                    container=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="likeness-picture",
+                    elem_classes="likeness-picture",
+                )
+                status = gr.HTML("", elem_id="likeness-status", elem_classes="likeness-note")
+
+        def draw(value: Any, exemplar: Exemplar | None) -> tuple[Any, Any, str]:
+            drawn = value.get("drawn") if isinstance(value, dict) else None
+            if not isinstance(drawn, str):
+                return gr.skip(), gr.skip(), gr.skip()
+            if reads_exemplar and exemplar is None:
+                return None, "The picture shows when there is an exemplar: upload a photo.", ""
+            try:
+                painted = paint(session, drawn, exemplar)
+            except BadInput as error:
+                return None, "", _told(error)
+            return painted.picture, _status(session, painted), ""
+
+        def show(exemplar: Exemplar, value: Any) -> tuple[Any, ...]:
+            return exemplar, exemplar.photo, _note(exemplar), *draw(value, exemplar)
+
+        def refused(error: BadInput) -> tuple[Any, ...]:
+            return *[gr.skip()] * 5, _told(error)
+
+        def read_label(file: str) -> tuple[Any, str]:
+            try:
+                return {"drawing": inputs.drawing_of(Path(file), schema)}, ""
+            except BadInput as error:
+                return gr.skip(), _told(error)
+
+        def begin(number: Any) -> tuple[Any, str]:
+            try:
+                return {"drawing": _picked(number, examples).drawing}, ""
+            except BadInput as error:
+                return gr.skip(), _told(error)
+
+        def pick(number: Any, value: Any) -> tuple[Any, ...]:
+            try:
+                exemplar = _picked(number, examples).exemplar
+            except BadInput as error:
+                return refused(error)
+            assert exemplar is not None
+            return show(exemplar, value)
+
+        def read_photo(file: str, value: Any) -> tuple[Any, ...]:
+            try:
+                return show(inputs.uploaded(Path(file), schema, operator if reads_label else None), value)
+            except BadInput as error:
+                return refused(error)
+
+        def read_its_label(file: str, exemplar: Exemplar | None, value: Any) -> tuple[Any, ...]:
+            try:
+                if exemplar is None:
+                    raise BadInput("there is no exemplar yet: upload its photo first")
+                return show(replace(exemplar, label=inputs.label_of(Path(file), schema), missing=""), value)
+            except BadInput as error:
+                return refused(error)
+
+        made = [picture, status, problem]
+        drawing.draw(draw, [drawing, chosen], made, trigger_mode="always_last", **models)
+        label_upload.upload(read_label, label_upload, [drawing, problem], **private)
+        save.click(None, js="() => document.querySelector('.likeness-save').click()")
+        if examples:
+            starts.pick(begin, starts, [drawing, problem], **private)
+        if reads_exemplar:
+            about = [chosen, shown, note, *made]
+            photo_upload.upload(read_photo, [photo_upload, drawing], about, **models)
+            if reads_label:
+                its_label_upload.upload(read_its_label, [its_label_upload, chosen, drawing], about, **models)
+            if examples:
+                exemplars.pick(pick, [exemplars, drawing], about, trigger_mode="always_last", **models)
+    return blocks.queue(max_size=MOST_WAITING, api_open=False)
+
+
+def _gallery(gr: Any, label: str, pictures: list[Array]) -> Any:
+    """Thumbnails to click on: then its value is the number of one, and `pick` happens."""
+    urls = [f"data:image/png;base64,{base64.b64encode(inputs.thumbnail_png(each)).decode()}" for each in pictures]
+    buttons = [
+        f'<button title="{number}" aria-pressed="{"false" if number else "true"}"><img src="{url}" alt=""></button>'
+        for number, url in enumerate(urls)
+    ]
+    return gr.HTML(
+        0,
+        html_template=f'<p>{label}</p><div class="likeness-gallery">{"".join(buttons)}</div>',
+        js_on_load=GALLERY,
+        apply_default_css=False,
+    )
+
+
+def _picked(number: Any, examples: list[Example]) -> Example:
+    if type(number) is not int or not 0 <= number < len(examples):
+        raise BadInput(f"there is no example {number!r}; reload the page")
+    return examples[number]
+
+
+def _header(session: Session) -> str:
+    schema, facts = session.schema, session.metadata
+    said = [
+        session.path.name,
+        session.method,
+        f"{schema.kind} {schema.width}×{schema.height}",
+        f"{facts.images_seen:,} images seen in training",
+    ]
+    if facts.checkpoint_sha256 == UNTRAINED:
+        said[-1] = "untrained: its pictures mean nothing"
+    return f"<h1>Likeness</h1><span>{html.escape(' · '.join(said))}</span>"
+
+
+def _status(session: Session, painted: Painted) -> str:
+    height, width = painted.picture.shape[:2]
+    return f"<b>{painted.milliseconds:.1f} ms</b> in the model ({session.provider}) · {width}×{height} PNG"
+
+
+def _note(exemplar: Exemplar | None) -> str:
+    return html.escape(exemplar.note) if exemplar else "no exemplar yet"
+
+
+def _told(error: BadInput | str) -> str:
+    text = html.escape(str(error))
+    return f'<div role="alert">{text}</div>' if text else ""
+
+
+def serve(
+    session: Session, examples: Path | None, parser: Path | None, host: str = "127.0.0.1", port: int = 7860
+) -> None:
+    """Serves the page until Ctrl-C or SIGTERM.
+
+    examples: a folder of shards. parser: a segmentation model that labels exemplars, for the kind `classes`.
+    port: 0 for any that is free.
+
+    Raises BadInput when Gradio is not installed, the port is taken, the examples do not suit the model, or its label
+    maps cannot be drawn.
+    """
+    schema = session.schema
+    inputs.check_drawable(schema, session.path)
+    found = inputs.examples_of(examples, schema, session.inputs) if examples else []
+    operator = inputs.operator_of(schema, parser)
+    with TemporaryDirectory(prefix="likeness-demo-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        gr = _gradio()
+        # Comes with Gradio.
+        from starlette.middleware import Middleware
+
+        blocks = page(session, found, operator)
+        stopped = Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stopped.set())
+        system = ["system-ui", "sans-serif"]
+        blocks.launch(
+            server_name=host,
+            server_port=_free_port(host, port),
+            prevent_thread_lock=True,
+            share=False,
+            inbrowser=False,
+            quiet=True,
+            footer_links=[],
+            max_file_size=LARGEST_UPLOAD,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            app_kwargs={"middleware": [Middleware(_OnlyKnownNames, host=host)]},
+            theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
+            css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (ROOM / "demo.css").read_text(),
+        )
+        if host not in LOOPBACK:
+            print(f"warning: everybody who reaches {host}:{blocks.server_port} can use the model", file=sys.stderr)
+        named = f"[{host}]" if ":" in host else host
+        print(f"draw at http://{named}:{blocks.server_port}/ (Ctrl-C ends)", flush=True)
+        stopped.wait()
+        blocks.close(verbose=False)
+
+
+def _gradio() -> Any:
+    # Nothing is told to anybody, and nothing is fetched: read when Gradio is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        import gradio
+    except ImportError as error:
+        raise BadInput(
+            f"the demo page needs a package that is not here ({error}); pip install 'likeness[demo]'"
+        ) from error
+    return gradio
+
+
+class _OnlyKnownNames:
+    """A page elsewhere must not reach this server under a name of its own (DNS rebinding)."""
+
+    def __init__(self, app: Any, host: str) -> None:
+        self._app, self._host = app, host
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        named = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
+        if scope["type"] == "http" and not known_host(named, self._host):
+            await PlainTextResponse("this server does not go by that name", 400)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _free_port(host: str, port: int) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+        return int(probe.getsockname()[1])
