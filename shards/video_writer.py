@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ def encode(
     crf: x264's constant rate factor, 0 (lossless) to 51. audio: a file whose sound is taken along, if it has any: as it
     is where the container is the same or Matroska, as AAC otherwise.
     One encoder thread and no version strings, so that equal frames give equal bytes.
-    Raises OSError when the encoder fails, with what it said; its errno is ENOSPC when the disk is full.
+    Raises OSError when the encoder fails, with what it said first; its errno is ENOSPC when the disk is full.
     """
     pictures = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=fps)
     streams, sound = [pictures.video], {}
@@ -33,7 +35,7 @@ def encode(
         streams.append(ffmpeg.input(f"file:{audio}", protocol_whitelist="file")["a?"])
         same = path.suffix.lower() in (audio.suffix.lower(), ".mkv")
         sound = {"acodec": "copy" if same else "aac"}
-    process = (
+    command = (
         ffmpeg.output(
             *streams,
             f"file:{path}",
@@ -59,18 +61,32 @@ def encode(
         )
         .global_args("-loglevel", "error", "-nostats")
         .overwrite_output()
-        .run_async(cmd=imageio_ffmpeg.get_ffmpeg_exe(), pipe_stdin=True, pipe_stderr=True)
+        .compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
     )
-    try:
-        for frame in frames:
-            process.stdin.write(np.ascontiguousarray(frame).tobytes())
-    except BrokenPipeError:
-        # The encoder has ended early; its message follows.
-        pass
-    finally:
-        _, message = process.communicate()
+    # A file, because ffmpeg stops when a pipe of its is full: damaged sound makes it talk a lot.
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints)
+        try:
+            _feed(process, frames)
+            process.communicate()
+        except BaseException:
+            # What it has got so far is no video: it must not go on to encode all of the sound.
+            process.kill()
+            process.communicate()
+            raise
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace").split("\n")
     if process.returncode:
-        said = message.decode(errors="replace").strip()
-        if os.strerror(errno.ENOSPC) in said:
+        if any(os.strerror(errno.ENOSPC) in line for line in said):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        raise OSError(f"ffmpeg could not write {path}: {said or 'no message'}")
+        raise OSError(f"ffmpeg could not write {path}: {next(filter(str.strip, said), 'no message').strip()}")
+
+
+def _feed(process: "subprocess.Popen[bytes]", frames: Iterable[Array]) -> None:
+    assert process.stdin is not None
+    for frame in frames:
+        try:
+            process.stdin.write(np.ascontiguousarray(frame).tobytes())
+        except BrokenPipeError:
+            # The encoder has ended early; its message follows.
+            return
