@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from shards.command import BadInput
 from shards.photos import Labelling, Photo, every_frame, labelled_photos, prepare
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
-from shards.video import rate_and_seconds
+from shards.video import timing
 from shards.video_writer import CONTAINERS, encode
 from shards.worlds.sidecar import sidecar_path
 
@@ -29,13 +30,13 @@ Loaded = dict[str, Array]
 CRF = 18
 """Of x264: hardly to be told from the pictures themselves."""
 
-DEFAULT_FPS = 25.0
+DEFAULT_FPS = Fraction(25)
 """Of what does not say its own; what is no video at all is refused when it is decoded."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """What was made. frames: of the new video. pictures: runs of the model; frames that show the same count once.
+    """What was made. frames: of the new video. pictures: by the model; frames that show the same count once.
 
     held: frames of the old video in which the label operator found nothing; the label before stayed. fps: of both.
     latency_ms: p50 of one run of the model divided by its batch. seconds: from the first decoding to the file.
@@ -58,6 +59,8 @@ def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labellin
         openpose=options.openpose,
         densepose=options.densepose,
         parser=options.parser,
+        # How long a video takes is the model's affair, and somebody waits for it.
+        timeout_s=None,
     )
 
 
@@ -81,6 +84,8 @@ def synthesize_video(
     """
     if out.suffix.lower() not in CONTAINERS:
         raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
+    if out.is_dir() or out.resolve() in (video.resolve(), exemplar.resolve()):
+        raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
     if "label" not in session.inputs:
         raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
     fixed = _exemplar(session, exemplar, exemplar_label, labelling)
@@ -111,13 +116,19 @@ def synthesize_video(
 
     schema = session.schema
     with atomic.new_file(out) as partial:
-        encode(partial, counted(), ticks.fps, schema.width, schema.height, CRF, audio=video)
+        try:
+            encode(partial, counted(), ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            told = str(error).replace(str(partial), str(out))
+            raise BadInput(f"{told} (the sound of {video}? `ffmpeg -i FILE -c copy -an NEW` drops it)") from error
     counted_from = latencies[1:] or latencies
     return Film(
         frames=made,
         pictures=sum(number for _, number in latencies),
         held=outcomes.total() - outcomes["used"],
-        fps=ticks.fps,
+        fps=float(ticks.fps),
         latency_ms=float(np.median([milliseconds for milliseconds, _ in counted_from])),
         seconds=time.perf_counter() - begun,
     )
@@ -127,7 +138,7 @@ def _prepared(path: Path, labelling: Labelling) -> Labelling:
     """With the operator for a file. Raises BadInput when what that needs is not there."""
     operator = {"sketch": "face-landmarks", "pose": "pose", "classes": "parsing"}[labelling.schema.kind]
     given = labelling.predictor or labelling.openpose or labelling.densepose or labelling.parser
-    if not given and path.suffix.lower() in CONTAINERS and sidecar_path(path).is_file():
+    if not given and not Item(path.name, path, "").still and sidecar_path(path).is_file():
         operator = "worlds"
     elif operator == "parsing" and labelling.parser is None:
         raise BadInput(f"{path} needs a class map: give a segmentation model in ONNX form with --parser")
@@ -154,16 +165,17 @@ def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, lab
 class _Ticks:
     """The label maps of a video, each with the number of frames that it is shown for at a constant rate.
 
-    fps: that rate. expected: how many frames there may be, for a progress bar.
+    fps: that rate. expected: how many frames there may be, for a progress bar. sound_offset: see `shards.video.Timing`.
     """
 
     def __init__(self, video: Path, labelling: Labelling, outcomes: Counter[str]) -> None:
         self.video, self.labelling, self.outcomes = video, labelling, outcomes
         if not video.is_file():
             raise BadInput(f"{video}: there is no such file")
-        fps, seconds = rate_and_seconds(video)
-        self.fps = fps or DEFAULT_FPS
-        self.expected = round(self.fps * seconds) or None
+        told = timing(video)
+        self.fps = told.fps or DEFAULT_FPS
+        self.sound_offset = told.sound_offset
+        self.expected = round(self.fps * told.seconds) or None
 
     def __iter__(self) -> Iterator[tuple[Array, int]]:
         shown: Photo | None = None
@@ -211,7 +223,7 @@ def _runs(items: Iterator[tuple[Array, int]], batch: int) -> Iterator[tuple[list
 def table(film: Film, session: Session) -> str:
     """What was made, for people."""
     rows = {
-        "frames": f"{film.frames:,} at {film.fps:g} per second, {film.pictures:,} runs of the model",
+        "frames": f"{film.frames:,} at {film.fps:g} per second, {film.pictures:,} pictures by the model",
         "held": f"{film.held:,} frames where no label was found, which show the label before",
         "frames/s": f"{film.frames / film.seconds:.2f} (decoding, labels, model and encoding)",
         "ms per frame": f"p50 {film.latency_ms:.1f} (model only)",

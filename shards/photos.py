@@ -46,7 +46,8 @@ class Labelling:
 
     operator: one of OPERATORS. every: keep every n-th frame of a video. of_raw: for `given`, the publisher's class id
     to the schema's. predictor: dlib's 68-point predictor, None for MediaPipe. openpose, densepose: folders of
-    keypoint files and of IUV pictures. parser: an ONNX segmentation model. timeout_s: seconds that one video may take.
+    keypoint files and of IUV pictures. parser: an ONNX segmentation model. timeout_s: seconds that one video may take,
+    with all that is done to its frames meanwhile; None for no limit.
     """
 
     operator: str
@@ -57,7 +58,7 @@ class Labelling:
     openpose: Path | None = None
     densepose: Path | None = None
     parser: Path | None = None
-    timeout_s: float = 1800.0
+    timeout_s: float | None = 1800.0
 
 
 @dataclass(frozen=True)

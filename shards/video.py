@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +22,9 @@ Array = np.ndarray[Any, Any]
 
 FASTEST = 240.0
 """Frames per second: what claims more is a time base and no rate."""
+
+_SHIFTED = ("mpegts", "mpeg", "ogg", "nut")
+"""Formats in which ffmpeg moves to 0 what begins first of what it is told to read, not of all that there is."""
 
 _TIME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _CONTEXT = re.compile(r"\[(?:[^\]]* @ 0x[0-9a-f]+|error|fatal|panic)\] ")
@@ -104,22 +109,49 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
             times.notes.close()
 
 
-def rate_and_seconds(path: Path) -> tuple[float, float]:
-    """Frames per second at which all frames of a video can be shown at their times, and its duration in seconds.
+@dataclass(frozen=True)
+class Timing:
+    """fps: frames per second at which all frames of a video can be shown at their times; where the gaps between frames
+    vary, that of the smallest one, or the mean rate where that is absurd. seconds: how long the file lasts. For both,
+    0 stands for what the file does not say.
 
-    Where the gaps between frames vary, the rate is that of the smallest one, or the mean rate where that is absurd;
-    0.0 stands for what the file does not say.
+    sound_offset: seconds by which the sound begins after the first moving picture where ffmpeg would forget it: in
+    formats such as MPEG-TS it moves to 0 whatever it reads alone. 0 in all others.
     """
+
+    fps: Fraction
+    seconds: float
+    sound_offset: float
+
+
+def timing(path: Path) -> Timing:
+    """What a video's header and its first frame say of its times."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
-    # Without an output file ffmpeg says what it found and ends with an error.
+    command += ["-map", "0:V:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"]
     said = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
-    told = next((line for line in said.splitlines() if " Video: " in line), "")
-    mean, smallest = (re.search(rf"([\d.]+) {unit}\b", told) for unit in ("fps", "tbr"))
-    fps = float(mean[1]) if mean else 0.0
-    if smallest and float(smallest[1]) <= FASTEST:
-        fps = max(fps, float(smallest[1]))
-    lasts = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said)
-    return fps, int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3]) if lasts else 0.0
+    # Of the input only, and from the beginning of a line: a title may say anything.
+    told = said.partition("Stream mapping:")[0]
+    streams = re.findall(r"^  Stream #0:.*?: ((?:Video|Audio): .*)$", told, re.MULTILINE)
+    pictures = [each for each in streams if each.startswith("Video") and "(attached pic)" not in each]
+    mean = re.search(r"([\d.]+) fps\b", pictures[0]) if pictures else None
+    fps = Fraction(mean[1]) if mean else Fraction(0)
+    # Without rounding: the header's 23.98 means 24000/1001.
+    exact = re.search(
+        r"^\[Parsed_showinfo_0 .*\] config in time_base: \S+, frame_rate: (\d+)/([1-9]\d*)$", said, re.MULTILINE
+    )
+    if exact and fps * Fraction(99, 100) <= (rate := Fraction(int(exact[1]), int(exact[2]))) <= FASTEST:
+        fps = rate
+    lasts = re.search(r"^  Duration: (\d+):(\d+):([\d.]+)", told, re.MULTILINE)
+    seconds = int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3]) if lasts else 0.0
+    sounds = [_begins(each) for each in streams if each.startswith("Audio")]
+    shifted = re.search(rf"^Input #0, ({'|'.join(_SHIFTED)}),", told, re.MULTILINE) and sounds and pictures
+    return Timing(fps, seconds, min(sounds) - _begins(pictures[0]) if shifted else 0.0)
+
+
+def _begins(stream: str) -> float:
+    """The start of a stream, which ffmpeg tells where it is not 0."""
+    found = re.search(r", start (-?[\d.]+)", stream)
+    return float(found[1]) if found else 0.0
 
 
 def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:

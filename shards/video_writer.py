@@ -5,6 +5,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,19 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 
 def encode(
-    path: Path, frames: Iterable[Array], fps: float, width: int, height: int, crf: int = 14, audio: Path | None = None
+    path: Path,
+    frames: Iterable[Array],
+    fps: float | Fraction,
+    width: int,
+    height: int,
+    crf: int = 14,
+    audio: Path | None = None,
+    audio_offset: float = 0.0,
 ) -> None:
     """Writes RGB frames, uint8 (height, width, 3), as an H.264 video in the container that the suffix names.
 
     crf: x264's constant rate factor, 0 (lossless) to 51. audio: a file whose sound is taken along, if it has any: as it
-    is where the container is the same or Matroska, as AAC otherwise.
+    is where the container is the same or Matroska, as AAC otherwise. audio_offset: seconds that it is moved by.
     One encoder thread and no version strings, so that equal frames give equal bytes.
     Raises OSError when the encoder fails, with what it said first; its errno is ENOSPC when the disk is full.
     """
@@ -32,7 +40,7 @@ def encode(
     streams, sound = [pictures.video], {}
     if audio is not None:
         # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
-        streams.append(ffmpeg.input(f"file:{audio}", protocol_whitelist="file")["a?"])
+        streams.append(ffmpeg.input(f"file:{audio}", protocol_whitelist="file", itsoffset=audio_offset)["a?"])
         same = path.suffix.lower() in (audio.suffix.lower(), ".mkv")
         sound = {"acodec": "copy" if same else "aac"}
     command = (

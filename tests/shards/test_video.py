@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from shards.command import BadInput
-from shards.video import decode
+from shards.video import decode, timing
 
 WIDTH, HEIGHT, FRAMES = 96, 64, 20
 
@@ -78,6 +79,16 @@ def test_a_variable_frame_rate_is_neither_filled_nor_thinned(tmp_path: Path, nam
     video = make(tmp_path / name, "-vf", r"select=lt(n\,10)+not(mod(n\,5))", "-fps_mode", "vfr", frames=60, rate=30)
     expected = [n / 30 for n in range(60) if n < 10 or n % 5 == 0]
     assert [seconds for _, seconds, _ in decode(video)] == pytest.approx(expected, abs=0.001)
+
+
+@pytest.mark.parametrize("rate", ["24000/1001", "30000/1001", "10/3", "25"])
+def test_rates_are_exact(rate: str, tmp_path: Path) -> None:
+    """A rounded 23.98 would show a frame twice every other minute. What people wrote into the file is no rate."""
+    words = ["-metadata", "title=Video: 60 fps, 60 tbr", "-metadata", "comment=Duration: 99:00:00.00"]
+    ffmpeg("-f", "lavfi", "-i", f"testsrc2=size=64x64:rate={rate}:duration=3", *words, str(tmp_path / "a.mp4"))
+    told = timing(tmp_path / "a.mp4")
+    assert (told.fps, told.sound_offset) == (Fraction(rate), 0)
+    assert told.seconds == pytest.approx(3, abs=0.4)
 
 
 def test_rotation_metadata_is_honoured(tmp_path: Path) -> None:
