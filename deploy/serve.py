@@ -165,6 +165,7 @@ class Service:
         self.batcher = Batcher(lambda tensors: session.run(**tensors), limits.max_batch, limits.max_queue, self._ran)
         self.metrics = Metrics(session, lambda: self.batcher.depth)
         self._uploaded = 0
+        self._reading: set[asyncio.Timeout] = set()
         self._painting: set[asyncio.Task[bytes]] = set()
         self._decoders = ThreadPoolExecutor(WORKERS, "decode")
         self._helpers = ThreadPoolExecutor(WORKERS, "part")
@@ -186,7 +187,10 @@ class Service:
         self.ready = True
 
     def abandon(self) -> int:
-        """Gives up the accepted requests that are not answered yet; returns how many."""
+        """Gives up bodies that are still coming, and accepted requests; returns how many of these."""
+        for clock in self._reading:
+            if not clock.expired():
+                clock.reschedule(0)
         for task in self._painting:
             task.cancel()
         return len(self._painting)
@@ -350,7 +354,8 @@ class Service:
     async def _read(self, request: Request, body: bytearray) -> None:
         """Fills `body` as it comes, in bounded time and memory."""
         try:
-            async with asyncio.timeout(self.limits.timeout):
+            async with asyncio.timeout(self.limits.timeout) as clock:
+                self._reading.add(clock)
                 async for chunk in request.stream():
                     if len(body) + len(chunk) > self.max_body:
                         raise self._too_large()
@@ -359,10 +364,14 @@ class Service:
                     body += chunk
                     self._uploaded += len(chunk)
         except TimeoutError as error:
+            if closed := self._closed():
+                raise closed from error
             message = f"the body did not come within {self.limits.timeout:g} s"
             raise Refused(408, "upload_timeout", message, {"Connection": "close"}) from error
         except ClientDisconnect as error:
             raise Refused(DISCONNECTED, "disconnected", "the client went away") from error
+        finally:
+            self._reading.discard(clock)
 
     async def _painted(self, body: bytearray, boundary: bytes) -> bytes:
         loop = asyncio.get_running_loop()
@@ -481,7 +490,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.service, self.when_ready = service, ready
         self.deadline = math.inf
-        self.failed: BadInput | None = None
+        self.failed: Exception | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -507,7 +516,7 @@ class _Server(uvicorn.Server):
         try:
             await asyncio.get_running_loop().run_in_executor(None, self.service.warm_up)
             self.when_ready()
-        except BadInput as error:
+        except Exception as error:
             self.failed, self.should_exit = error, True
 
     async def on_tick(self, counter: int) -> bool:
@@ -535,13 +544,15 @@ def token_of(host: str) -> str | None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes any free one. Raises BadInput when the address cannot be had."""
+    """A listening socket; port 0 takes any free one. Raises BadInput when the address cannot be had."""
     # Only of sockets that say TCP does asyncio switch off the delay of small packets: 40 ms in every answer.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        # Two could bind the same port, but only one can listen.
+        listener.listen()
     except OSError as error:
         listener.close()
         raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error

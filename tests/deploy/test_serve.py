@@ -271,6 +271,19 @@ def test_what_it_paints_is_what_the_model_paints(server: Server, wanted: Callabl
     assert len({answer.content for answer in answers}) == 24
 
 
+def test_small_packets_are_not_held_back(server: Server) -> None:
+    """A kernel that waits to fill a packet, for a client that waits to confirm the last one, takes 40 ms."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    taken = []
+    for _ in range(21):
+        begun = time.perf_counter()
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read()
+        taken.append(time.perf_counter() - begun)
+    connection.close()
+    assert sorted(taken)[len(taken) // 2] < 0.03
+
+
 def test_the_printed_example_works(server: Server, tmp_path: Path) -> None:
     for name, content in request(1):
         (tmp_path / f"{name}.{'png' if name == 'exemplar' else 'json'}").write_bytes(content)
@@ -550,6 +563,8 @@ def test_told_to_end_it_answers_what_it_accepted(sig: int, awkward: Path, wanted
 
 def test_what_is_not_answered_within_the_drain_gets_503(awkward: Path) -> None:
     with Server(awkward, "--max-batch", "1", "--drain", "1") as server:
+        trickling = socket.create_connection(("127.0.0.1", server.port))
+        trickling.sendall(head({"Content-Type": form([])[1], "Content-Length": "1000"}) + b"--edge")
         connections = [server.begin(request(seed)) for seed in range(8)]
         server.wait_for("inference_batch_size_count", 1)
         begun = time.monotonic()
@@ -557,6 +572,7 @@ def test_what_is_not_answered_within_the_drain_gets_503(awkward: Path) -> None:
         assert time.monotonic() - begun < 4
         statuses = Counter(status_of(connection) for connection in connections)
         assert set(statuses) == {200, 503} and statuses[503] >= 4
+        assert status_of(trickling) == 503
         assert code == 0 and "were not answered in time" in errors and "Traceback" not in errors
 
 
@@ -577,6 +593,34 @@ def test_a_model_that_does_not_run_is_an_error_before_any_request(awkward: Path,
     command = [sys.executable, "-m", "deploy", "serve", "--model", str(tmp_path / "broken.onnx"), "--port", "0"]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=30, check=False)
     assert done.returncode == 2 and "not finite" in done.stderr and "http" not in done.stdout
+
+
+def test_it_is_ready_once_the_model_has_run(awkward: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "deploy", "serve", "--model", str(awkward), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=ENVIRONMENT) as process:
+        seen = []
+        while 200 not in seen:
+            assert process.poll() is None
+            try:
+                connection = HTTPConnection("127.0.0.1", port, timeout=10)
+                for method, path in (("GET", "/readyz"), ("POST", "/synthesize"), ("GET", "/healthz")):
+                    connection.request(method, path)
+                    response = connection.getresponse()
+                    assert response.read()
+                    if path == "/readyz":
+                        seen.append(response.status)
+                    elif path == "/healthz":
+                        assert response.status == 200
+                    elif seen[-1] == 503:
+                        assert response.status in (503, 415)
+                connection.close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+        process.terminate()
+    assert seen[0] == 503 and process.returncode == 0
 
 
 def test_a_taken_port_is_named(server: Server, model: Path) -> None:
