@@ -73,34 +73,39 @@ class Batcher:
 
     @contextmanager
     def reserved(self) -> Iterator[Callable[[Tensors], "Future[Array]"]]:
-        """Holds a place in the queue while a request is made ready; what it gives submits the request, once.
+        """Holds a place in the queue for one request; what it gives submits the request, once, from any thread.
 
-        A request whose future is cancelled before its batch begins is not computed, and leaves its place.
-        Raises FullError.
+        Who leaves the block gives the request up: it is not computed, unless its batch has begun, and its place is
+        free. Submitted afterwards, it is cancelled. Raises FullError.
         """
         with self._changed:
             if self.depth >= self.max_queue:
                 raise FullError(self.retry_after)
             self._reserved += 1
-        held = True
+        request: _Waiting | None = None
+        left = False
 
         def submit(tensors: Tensors) -> "Future[Array]":
-            nonlocal held
-            request = _Waiting(tensors)
-            request.image.add_done_callback(lambda _: self._drop(request))
+            nonlocal request
             with self._changed:
-                self._reserved -= 1
-                held = False
-                self._waiting.append(request)
-                self._changed.notify()
+                request = _Waiting(tensors)
+                if left:
+                    request.image.cancel()
+                else:
+                    self._reserved -= 1
+                    self._waiting.append(request)
+                    self._changed.notify()
             return request.image
 
         try:
             yield submit
         finally:
-            if held:
-                with self._changed:
+            with self._changed:
+                left = True
+                if request is None:
                     self._reserved -= 1
+                elif request.image.cancel() and request in self._waiting:
+                    self._waiting.remove(request)
 
     def close(self, seconds: float) -> bool:
         """Ends the thread once nothing waits; returns whether it ended within `seconds`."""
@@ -109,12 +114,6 @@ class Batcher:
             self._changed.notify()
         self._thread.join(seconds)
         return not self._thread.is_alive()
-
-    def _drop(self, request: _Waiting) -> None:
-        if request.image.cancelled():
-            with self._changed:
-                if request in self._waiting:
-                    self._waiting.remove(request)
 
     def _work(self) -> None:
         while batch := self._next():

@@ -377,13 +377,15 @@ class Service:
         loop = asyncio.get_running_loop()
         try:
             with self.batcher.reserved() as submit:
-                image = submit(await loop.run_in_executor(self._decoders, self._decoded, body, boundary))
+                # Submitted by the thread that decodes: the model need not wait for the event loop's turn.
+                image = await loop.run_in_executor(self._decoders, lambda: submit(self._decoded(body, boundary)))
+                try:
+                    picture = await asyncio.wrap_future(image)
+                except Exception as error:
+                    message = "the model failed on this batch; the service's log says why"
+                    raise Refused(500, "model", message) from error
         except FullError as error:
             raise self._full(error.retry_after) from error
-        try:
-            picture = await asyncio.wrap_future(image)
-        except Exception as error:
-            raise Refused(500, "model", "the model failed on this batch; the service's log says why") from error
         return await loop.run_in_executor(self._encoders, self._encoded, picture)
 
     def _decoded(self, body: bytearray, boundary: bytes) -> dict[str, Array]:
