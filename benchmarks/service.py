@@ -35,6 +35,7 @@ import psutil
 from deploy import pictures
 from deploy.batch import device, versions
 from deploy.runtime import Session
+from shards.worlds import faces
 
 Array = np.ndarray[Any, Any]
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
@@ -70,17 +71,19 @@ class Case:
 
 
 def cases(session: Session) -> list[Case]:
-    """Faces at random places, photos of noise smoothed as photos are."""
+    """Drawn faces, each with the label of another."""
     made = []
-    for seed in range(DISTINCT):
-        rng = np.random.default_rng(seed)
+    size = session.schema.height
+    rng = np.random.default_rng(0)
+    states = faces.sample_states(rng, DISTINCT, fps=1.0)
+    for number, state in enumerate(states):
         files = {}
         for name in session.inputs:
             if name == "exemplar":
-                noise = rng.integers(0, 256, (session.schema.height, session.schema.width, 3), np.uint8)
-                files[name] = pictures.encode_png(cv2.GaussianBlur(noise, (0, 0), 2))
+                files[name] = pictures.encode_png(faces.render(state, faces.sample_style(rng), size))
             else:
-                files[name] = json.dumps({"landmarks": rng.integers(0, 512, (68, 2)).tolist()}).encode()
+                shown = state if name == "exemplar_label" else states[number - 1]
+                files[name] = json.dumps(faces.annotate(shown, size)).encode()
         feeds = decoded(session, files)
         made.append(Case(files, request_of(files), feeds, session.pictures(session.run(**feeds))[0]))
     return made
@@ -253,13 +256,17 @@ async def with_memory(process: psutil.Process, loading: Any) -> tuple[Load, list
 
 
 async def added(port: int, session: Session, known: list[Case], turns: int) -> dict[str, Any]:
-    """One client: what the service takes beyond the model, in turns with it."""
+    """One client: what the service takes beyond the model, in turns with it.
+
+    files: reading a request's files and writing a picture's, without the model, which `one_process` does around it.
+    """
     client = Client(port)
-    seconds: dict[str, list[float]] = {"model": [], "one_process": [], "service": []}
+    seconds: dict[str, list[float]] = {"model": [], "files": [], "one_process": [], "service": []}
     for turn in range(-20, turns):
         case = known[turn % DISTINCT]
         rows: dict[str, Callable[[], Any]] = {
             "model": lambda case=case: session.run(**case.feeds),
+            "files": lambda case=case: (decoded(session, case.files), pictures.encode_png(case.picture)),
             "one_process": lambda case=case: in_process(session, case.files),
             "service": lambda case=case: client.ask(case.request),
         }

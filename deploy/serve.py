@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -29,7 +29,7 @@ from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from deploy import multipart, pictures, trial
-from deploy.batcher import Batcher, FullError
+from deploy.batcher import Batcher, FullError, Tensors
 from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from shards.command import BadInput
@@ -168,7 +168,6 @@ class Service:
         self._reading: set[asyncio.Timeout] = set()
         self._painting: set[asyncio.Task[bytes]] = set()
         self._decoders = ThreadPoolExecutor(WORKERS, "decode")
-        self._helpers = ThreadPoolExecutor(WORKERS, "part")
         self._encoders = ThreadPoolExecutor(WORKERS, "encode")
         self._routes = self._application()
 
@@ -197,9 +196,10 @@ class Service:
 
     def close(self) -> bool:
         """Ends the threads. Returns whether the model's has ended, too."""
-        for pool in (self._decoders, self._helpers, self._encoders):
+        ended = self.batcher.close(CLOSING_SECONDS)
+        for pool in (self._decoders, self._encoders):
             pool.shutdown(cancel_futures=True)
-        return self.batcher.close(CLOSING_SECONDS)
+        return ended
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI application: measures, keeps foreign web pages out, and hands on."""
@@ -277,10 +277,11 @@ class Service:
         async def metrics() -> Response:
             return Response(self.metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
-        @app.post("/synthesize")
         async def synthesize(request: Request) -> Response:
             return Response(await self._answer(request), media_type="image/png")
 
+        # Without FastAPI's search for arguments, of which there are none: they would be read before their bounds.
+        app.add_route("/synthesize", synthesize, ["POST"])
         return app
 
     def _foreign(self, scope: Message) -> Refused | None:
@@ -374,19 +375,45 @@ class Service:
             self._reading.discard(clock)
 
     async def _painted(self, body: bytearray, boundary: bytes) -> bytes:
-        loop = asyncio.get_running_loop()
         try:
             with self.batcher.reserved() as submit:
-                # Submitted by the thread that decodes: the model need not wait for the event loop's turn.
-                image = await loop.run_in_executor(self._decoders, lambda: submit(self._decoded(body, boundary)))
-                try:
-                    picture = await asyncio.wrap_future(image)
-                except Exception as error:
-                    message = "the model failed on this batch; the service's log says why"
-                    raise Refused(500, "model", message) from error
+                return await asyncio.wrap_future(self._begun(body, boundary, submit))
         except FullError as error:
             raise self._full(error.retry_after) from error
-        return await loop.run_in_executor(self._encoders, self._encoded, picture)
+
+    def _begun(self, body: bytearray, boundary: bytes, submit: Callable[[Tensors], "Future[Array]"]) -> "Future[bytes]":
+        """Decodes, submits and encodes, each in its thread.
+
+        Each hands on to the next, past the event loop: at one client, waking it in between cost more than HTTP does.
+        """
+        content: Future[bytes] = Future()
+        # From here on it cannot be cancelled; the request is given up in the queue.
+        content.set_running_or_notify_cancel()
+
+        def decode() -> None:
+            try:
+                submit(self._decoded(body, boundary)).add_done_callback(run)
+            except Exception as error:
+                content.set_exception(error)
+
+        def run(image: "Future[Array]") -> None:
+            if image.cancelled():
+                content.set_exception(_busy("draining", "the request was given up"))
+            elif error := image.exception():
+                refused = Refused(500, "model", "the model failed on this batch; the service's log says why")
+                refused.__cause__ = error
+                content.set_exception(refused)
+            else:
+                self._encoders.submit(encode, image.result())
+
+        def encode(image: Array) -> None:
+            try:
+                content.set_result(pictures.encode_png(self.session.pictures(image[None])[0]))
+            except Exception as error:
+                content.set_exception(error)
+
+        self._decoders.submit(decode)
+        return content
 
     def _decoded(self, body: bytearray, boundary: bytes) -> dict[str, Array]:
         """The body as what the model takes. Raises Refused with the status that fits."""
@@ -402,10 +429,7 @@ class Service:
                 "bad_input",
                 f"the parts are {', '.join(names) or 'none'}; send exactly {', '.join(inputs)}, each once",
             )
-        # Each draws on a core of its own: of a face, a label map takes as long as everything else together.
-        others = [self._helpers.submit(self._loaded, *part) for part in parts[1:]]
-        loaded = [self._loaded(*parts[0]), *(each.result() for each in others)]
-        return self.session.tensors(dict(zip(names, loaded, strict=True)))
+        return self.session.tensors({name: self._loaded(name, content) for name, content in parts})
 
     def _loaded(self, name: str, content: bytes) -> Array:
         schema = self.session.schema
@@ -426,9 +450,6 @@ class Service:
             schema = self.session.schema
             message = f"{part} is {width}×{height} pixels, but the model takes {schema.width}×{schema.height}"
             raise Refused(413, "too_many_pixels", message)
-
-    def _encoded(self, image: Array) -> bytes:
-        return pictures.encode_png(self.session.pictures(image[None])[0])
 
     def _ran(self, size: int, seconds: float) -> None:
         self.metrics.batch(size, seconds)
