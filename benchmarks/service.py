@@ -136,7 +136,9 @@ class Client:
 
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Status and content."""
-        if self.streams is None:
+        # The service closes connections that nothing came on for a while.
+        if self.streams is None or self.streams[0].at_eof():
+            self.close()
             self.streams = await asyncio.open_connection("127.0.0.1", self.port)
         reader, writer = self.streams
         writer.write(request)
