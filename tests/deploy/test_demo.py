@@ -201,7 +201,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
 
     # What does not fit is said in a sentence, and the page goes on.
     upload(page, "Upload its label map", write_ids(tmp_path / "large.png", np.zeros((64, 64))))
-    page.wait_for_selector("[role=alert]:has-text('large.png'):has-text('32 rows by 48 columns')")
+    page.wait_for_selector("[role=alert]:has-text('large.png'):has-text('64×64 pixels, but the model takes 48×32')")
     its_ids = rng.integers(0, 19, (32, 48))
     upload(page, "Upload its label map", write_ids(tmp_path / "its.png", its_ids))
     fixed = {"exemplar_label": its_ids.astype(np.uint8), "exemplar": exemplar}
