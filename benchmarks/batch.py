@@ -6,7 +6,9 @@
 The bare model runs in a loop over inputs that lie in memory, decoded and stacked; `deploy batch` reads pairs from
 shards (drawn and packed for this run, or those of --shards), and writes pictures. Both have the same session, the same
 batch and the same pairs. They take turns: each run of `deploy batch` stands between two of the bare model and is
-compared with their mean; the ratio is the median over rounds. Prints one JSON object.
+compared with their mean: `of_bare`, the median over rounds. `cpu_bare_over_cpu` compares CPU time instead, whatever
+else the machine does; where the model runs on all processors, and decoding and encoding on the same ones, `of_bare`
+cannot exceed it for long. Prints one JSON object.
 """
 
 import argparse
@@ -17,15 +19,17 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deploy import batch
+from deploy.bad_inputs import BadInputs
 from deploy.model_arguments import add_model_arguments, open_session
-from deploy.outputs import Output
+from deploy.outputs import Files, Output, Tars
 from deploy.pairs import open_pairs
 from deploy.runtime import Session
 from shards.arguments import count
@@ -60,55 +64,88 @@ def prepared(session: Session, shards: Path, pictures: int, size: int) -> list[d
     ]
 
 
-def bare(session: Session, feeds: Sequence[dict[str, Array]], pictures: int, size: int) -> float:
-    """Pictures per second of the model alone."""
-    begun = time.perf_counter()
-    for each in itertools.islice(itertools.cycle(feeds), -(-pictures // size)):
+@dataclass(frozen=True)
+class Turn:
+    """pictures_per_s: by the clock. cpu_ms: of all threads of this process, per picture."""
+
+    pictures_per_s: float
+    cpu_ms: float
+
+
+def turn_of(paint: Callable[[], int]) -> Turn:
+    """The figures of a function that says how many pictures it made."""
+    begun, cpu = time.perf_counter(), time.process_time()
+    made = paint()
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+    return Turn(made / seconds, 1000 * cpu / made)
+
+
+def bare(session: Session, feeds: Sequence[dict[str, Array]], pictures: int, size: int) -> int:
+    """Runs nothing but the model."""
+    runs = -(-pictures // size)
+    for each in itertools.islice(itertools.cycle(feeds), runs):
         session.run_unchecked(each)
-    return -(-pictures // size) * size / (time.perf_counter() - begun)
+    return runs * size
 
 
-def end_to_end(session: Session, shards: Path, size: int, output: Output) -> tuple[float, float]:
-    """Pictures per second of `deploy batch`, and the share of its time in which the model ran."""
+def end_to_end(session: Session, shards: Path, size: int, output: Output) -> Turn:
+    """All of `deploy batch` from the first decoding to the last file written: what it does once, such as the checksums
+    of model and shards, would weigh more here than in a run of some length."""
     with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
         pairs = open_pairs(shards, session.schema, session.inputs, output=output)
-        found = batch.run(session, pairs, Path(folder) / "out", size, output)
-    return found["pictures"] / found["seconds"], found["busy"]
+        bad = BadInputs(out, "bad", 0, pairs.mark)
+        sink = Tars(out, output, pairs.ours, {}) if output.per_shard else Files(out, output)
+
+        def paint() -> int:
+            with sink:
+                return batch.synthesize_pairs(session, pairs, sink, bad, size, output).pictures
+
+        return turn_of(paint)
 
 
 def measured(session: Session, shards: Path, options: argparse.Namespace) -> dict[str, Any]:
     feeds = prepared(session, shards, options.pictures, options.batch)
-    rates: dict[str, list[float]] = {name: [] for name in OUTPUTS}
-    ratios: dict[str, list[float]] = {name: [] for name in OUTPUTS}
-    busy: dict[str, list[float]] = {name: [] for name in OUTPUTS}
-    alone: list[float] = []
-    bare(session, feeds, options.batch, options.batch)
+
+    def alone() -> Turn:
+        time.sleep(REST)
+        return turn_of(lambda: bare(session, feeds, options.pictures, options.batch))
+
+    turns: dict[str, list[tuple[Turn, Turn, Turn]]] = {name: [] for name in OUTPUTS}
+    alone()
     for _ in range(options.rounds):
         for name, output in OUTPUTS.items():
             # The machine may have become slower or faster by the time the run ends: before and after count alike.
-            turns = []
-            for turn in range(3):
-                time.sleep(REST)
-                if turn == 1:
-                    rate, share = end_to_end(session, shards, options.batch, output)
-                else:
-                    turns.append(bare(session, feeds, options.pictures, options.batch))
-            alone += turns
-            rates[name].append(rate)
-            busy[name].append(share)
-            ratios[name].append(rate / statistics.mean(turns))
+            before = alone()
+            time.sleep(REST)
+            run = end_to_end(session, shards, options.batch, output)
+            turns[name].append((before, run, alone()))
+    models = [turn for found in turns.values() for before, _, after in found for turn in (before, after)]
     return {
-        "bare_pictures_per_s": round(statistics.median(alone), 3),
+        "bare": _medians(models),
         "outputs": {
             name: {
-                "pictures_per_s": round(statistics.median(rates[name]), 3),
-                "of_bare": round(statistics.median(ratios[name]), 3),
-                "of_bare_lowest_and_highest": [round(min(ratios[name]), 3), round(max(ratios[name]), 3)],
-                "busy": round(statistics.median(busy[name]), 3),
+                **_medians([run for _, run, _ in found]),
+                "of_bare": _spread(
+                    [2 * run.pictures_per_s / (one.pictures_per_s + two.pictures_per_s) for one, run, two in found]
+                ),
+                "cpu_bare_over_cpu": _spread([(one.cpu_ms + two.cpu_ms) / 2 / run.cpu_ms for one, run, two in found]),
             }
-            for name in OUTPUTS
+            for name, found in turns.items()
         },
     }
+
+
+def _medians(turns: Sequence[Turn]) -> dict[str, float]:
+    return {
+        "pictures_per_s": round(statistics.median(turn.pictures_per_s for turn in turns), 3),
+        "cpu_ms_per_picture": round(statistics.median(turn.cpu_ms for turn in turns), 3),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    found = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def main() -> None:
@@ -137,7 +174,7 @@ def main() -> None:
         "pictures": options.pictures,
         "rounds": options.rounds,
         **figures,
-        "load_average_before": load,
+        "load_average": {"before": load, "after": round(os.getloadavg()[0], 2)},
         "hardware": batch.device(session.provider),
         "versions": batch.versions(),
     }
