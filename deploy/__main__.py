@@ -113,9 +113,11 @@ def _batch(options: argparse.Namespace) -> None:
     from deploy import batch
     from deploy.outputs import Output
     from deploy.pairs import open_pairs
+    from shards.onnx_runtime import no_spinning
 
     output = Output(options.format, options.quality, options.per_shard)
-    session = open_session(options)
+    with no_spinning():
+        session = open_session(options)
     pairs = open_pairs(
         options.pairs,
         session.schema,
