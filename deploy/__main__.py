@@ -1,4 +1,4 @@
-"""`python -m deploy`: batch, demo."""
+"""`python -m deploy`: batch, serve, demo and triton."""
 
 import argparse
 import json
@@ -17,6 +17,8 @@ file of its weights where they lie beside it.
 
   batch   paint the pictures of many pairs
   demo    draw a label map in the browser and see the picture meanwhile
+  serve   paint pictures for whoever asks over HTTP
+  triton  write a model repository for NVIDIA's Triton Inference Server
 """
 
 EXAMPLES = """\
@@ -26,6 +28,8 @@ examples:
   python -m deploy batch --model model.onnx --pairs s3://bucket/test --out painted --format jpg --per-shard 1000
   python -m deploy batch --model models:/likeness-dance@champion --video dance.mp4 --exemplar person.png --out out.mp4
   python -m deploy demo --model model.onnx --examples data/test
+  python -m deploy serve --model model.onnx
+  python -m deploy triton --model model.onnx --out repository
 
 Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
 """
@@ -70,6 +74,28 @@ with MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes w
 """
 
 
+SERVE = """\
+Answers POST /synthesize: multipart/form-data with one file for each of the model's inputs, as in the CSV of `batch`
+(label, exemplar_label: JSON, or PNG of class ids; exemplar: PNG or JPEG), and a PNG back. GET / says in JSON what this
+model takes; GET /healthz, /readyz and /metrics (Prometheus) are for who watches over the service.
+
+Requests that wait run together, up to --max-batch; one that comes alone runs at once. Refusals are JSON, {"error": …}:
+400 and 415 no multipart or no picture, 413 too large, 422 not what the model takes (the message says what), 503 with
+Retry-After when the queue is full or the service ends, 408 and 504 out of time, 500 the model failed.
+
+SIGTERM and Ctrl-C end it: what was accepted is answered within --drain seconds, the rest gets 503.
+
+It listens on this machine only. To let others in, set the environment variable LIKENESS_TOKEN, which clients then
+send as `Authorization: Bearer …` (all but /healthz, /readyz and /metrics ask for it), and put a proxy that speaks TLS
+in front.
+"""
+
+TRITON = """\
+Writes a folder that `tritonserver --model-repository` serves: the model, its weights where they lie beside it, and a
+config.pbtxt with its inputs, its output and dynamic batching. What the tensors hold is in a comment there.
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
     options = _parser().parse_args(arguments)
@@ -87,9 +113,11 @@ def _batch(options: argparse.Namespace) -> None:
     from deploy import batch
     from deploy.outputs import Output
     from deploy.pairs import open_pairs
+    from shards.onnx_runtime import no_spinning
 
     output = Output(options.format, options.quality, options.per_shard)
-    session = open_session(options)
+    with no_spinning():
+        session = open_session(options)
     pairs = open_pairs(
         options.pairs,
         session.schema,
@@ -133,6 +161,27 @@ def _demo(options: argparse.Namespace) -> None:
     demo.serve(open_session(options), options.examples, options.parser, options.host, options.port)
 
 
+def _serve(options: argparse.Namespace) -> None:
+    try:
+        from deploy import serve
+    except ImportError as error:
+        raise BadInput(
+            f"the service needs a package that is not here ({error}); pip install 'likeness[deploy]'"
+        ) from error
+
+    limits = serve.Limits(options.max_batch, options.max_queue, options.timeout, options.drain)
+    serve.token_of(options.host)
+    serve.listen(options.host, options.port).close()
+    serve.run(open_session(options), options.host, options.port, limits)
+
+
+def _triton(options: argparse.Namespace) -> None:
+    from deploy import triton
+
+    session = open_session(options)
+    print(triton.write(session, options.out, options.name, options.on, options.max_batch))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy",
@@ -143,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_batch(commands)
     _add_demo(commands)
+    _add_serve(commands)
+    _add_triton(commands)
     return parser
 
 
@@ -195,6 +246,35 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     add("--parser", type=Path, metavar="FILE", help="a segmentation model (ONNX) that labels uploaded exemplars")
     add("--host", default="127.0.0.1", help="the address to listen on")
     add("--port", type=whole, default=7860, metavar="N", help="the port to listen on, 0 for any that is free")
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sub = commands.add_parser(
+        "serve", help="paint pictures for whoever asks over HTTP", description=SERVE, formatter_class=Help
+    )
+    sub.set_defaults(command=_serve)
+    add_model_arguments(sub)
+    add = sub.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on; any but this machine's own needs a token")
+    add("--port", type=whole, default=8000, metavar="N", help="0 takes any that is free")
+    add("--max-batch", type=count, default=8, metavar="N", help="requests in one run of the model")
+    add("--max-queue", type=count, default=64, metavar="N", help="requests that may wait for it; more get 503")
+    add("--timeout", type=count, default=30, metavar="SECONDS", help="for a body to come, and again for its answer")
+    add("--drain", type=count, default=25, metavar="SECONDS", help="for accepted requests to be answered at the end")
+
+
+def _add_triton(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sub = commands.add_parser(
+        "triton", help="write a model repository for Triton", description=TRITON, formatter_class=Help
+    )
+    # The model is opened here to learn what it takes, and to see that the copy runs.
+    sub.set_defaults(command=_triton, provider="cpu", threads=None, size=None, engines=None)
+    add = sub.add_argument
+    add("--model", required=True, metavar="FILE", help="a model that `python -m export` wrote")
+    add("--out", type=Path, required=True, metavar="DIR", help="the model repository, new or with other models")
+    add("--name", default="likeness", help="of the model in the repository")
+    add("--on", choices=("cpu", "cuda", "tensorrt", "openvino"), default="cuda", help="what Triton runs it with")
+    add("--max-batch", type=count, default=8, metavar="N", help="requests in one run of the model")
 
 
 if __name__ == "__main__":

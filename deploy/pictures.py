@@ -10,7 +10,7 @@ import simplejpeg
 
 from shards import labels
 from shards.command import BadInput
-from shards.picture_files import read_bytes, read_ids, read_picture
+from shards.picture_files import decode_ids, decode_picture, read_bytes, stored_size
 from shards.records import Frame, LabelSchema
 
 Array = np.ndarray[Any, Any]
@@ -24,13 +24,31 @@ def read_photo(path: Path, schema: LabelSchema) -> Array:
 
     Raises BadInput when it is missing, broken, or not of the schema's size.
     """
-    picture = read_picture(path)
+    return decode_photo(read_bytes(path), str(path), schema)
+
+
+def decode_photo(content: bytes, name: str, schema: LabelSchema) -> Array:
+    """What `read_photo` gives, of a file's content. name: what messages call it. Raises BadInput as it does.
+
+    A file of another size is refused by its header: what its pixels would take in memory does not matter.
+    """
+    size = schema.width, schema.height
+    stored = stored_size(content)
+    # A rotation mark may turn a photo by a quarter.
+    if stored is not None and stored not in (size, size[::-1]):
+        raise _other_size(name, stored, schema)
+    picture = decode_picture(content, name)
     height, width = picture.shape[:2]
-    if (height, width) != (schema.height, schema.width):
-        raise BadInput(
-            f"{path} is {width}×{height} pixels, but the model takes {schema.width}×{schema.height}; crop or resize it"
-        )
+    if (width, height) != size:
+        raise _other_size(name, (width, height), schema)
     return picture
+
+
+def _other_size(name: str, size: tuple[int, int], schema: LabelSchema) -> BadInput:
+    width, height = size
+    return BadInput(
+        f"{name} is {width}×{height} pixels, but the model takes {schema.width}×{schema.height}; crop or resize it"
+    )
 
 
 def read_label(path: Path, schema: LabelSchema) -> Array:
@@ -41,30 +59,37 @@ def read_label(path: Path, schema: LabelSchema) -> Array:
     `classes`: a grey PNG whose values are class ids, or a palette PNG whose indices are.
     Raises BadInput naming the file, the first value that is wrong, and what is expected.
     """
+    return decode_label(read_bytes(path), str(path), schema)
+
+
+def decode_label(content: bytes, name: str, schema: LabelSchema) -> Array:
+    """What `read_label` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     if schema.kind == "classes":
-        ids = read_ids(path)
-        return labels.classes.checked(schema, ids, str(path))
-    name, count, width = {"sketch": ("landmarks", 68, 2), "pose": ("keypoints", 18, 3)}[schema.kind]
+        stored = stored_size(content)
+        if stored is not None and stored != (schema.width, schema.height):
+            raise _other_size(name, stored, schema)
+        return labels.classes.checked(schema, decode_ids(content, name), name)
+    what, count, width = {"sketch": ("landmarks", 68, 2), "pose": ("keypoints", 18, 3)}[schema.kind]
     try:
-        data = json.loads(read_bytes(path))
-        points = np.asarray(data[name] if isinstance(data, dict) else data, np.float64)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise BadInput(
-            f"{path} is no JSON file of {name} ({error!r}); give {count} lists of {width} numbers"
-        ) from error
+        data = json.loads(content)
+        points = np.asarray(data[what] if isinstance(data, dict) else data, np.float64)
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        # A decoding error's repr holds the whole file.
+        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
+        raise BadInput(f"{name} is no JSON file of {what} ({reason}); give {count} lists of {width} numbers") from error
     if points.shape != (count, width):
-        raise BadInput(f"{path} holds {name} of shape {points.shape}; give {count} lists of {width} numbers")
+        raise BadInput(f"{name} holds {what} of shape {points.shape}; give {count} lists of {width} numbers")
     margin = FARTHEST if schema.kind == "sketch" else 1
     low, high = -margin, (512 if schema.kind == "sketch" else 1) + margin
     fits = ((points[:, :2] >= low) & (points[:, :2] <= high) & np.isfinite(points[:, -1:])).all(axis=1)
     if not fits.all():
         first = int(np.argmin(fits))
         unit = "a 512×512 frame" if schema.kind == "sketch" else "fractions of the picture's sides"
-        raise BadInput(f"{path}: {name}[{first}] is {points[first].tolist()}; x and y are in {unit}")
+        raise BadInput(f"{name}: {what}[{first}] is {points[first].tolist()}; x and y are in {unit}")
     if schema.kind == "sketch":
-        frame = Frame(str(path), 0, 0.0, "", landmarks=tuple((int(x), int(y)) for x, y in points))
+        frame = Frame(name, 0, 0.0, "", landmarks=tuple((int(x), int(y)) for x, y in points))
     else:
-        frame = Frame(str(path), 0, 0.0, "", keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points))
+        frame = Frame(name, 0, 0.0, "", keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points))
     return labels.load(schema, frame)
 
 
@@ -81,7 +106,7 @@ def to_picture(image: Array) -> Array:
     return picture
 
 
-def encoded(picture: Array, format: str, quality: int) -> bytes:
+def encoded(picture: Array, format: str = "png", quality: int = 95) -> bytes:
     """The content of a file of uint8 (H, W, 3) RGB. format: png, jpg or webp. quality: 1 to 100; png has none."""
     if format == "jpg":
         # Full resolution of colours: reduced ones blur the edges of lips and eyes.

@@ -14,6 +14,7 @@ from shards.command import BadInput
 Array = np.ndarray[Any, Any]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+JPEG_SIGNATURE = b"\xff\xd8"
 _GREY, _PALETTE = 0, 3
 
 
@@ -22,11 +23,15 @@ def read_picture(path: Path) -> Array:
 
     Raises BadInput when it is missing, broken or cut off.
     """
-    content = read_bytes(path)
+    return decode_picture(read_bytes(path), str(path))
+
+
+def decode_picture(content: bytes, name: str) -> Array:
+    """What `read_picture` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
-        if content.startswith(PNG_SIGNATURE):
+        if is_png(content):
             _png_chunks(content)
-        elif content.startswith(b"\xff\xd8"):
+        elif is_jpeg(content):
             # OpenCV paints the missing part of a file that was cut off grey, without a word.
             simplejpeg.decode_jpeg(content)
         elif not (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
@@ -35,7 +40,7 @@ def read_picture(path: Path) -> Array:
         if picture is None:
             raise ValueError("its pixels cannot be decoded")
     except (ValueError, cv2.error) as error:
-        raise BadInput(f"{path} is no readable picture ({error}); give a whole PNG or JPEG file") from error
+        raise BadInput(f"{name} is no readable picture ({error}); give a whole PNG or JPEG file") from error
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -44,12 +49,42 @@ def read_ids(path: Path) -> Array:
 
     Raises BadInput when it is missing, broken or another kind of file.
     """
+    return decode_ids(read_bytes(path), str(path))
+
+
+def decode_ids(content: bytes, name: str) -> Array:
+    """What `read_ids` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
-        return _png_ids(read_bytes(path))
-    except ValueError as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(f"{path} is no label picture ({error}); give an 8-bit grey or palette PNG of ids") from error
+        return _png_ids(content)
+    except (ValueError, cv2.error) as error:
+        raise BadInput(f"{name} is no label picture ({error}); give an 8-bit grey or palette PNG of ids") from error
+
+
+def is_png(content: bytes) -> bool:
+    """Whether a file begins as PNG files do."""
+    return content.startswith(PNG_SIGNATURE)
+
+
+def is_jpeg(content: bytes) -> bool:
+    """Whether a file begins as JPEG files do."""
+    return content.startswith(JPEG_SIGNATURE)
+
+
+def stored_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) that a PNG or JPEG states in its header, before a camera's rotation; its pixels are not decoded.
+
+    None for any other file, and where the header is damaged.
+    """
+    if is_png(content):
+        header = content[len(PNG_SIGNATURE) :][:16]
+        return struct.unpack(">II", header[8:]) if len(header) == 16 and header[4:8] == b"IHDR" else None
+    if not is_jpeg(content):
+        return None
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(content, strict=False)
+    except (KeyError, ValueError):  # it looks up codes that libjpeg-turbo gives back of what it could not read
+        return None
+    return width, height
 
 
 def read_bytes(path: Path) -> bytes:
@@ -62,7 +97,7 @@ def read_bytes(path: Path) -> bytes:
 
 def _png_chunks(content: bytes) -> list[tuple[bytes, bytes]]:
     """(type, data) of every chunk. Raises ValueError when the file is cut off or a checksum is wrong."""
-    if not content.startswith(PNG_SIGNATURE):
+    if not is_png(content):
         raise ValueError("not a PNG file")
     chunks: list[tuple[bytes, bytes]] = []
     at = len(PNG_SIGNATURE)

@@ -193,7 +193,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     page.wait_for_selector("text=upload a photo")
     photo = tmp_path / "photo.png"
-    pictures.write_png(photo, rng.integers(0, 256, (90, 120, 3), np.uint8))
+    photo.write_bytes(pictures.encoded(rng.integers(0, 256, (90, 120, 3), np.uint8)))
     upload(page, "Upload a photo", photo)
     page.wait_for_selector("text=photo.png, 120×90: its middle, resized to 48×32")
     page.wait_for_selector("[role=alert]:has-text('reads the exemplar')")
@@ -201,7 +201,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
 
     # What does not fit is said in a sentence, and the page goes on.
     upload(page, "Upload its label map", write_ids(tmp_path / "large.png", np.zeros((64, 64))))
-    page.wait_for_selector("[role=alert]:has-text('large.png'):has-text('32 rows by 48 columns')")
+    page.wait_for_selector("[role=alert]:has-text('large.png'):has-text('64×64 pixels, but the model takes 48×32')")
     its_ids = rng.integers(0, 19, (32, 48))
     upload(page, "Upload its label map", write_ids(tmp_path / "its.png", its_ids))
     fixed = {"exemplar_label": its_ids.astype(np.uint8), "exemplar": exemplar}
@@ -362,8 +362,8 @@ def test_photos_are_cut_around_their_middle(tmp_path: Path) -> None:
     schema = standard_schema("classes", 32, 64)
     photo = np.zeros((64, 64, 3), np.uint8)
     photo[16:48] = np.random.default_rng(2).integers(0, 256, (32, 64, 3))
-    pictures.write_png(tmp_path / "tall.png", photo)
-    pictures.write_png(tmp_path / "fits.png", photo[16:48])
+    (tmp_path / "tall.png").write_bytes(pictures.encoded(photo))
+    (tmp_path / "fits.png").write_bytes(pictures.encoded(photo[16:48]))
     tall, fits = (demo_inputs.uploaded(tmp_path / name, schema, None) for name in ("tall.png", "fits.png"))
     assert np.array_equal(tall.photo, photo[16:48]) and np.array_equal(fits.photo, photo[16:48])
     assert "its middle, resized to 64×32" in tall.note and fits.note == "fits.png, 64×32"

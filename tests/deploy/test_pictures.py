@@ -96,3 +96,36 @@ def test_every_value_survives_the_way_to_a_tensor_and_back() -> None:
     tensor = pictures.to_tensor(photo)
     assert (tensor.min(), tensor.max()) == (-1, 1)
     np.testing.assert_array_equal(pictures.to_picture(tensor), photo)
+
+
+def test_a_huge_picture_is_refused_by_its_header(tmp_path: Path) -> None:
+    """Whatever its pixels would take in memory: the file need not even hold them."""
+    side = (60_000).to_bytes(2, "big")
+    Image.fromarray(noise(HEIGHT, WIDTH, 3)).save(tmp_path / "small.jpg")
+    small = (tmp_path / "small.jpg").read_bytes()
+    frame = small.index(b"\xff\xc0") + 5
+    for name, content in (
+        ("photo.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (b"\0\0" + side) * 2 + b"\x08\x02\0\0\0"),
+        ("photo.jpg", small[:frame] + side * 2 + small[frame + 4 :]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadInput, match=f"{name} is 60000×60000 pixels, but the model takes 48×32"):
+            pictures.read_photo(tmp_path / name, SKETCH)
+    with pytest.raises(BadInput, match="is 60000×60000 pixels"):
+        pictures.read_label(tmp_path / "photo.png", CLASSES)
+
+
+def test_a_photo_on_its_side_is_turned(tmp_path: Path) -> None:
+    photo = noise(WIDTH, HEIGHT, 3)
+    mark = Image.Exif()
+    mark[0x0112] = 6
+    Image.fromarray(photo).save(tmp_path / "photo.png", exif=mark)
+    np.testing.assert_array_equal(pictures.read_photo(tmp_path / "photo.png", SKETCH), np.rot90(photo, -1))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe" * 100_000, b"[" * 100_000, b"[[1" + b"0" * 400 + b", 1]]"])
+def test_what_is_wrong_with_a_file_of_points_is_said_in_a_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "points.json").write_bytes(content)
+    with pytest.raises(BadInput, match=r"points\.json is no JSON file") as raised:
+        pictures.read_label(tmp_path / "points.json", SKETCH)
+    assert len(str(raised.value)) < 500
