@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deploy.model_arguments import add_model_arguments, open_session
-from shards.arguments import Help, add_operator_arguments, count, slice_of, whole
+from shards.arguments import OPERATOR_OPTIONS, Help, add_operator_arguments, count, slice_of, whole
 from shards.command import BadInput, run_command
 
 DESCRIPTION = """\
@@ -107,8 +107,7 @@ def _batch(options: argparse.Namespace) -> None:
     if options.video:
         _video(options)
         return
-    if options.exemplar or options.exemplar_label:
-        raise BadInput("--exemplar and --exemplar-label go with --video; pairs name their own exemplars")
+    _check_unset(options, ("exemplar", "exemplar_label", *OPERATOR_OPTIONS), "goes with --video, not with --pairs")
     # Imported here, so that help need not wait for ONNX Runtime.
     from deploy import batch
     from deploy.outputs import Output
@@ -136,13 +135,21 @@ def _batch(options: argparse.Namespace) -> None:
         print(options.out)
 
 
+def _check_unset(options: argparse.Namespace, names: Sequence[str], reason: str) -> None:
+    """Raises BadInput where an option of `batch` is not its default."""
+    defaults = _parser().parse_args(["batch", "--model", "", "--pairs", "", "--out", ""])
+    for name in names:
+        if getattr(options, name) != getattr(defaults, name):
+            raise BadInput(f"--{name.replace('_', '-')} {reason}")
+
+
 def _video(options: argparse.Namespace) -> None:
     from deploy import video
 
     if not options.exemplar:
         raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
-    if pairs_only := [name for name in ("per_shard", "quality", "max_bad", "roll_labels") if getattr(options, name)]:
-        raise BadInput(f"--{pairs_only[0].replace('_', '-')} goes with --pairs, not with --video")
+    pairs_only = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels")
+    _check_unset(options, pairs_only, "goes with --pairs, not with --video")
     session = open_session(options)
     labelling = video.auto_labelling(session.schema, options)
     film = video.synthesize_video(

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from deploy import pictures
 from deploy.runtime import Session
 from shards import atomic, labels
+from shards.arguments import OPERATOR_OPTIONS
 from shards.command import BadInput
 from shards.photos import Labelling, Photo, every_frame, labelled_photos, prepare
 from shards.records import LabelSchema
@@ -51,7 +52,14 @@ class Film:
 
 
 def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labelling:
-    """How to label, by the arguments of `shards.arguments.add_operator_arguments`; which operator, each file says."""
+    """How to label, by the arguments of `shards.arguments.add_operator_arguments`; which operator, each file says.
+
+    Raises BadInput for an argument that the schema's kind of label has no use for.
+    """
+    useful = {"sketch": ("predictor",), "pose": ("openpose", "densepose"), "classes": ("parser",)}[schema.kind]
+    for name in OPERATOR_OPTIONS:
+        if getattr(options, name) and name not in useful:
+            raise BadInput(f"--{name} is of no use to a model whose label maps are of kind {schema.kind!r}")
     return Labelling(
         "auto",
         schema,

@@ -37,6 +37,10 @@ def _at_least(least: int, text: str) -> int:
     return int(text)
 
 
+OPERATOR_OPTIONS = ("predictor", "openpose", "densepose", "parser")
+"""What `add_operator_arguments` adds."""
+
+
 def add_operator_arguments(add: Callable[..., object]) -> None:
     """What label operators need: `--predictor`, `--openpose`, `--densepose` and `--parser`.
 

@@ -93,10 +93,10 @@ def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | N
             yield photo
     if not outcomes["used"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in outcomes.most_common() if count)
-        raise BadInput(
-            f"{item.path}: no usable frame among {outcomes.total()} ({reasons}); take the file out of the folder, or "
-            "keep more frames with a smaller --every"
-        )
+        remedy = "choose another file"
+        if labelling.every > 1:
+            remedy = "take the file out of the folder, or keep more frames with a smaller --every"
+        raise BadInput(f"{item.path}: no usable frame among {outcomes.total()} ({reasons}); {remedy}")
 
 
 def every_frame(video: Path, labelling: Labelling, outcomes: Counter[str]) -> Iterator[tuple[float, Photo | None]]:

@@ -136,7 +136,7 @@ def test_a_variable_frame_rate_keeps_its_times(model: Path, figures: Path, tmp_p
 
 
 def test_a_video_may_take_as_long_as_the_model_needs(model: Path) -> None:
-    """The limit of `python -m shards pack` is for files that hang while nobody looks; it counts the model's time, too."""
+    """The limit of `python -m shards pack` is for files that hang; it counts what the model takes, too."""
     given = argparse.Namespace(predictor=None, openpose=None, densepose=None, parser=None)
     assert auto_labelling(Session(model).schema, given).timeout_s is None
 
@@ -173,8 +173,11 @@ def test_refusals_leave_no_file(model: Path, figures: Path, tmp_path: Path, caps
     (tmp_path / "folder.mp4").mkdir()
     assert "is a folder" in refused("--video", video, "--exemplar", exemplar, name="../folder.mp4")
     assert "is what is read" in refused("--video", video, "--exemplar", exemplar, name=str(video))
-    assert "--per-shard goes with --pairs" in refused("--video", video, "--exemplar", exemplar, "--per-shard", "3")
-    assert "go with --video" in refused("--pairs", figures, "--exemplar", exemplar)
+    for option, value in (("--per-shard", "3"), ("--slice", "1/2"), ("--format", "jpg"), ("--cache", str(tmp_path))):
+        assert f"{option} goes with --pairs" in refused("--video", video, "--exemplar", exemplar, option, value)
+    for option in ("--exemplar", "--parser"):
+        assert f"{option} goes with --video" in refused("--pairs", figures, option, exemplar)
+    assert "--parser is of no use" in refused("--video", video, "--exemplar", exemplar, "--parser", still)
 
 
 def test_faces_on_real_footage_and_frames_without_any(
