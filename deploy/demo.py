@@ -4,7 +4,6 @@ import base64
 import html
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from deploy import demo_inputs as inputs
 from deploy.demo_inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from shards.command import BadInput
-from shards.judge import LOOPBACK, known_host
+from shards.judge import LOOPBACK, foreign, free_port
 
 Array = np.ndarray[Any, Any]
 
@@ -280,7 +279,7 @@ def serve(
         system = ["system-ui", "sans-serif"]
         blocks.launch(
             server_name=host,
-            server_port=_free_port(host, port),
+            server_port=free_port(host, port),
             prevent_thread_lock=True,
             share=False,
             inbrowser=False,
@@ -291,7 +290,7 @@ def serve(
             ssr_mode=False,
             pwa=False,
             mcp_server=False,
-            app_kwargs={"middleware": [Middleware(_OnlyKnownNames, host=host)]},
+            app_kwargs={"middleware": [Middleware(_OnlyThisPage, host=host)]},
             theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
             css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (ROOM / "demo.css").read_text(),
         )
@@ -316,27 +315,20 @@ def _gradio() -> Any:
     return gradio
 
 
-class _OnlyKnownNames:
-    """A page elsewhere must not reach this server under a name of its own (DNS rebinding)."""
+class _OnlyThisPage:
+    """A page elsewhere must not use this server, nor reach it under a name of its own (DNS rebinding)."""
 
     def __init__(self, app: Any, host: str) -> None:
         self._app, self._host = app, host
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.datastructures import Headers
         from starlette.responses import PlainTextResponse
 
-        named = dict(scope.get("headers", ())).get(b"host", b"").decode("latin-1")
-        if scope["type"] == "http" and not known_host(named, self._host):
-            await PlainTextResponse("this server does not go by that name", 400)(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-
-def _free_port(host: str, port: int) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
-        return int(probe.getsockname()[1])
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            if refused := foreign(headers.get("host", ""), headers.get("origin"), self._host):
+                code, reason = refused
+                await PlainTextResponse(reason, code)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -164,11 +164,9 @@ def app_of(judging: Judging, host: str) -> "FastAPI":
 
     @app.middleware("http")
     async def same_site(request: Request, call: Any) -> Any:
-        if not known_host(request.headers.get("host", ""), host):
-            return JSONResponse({"detail": "this server does not go by that name"}, 400)
-        origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            return JSONResponse({"detail": "requests come from this page only"}, 403)
+        if refused := foreign(request.headers.get("host", ""), request.headers.get("origin"), host):
+            code, detail = refused
+            return JSONResponse({"detail": detail}, code)
         response = await call(request)
         response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
         return response
@@ -235,7 +233,7 @@ def serve(pairs: Path, out: Path, host: str = "127.0.0.1", port: int = 8765, cou
             f"the judging page needs a package that is not here ({error}); pip install 'likeness[pages]'"
         ) from error
     judging = Judging(chosen_pairs(pairs, count, seed), out, seed)
-    _check_port(host, port)
+    free_port(host, port)
     if host not in LOOPBACK:
         print(f"warning: everybody who reaches {host}:{port} can see the photos and answer", file=sys.stderr)
     named = f"[{host}]" if ":" in host else host
@@ -266,6 +264,18 @@ def _only_writer(out: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def foreign(header: str, origin: str | None, host: str) -> tuple[int, str] | None:
+    """Status and reason to refuse a request with, when it comes from another page or by another name; None otherwise.
+
+    header: its Host. origin: its Origin, which browsers send with whatever changes something. host: see `known_host`.
+    """
+    if not known_host(header, host):
+        return 400, "this server does not go by that name"
+    if origin is not None and origin.partition("://")[2] != header:
+        return 403, "requests come from this page only"
+    return None
+
+
 def known_host(header: str, host: str) -> bool:
     """Whether a request names this server: a page elsewhere must not reach it under a name of its own (DNS rebinding).
 
@@ -287,10 +297,12 @@ def known_host(header: str, host: str) -> bool:
     return True
 
 
-def _check_port(host: str, port: int) -> None:
+def free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0. Raises BadInput when it is taken or the address is not this machine's."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+        return int(probe.getsockname()[1])

@@ -313,9 +313,10 @@ def test_only_known_names_and_a_clean_end(
     server = Server("--model", model, "--examples", faces)
     with urllib.request.urlopen(server.url, timeout=10) as response:
         assert response.status == 200
-    request = urllib.request.Request(server.url, headers={"Host": "elsewhere.example"})
-    with pytest.raises(urllib.error.HTTPError, match="400"):
-        urllib.request.urlopen(request, timeout=10)
+    for headers, code in (({"Host": "elsewhere.example"}, "400"), ({"Origin": "http://elsewhere.example"}, "403")):
+        request = urllib.request.Request(f"{server.url}gradio_api/upload", data=b"", headers=headers)
+        with pytest.raises(urllib.error.HTTPError, match=code):
+            urllib.request.urlopen(request, timeout=10)
     assert list(tmp_path.glob("**/*.png")), "pictures that the page shows"
     code, errors = server.end(signal.SIGINT)
     assert (code, "Traceback" in errors) == (0, False)
