@@ -1,5 +1,6 @@
 """Models from an MLflow registry, downloaded once per version. The one file of this room that imports mlflow."""
 
+import errno
 import hashlib
 import os
 import re
@@ -29,15 +30,14 @@ def fetch(location: str) -> Path:
     client, errors = _client()
     try:
         version = match["version"] or client.get_model_version_by_alias(match["name"], match["alias"]).version
-        client.get_model_version(match["name"], version)
+        created = client.get_model_version(match["name"], version).creation_timestamp
     except errors as error:
         raise BadInput(f"{location} cannot be had from {_registry()}: {scrubbed(str(error), _uri())}") from error
-    digest = hashlib.sha256(os.fsencode(_uri())).hexdigest()[:12]
+    # A registered model that was deleted and made anew counts its versions from 1 again.
+    digest = hashlib.sha256(os.fsencode(f"{_uri()} {created}")).hexdigest()[:12]
     folder = _cache() / f"{match['name']}-{version}-{digest}"
     if not folder.exists():
         _download(f"{SCHEME}{match['name']}/{version}", folder)
-    if not (folder / FILE).is_file():
-        raise BadInput(f"{location} is no ONNX model: it has no file {FILE}; register one with `python -m export`")
     return folder / FILE
 
 
@@ -78,17 +78,25 @@ def _client() -> tuple[Any, tuple[type[Exception], ...]]:
 
 def _download(source: str, folder: Path) -> None:
     """Downloads a model version into a new folder, which another process may win the race for."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
     try:
         with atomic.new_folder(folder) as partial:
-            download_artifacts(artifact_uri=source, dst_path=str(partial), **_stores())
-    except MlflowException as error:
-        raise BadInput(f"{source} cannot be downloaded from {_registry()}: {scrubbed(str(error), _uri())}") from error
+            _fill(source, partial)
     except (BadInput, OSError):
         if not (folder / FILE).is_file():  # where it is, another process was first
             raise
+
+
+def _fill(source: str, folder: Path) -> None:
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        download_artifacts(artifact_uri=source, dst_path=str(folder), **_stores())
+    except Exception as error:  # MLflow lets through what the libraries of all its artifact stores raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadInput(f"{source} cannot be downloaded from {_registry()}: {scrubbed(str(error), _uri())}") from error
+    if not (folder / FILE).is_file():
+        raise BadInput(f"{source} is no ONNX model: it has no file {FILE}; register one with `python -m export`")
 
 
 def _cache() -> Path:

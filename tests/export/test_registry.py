@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,57 @@ def test_what_the_registry_does_not_have_is_refused(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     with pytest.raises(BadInput, match=message):
         fetch(location)
+
+
+def test_a_model_that_was_deleted_and_made_anew_is_another(
+    database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for content in (b"the first", b"the second"):
+        folder = tmp_path / content.decode()
+        folder.mkdir()
+        (folder / "model.onnx").write_bytes(content)
+        database.client.create_registered_model("anew")
+        assert database.client.create_model_version("anew", str(folder)).version == 1
+        assert fetch("models:/anew/1").read_bytes() == content
+        database.client.delete_registered_model("anew")
+
+
+def test_artifacts_that_are_away_are_asked_for_again(
+    database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    database.client.create_registered_model("away")
+    database.client.create_model_version("away", str(tmp_path / "mounted"))
+    with pytest.raises(BadInput, match=r"models:/away/1 is no ONNX model: it has no file model\.onnx"):
+        fetch("models:/away/1")
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "model.onnx").write_bytes(b"back")
+    assert fetch("models:/away/1").read_bytes() == b"back"
+    # Google's library is not installed: neither MLflow nor its libraries say so with an error of MLflow's.
+    version = database.client.create_model_version("away", "gs://bucket/model").version
+    with pytest.raises(BadInput, match=f"models:/away/{version} cannot be downloaded from .*google"):
+        fetch(f"models:/away/{version}")
+    assert len(list((tmp_path / "cache").rglob("model.onnx"))) == 1
+    assert len(list((tmp_path / "cache" / "likeness" / "models").iterdir())) == 1
+
+
+def test_tasks_that_fetch_one_version_at_a_time_all_get_it(
+    database: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database.uri)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "model.onnx").write_bytes(bytes(range(256)) * 4096)
+    database.client.create_registered_model("wanted")
+    database.client.create_model_version("wanted", str(source))
+    with ThreadPoolExecutor(6) as tasks:
+        files = list(tasks.map(lambda _: fetch("models:/wanted/1"), range(6)))
+    assert len(set(files)) == 1 and files[0].read_bytes() == (source / "model.onnx").read_bytes()
+    assert list(files[0].parent.parent.iterdir()) == [files[0].parent]
 
 
 def test_a_registry_must_be_named_and_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
