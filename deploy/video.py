@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def synthesize_video(
     latencies: list[tuple[float, int]] = []
 
     def frames() -> Iterator[Array]:
-        for loaded, repeats in _runs(_ahead(iter(ticks)), batch):
+        for loaded, repeats in _runs(_ahead(ticks), batch):
             feeds = [session.tensors({"label": label, **fixed}) for label in loaded]
             start = time.perf_counter()
             images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
@@ -174,10 +175,12 @@ class _Ticks:
     """The label maps of a video, each with the number of frames that it is shown for at a constant rate.
 
     fps: that rate. expected: how many frames there may be, for a progress bar. sound_offset: see `shards.video.Timing`.
+    stopped: when it is set, they end: the next label may be an hour of frames away.
     """
 
     def __init__(self, video: Path, labelling: Labelling, outcomes: Counter[str]) -> None:
         self.video, self.labelling, self.outcomes = video, labelling, outcomes
+        self.stopped = Event()
         if not video.is_file():
             raise BadInput(f"{video}: there is no such file")
         told = timing(video)
@@ -190,6 +193,8 @@ class _Ticks:
         sent = 0
         seconds = 0.0
         for seconds, photo in every_frame(self.video, self.labelling, self.outcomes):
+            if self.stopped.is_set():
+                return
             if photo is None:
                 continue
             # The label found first also stands for what is before it.
@@ -207,13 +212,17 @@ class _Ticks:
         return labels.load(self.labelling.schema, photo.frame, photo.ids)
 
 
-def _ahead(items: Iterator[tuple[Array, int]]) -> Iterator[tuple[Array, int]]:
-    """The same, with the next one made while this one is used."""
+def _ahead(ticks: _Ticks) -> Iterator[tuple[Array, int]]:
+    """What the ticks are, with the next one made while this one is used."""
+    items = iter(ticks)
     with ThreadPoolExecutor(1, "label") as reader:
-        coming = reader.submit(next, items, None)
-        while (item := coming.result()) is not None:
+        try:
             coming = reader.submit(next, items, None)
-            yield item
+            while (item := coming.result()) is not None:
+                coming = reader.submit(next, items, None)
+                yield item
+        finally:
+            ticks.stopped.set()
 
 
 def _runs(items: Iterator[tuple[Array, int]], batch: int) -> Iterator[tuple[list[Array], list[int]]]:

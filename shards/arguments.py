@@ -63,6 +63,6 @@ def add_operator_arguments(add: Callable[..., object]) -> None:
         "--parser",
         type=Path,
         metavar="ONNX",
-        help="the segmentation model for --labels parsing; NAME.json beside NAME.onnx may give mean, std, size, ids, "
+        help="a segmentation model that makes class maps; NAME.json beside NAME.onnx may give mean, std, size, ids, "
         "void, names, colours",
     )

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,16 +28,9 @@ from shards.pairs import preset
 from shards.records import load_manifest
 from shards.worlds.film import film
 from shards.write import Packing, pack
+from tests.browser import CHROMIUM, FLAGS, needs_browser
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED HERE: no Chromium; install Debian's chromium")
 CAR, ROAD, VOID = 13, 0, 255
 CHIN, MOUTH = 8, range(48, 68)
 SHOWN = "#likeness-picture img"

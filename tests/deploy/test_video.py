@@ -3,7 +3,10 @@
 import argparse
 import json
 import subprocess
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,10 @@ import pytest
 
 from deploy.__main__ import main
 from deploy.runtime import Session
-from deploy.video import auto_labelling
+from deploy.video import auto_labelling, synthesize_video
 from shards import labels
+from shards.command import BadInput
+from shards.photos import Photo, every_frame
 from shards.records import Frame
 from shards.video import decode
 from shards.worlds.film import film
@@ -133,6 +138,33 @@ def test_a_variable_frame_rate_keeps_its_times(model: Path, figures: Path, tmp_p
     assert len(found) == FRAMES
     nearest = [int(np.argmax([psnr(one, other) for other in wanted])) for one in found]
     assert nearest == [0, 1, 2, 2, 2, 2, *range(6, FRAMES)]
+
+
+def test_an_error_does_not_wait_for_the_next_label(
+    model: Path, figures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After two faces come half a minute of frames without any; meanwhile the model fails."""
+    video, out, session = figures / "video-0000.mp4", tmp_path / "out.mp4", Session(model)
+    given = argparse.Namespace(predictor=None, openpose=None, densepose=None, parser=None)
+    labelling = auto_labelling(session.schema, given)
+    faces = list(every_frame(video, replace(labelling, operator="worlds"), Counter()))[:2]
+
+    def looking(*_: object) -> Iterator[tuple[float, Photo | None]]:
+        yield from faces
+        for number in range(3000):
+            time.sleep(0.01)
+            yield 1 + number / 8, None
+
+    def failing(**_: Array) -> Array:
+        raise BadInput("the model is broken")
+
+    monkeypatch.setattr("deploy.video.every_frame", looking)
+    monkeypatch.setattr(session, "run", failing)
+    begun = time.monotonic()
+    with pytest.raises(BadInput, match="the model is broken"):
+        synthesize_video(session, video, figures / "video-0001.mp4", out, labelling)
+    assert time.monotonic() - begun < 10
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_video_may_take_as_long_as_the_model_needs(model: Path) -> None:

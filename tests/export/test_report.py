@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,7 @@ import pytest
 
 from export import report
 from export.gates import GateResult
-
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED HERE: no Chromium; install Debian's chromium")
+from tests.browser import CHROMIUM, FLAGS, needs_browser
 
 CHECKER = GateResult("checker", True, {"nodes": 103, "tensors_without_shape": 0}, "export it again")
 PARITY = GateResult(

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,15 +23,8 @@ from shards.judgements import Judgement, read_judgements
 from shards.pairs import preset
 from shards.worlds.film import film
 from shards.write import Packing, pack
+from tests.browser import CHROMIUM, FLAGS, needs_browser
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="NOT TESTED HERE: no Chromium; install Debian's chromium")
 COUNT = 6
 
 
