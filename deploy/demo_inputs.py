@@ -15,6 +15,7 @@ from deploy import pictures
 from shards import labels, samples
 from shards.command import BadInput
 from shards.labels import body_pose, face_landmarks, parsing
+from shards.photos import resized
 from shards.picture_files import read_picture
 from shards.records import Frame, LabelSchema, load_manifest, recorded_label
 
@@ -217,14 +218,6 @@ def middle(photo: Array, schema: LabelSchema) -> Array:
     high, wide = max(1, round(schema.height * scale)), max(1, round(schema.width * scale))
     top, left = (height - high) // 2, (width - wide) // 2
     return photo[top : top + high, left : left + wide]
-
-
-def resized(photo: Array, height: int, width: int) -> Array:
-    """uint8 (height, width, 3) RGB; a photo of that size already stays as it is, bit by bit."""
-    if photo.shape[:2] == (height, width):
-        return photo
-    shrinks = photo.shape[0] >= height and photo.shape[1] >= width
-    return cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
 def thumbnail_png(picture: Array) -> bytes:

@@ -88,7 +88,7 @@ def synthesize_video(
     (then it has the model's size); or a video, of which the first usable frame counts. labelling: see `auto_labelling`.
     Labels come from the sidecar of a world's video, or from the operator for the model's kind of label: detected face
     landmarks, detected or given poses, a segmentation model. The frame rate is constant; where the old one varies,
-    frames are shown for as long as they were.
+    frames are shown for as long as they were, but for the last one, which is shown once.
     Raises BadInput when something is missing or broken, or no frame can be labelled.
     """
     if out.suffix.lower() not in CONTAINERS:
