@@ -78,9 +78,12 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Those of deploy/ measure a model.
+SERVING := benchmarks/batch.py benchmarks/service.py
 bench: install
-	@for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 	@$(BIN)/python -m export --config trainer/configs/demo.yaml --untrained --force --out runs/bench/demo.onnx
+	@for file in $(filter-out $(SERVING),$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
+	@for file in $(SERVING); do $(BIN)/python $$file --model runs/bench/demo.onnx || exit 1; done
 	@$(BIN)/python -m export latency --model runs/bench/demo.onnx --target-ms 100
 
 clean:

@@ -171,12 +171,13 @@ def _demo(options: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace) -> None:
     try:
         from deploy import serve
+        from deploy.service import Limits
     except ImportError as error:
         raise BadInput(
             f"the service needs a package that is not here ({error}); pip install 'likeness[deploy]'"
         ) from error
 
-    limits = serve.Limits(options.max_batch, options.max_queue, options.timeout, options.drain)
+    limits = Limits(options.max_batch, options.max_queue, options.timeout, options.drain)
     serve.token_of(options.host)
     serve.listen(options.host, options.port).close()
     serve.run(open_session(options), options.host, options.port, limits)
