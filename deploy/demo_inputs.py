@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import cv2
@@ -16,7 +15,7 @@ from shards import labels, samples
 from shards.command import BadInput
 from shards.labels import body_pose, face_landmarks, parsing
 from shards.photos import resized
-from shards.picture_files import read_picture
+from shards.picture_files import read_bytes, read_picture, stored_size
 from shards.records import Frame, LabelSchema, load_manifest, recorded_label
 
 Array = np.ndarray[Any, Any]
@@ -27,6 +26,8 @@ Operator = Callable[[Array], Array]
 
 Result = TypeVar("Result")
 
+MOST_PIXELS = 100_000_000
+"""Of an uploaded photo: a file of 100 kB can hold so many that no memory suffices."""
 THUMBNAIL = 128
 MOST_READ = 2000
 """So many samples are looked at for examples; shards may hold millions."""
@@ -151,10 +152,7 @@ def loaded(drawn: str, schema: LabelSchema) -> Array:
         content = base64.b64decode(drawn, validate=True) if schema.kind == "classes" else drawn.encode()
     except ValueError as error:
         raise BadInput(f"the label map that was drawn did not arrive whole ({error}); reload the page") from error
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "the label map"
-        file.write_bytes(content)
-        return by_name(lambda: pictures.read_label(file, schema), file)
+    return pictures.decode_label(content, "the label map", schema)
 
 
 def label_of(file: Path, schema: LabelSchema) -> Array:
@@ -194,6 +192,9 @@ def uploaded(file: Path, schema: LabelSchema, operator: Operator | None) -> Exem
 
     operator: makes its label, for models that read one. Raises BadInput when the photo cannot be read.
     """
+    width, height = stored_size(read_bytes(file)) or (0, 0)
+    if width * height > MOST_PIXELS:
+        raise BadInput(f"{file.name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
     photo = by_name(lambda: read_picture(file), file)
     height, width = photo.shape[:2]
     crop = middle(photo, schema)

@@ -5,10 +5,12 @@ import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -349,6 +351,15 @@ def test_what_the_page_begins_with_can_be_drawn(kind: Any) -> None:
     assert (drawn[3:] < 255).any(axis=(1, 2)).all(), "no line is missing"
     with pytest.raises(BadInput, match=f"the label map is no JSON file of {name}"):
         demo_inputs.loaded("{}", schema)
+
+
+def test_small_files_of_huge_pictures_are_refused_undecoded(tmp_path: Path) -> None:
+    content = bytearray(pictures.encoded(np.zeros((8, 8, 3), np.uint8)))
+    content[16:24] = struct.pack(">II", 30000, 30000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "photo.png").write_bytes(content)
+    with pytest.raises(BadInput, match=r"photo\.png is 30000×30000 pixels, more than 100,000,000"):
+        demo_inputs.uploaded(tmp_path / "photo.png", standard_schema("sketch", 32, 32), None)
 
 
 def test_photos_are_cut_around_their_middle(tmp_path: Path) -> None:
