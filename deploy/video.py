@@ -3,8 +3,9 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -115,7 +116,7 @@ def synthesize_video(
 
     made = 0
 
-    def counted() -> Iterator[Array]:
+    def counted() -> Generator[Array]:
         nonlocal made
         with tqdm(total=ticks.expected, desc="frames", unit="frame") as progress:
             for picture in frames():
@@ -124,9 +125,10 @@ def synthesize_video(
                 yield picture
 
     schema = session.schema
-    with atomic.new_file(out) as partial:
+    # Closed by us, so that the progress bar ends before a message follows.
+    with atomic.new_file(out) as partial, closing(counted()) as made_frames:
         try:
-            encode(partial, counted(), ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
+            encode(partial, made_frames, ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
         except OSError as error:
             if error.errno is not None:
                 raise
