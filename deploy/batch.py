@@ -27,7 +27,7 @@ from deploy.pairs import WHOLE, BadPair, Job, Pairs
 from deploy.runtime import Session
 from shards import atomic
 from shards.command import BadInput
-from shards.records import sha256_of
+from shards.records import LabelSchema, sha256_of
 
 Array = np.ndarray[Any, Any]
 Tensors = dict[str, Array]
@@ -38,7 +38,6 @@ TARGET_SIDE = 256
 ON_CPU = ("cpu", "openvino", "openvino-bf16")
 PERCENTILES = (50, 95, 99)
 RECORD = "batch.json"
-SUMMARY = "summary.json"
 _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "openvino", "numpy", "opencv-python-headless", "simplejpeg")
 
 
@@ -82,8 +81,8 @@ def run(
     Raises BadInput when `out` is anything else, another process is writing the same slice, or too many are broken.
     """
     digest = sha256_of(session.path)
-    with _opened(out, digest, pairs, output):
-        bad = BadInputs(out, "bad" if pairs.part == WHOLE else f"bad-{_name(pairs)}", max_bad, pairs.mark)
+    with _opened(out, digest, session.schema, pairs, output):
+        bad = BadInputs(out, f"bad{_ending(pairs.part)}", max_bad, pairs.mark)
         sink = (
             Tars(out, output, pairs.ours, {"model_sha256": digest, "method": session.method})
             if output.per_shard
@@ -97,15 +96,15 @@ def run(
         if isinstance(sink, Tars):
             sink.write_index(pairs.part)
         described = describe(session, pairs, batch, summary)
-        file = out / (SUMMARY if pairs.part == WHOLE else f"summary-{_name(pairs)}.json")
+        file = out / f"summary{_ending(pairs.part)}.json"
         if summary.pictures or summary.bad or not file.exists():
             atomic.write_text(file, json.dumps(described, indent=1) + "\n")
     return described
 
 
-def _name(pairs: Pairs) -> str:
-    number, count = pairs.part
-    return f"{number}-of-{count}"
+def _ending(part: tuple[int, int]) -> str:
+    """Of the names of files that every slice has for itself."""
+    return "" if part == WHOLE else f"-{part[0]}-of-{part[1]}"
 
 
 def synthesize_pairs(
@@ -120,11 +119,12 @@ def synthesize_pairs(
     # As many threads as processors: where the model leaves them idle, decoding and encoding may have all of them.
     workers = max(2, len(os.sched_getaffinity(0)))
     depth = 2 * batch + workers
-    skipped: deque[str] = deque()
+    skipped = 0
 
     def wanted(number: int, path: str) -> bool:
+        nonlocal skipped
         if sink.has(number, path):
-            skipped.append(path)
+            skipped += 1
             bad.mended(path)
             return False
         return True
@@ -184,14 +184,14 @@ def synthesize_pairs(
             while len(writing) > depth:
                 writing.popleft().result()
                 made += 1
-            progress.update(made + len(skipped) + len(bad.found) - progress.n)
+            progress.update(made + skipped + len(bad.found) - progress.n)
         for future in writing:
             future.result()
             made += 1
-        progress.update(made + len(skipped) + len(bad.found) - progress.n)
+        progress.update(made + skipped + len(bad.found) - progress.n)
     seconds = time.perf_counter() - begun
     busy = sum(taken for taken, _ in latencies) / seconds
-    return Summary(made, len(skipped), len(bad.found), seconds, round(busy, 4), _percentiles(latencies))
+    return Summary(made, skipped, len(bad.found), seconds, round(busy, 4), _percentiles(latencies))
 
 
 @contextmanager
@@ -269,10 +269,11 @@ def _percentiles(latencies: list[tuple[float, int]]) -> dict[str, float] | None:
 
 
 @contextmanager
-def _opened(out: Path, digest: str, pairs: Pairs, output: Output) -> Iterator[None]:
+def _opened(out: Path, digest: str, schema: LabelSchema, pairs: Pairs, output: Output) -> Iterator[None]:
     """Creates `out`, or makes sure that it is an unfinished run of the same; one process at a time in each slice."""
     record: dict[str, Any] = {
         "model_sha256": digest,
+        "size": [schema.width, schema.height],
         "pairs": pairs.identity(changes(out)),
         "count": pairs.total,
         "output": output.to_json(),
@@ -298,15 +299,16 @@ def _opened(out: Path, digest: str, pairs: Pairs, output: Output) -> Iterator[No
         if _unsliced(earlier) == _unsliced(record):
             begun = f"in {earlier['slices']} slices" if "slices" in earlier else "without slices"
             raise BadInput(f"{out} was begun {begun} (see its {RECORD}); go on like that or choose another --out")
-        named = {"model_sha256": "model", "output": "--format, --quality or --per-shard"}
-        changed = next((words for key, words in named.items() if earlier.get(key) != record[key]), "pairs")
+        named = {"model_sha256": "model", "size": "--size", "output": "--format, --quality or --per-shard"}
+        other_pairs = "set of pairs, or their files have changed"
+        changed = next((words for key, words in named.items() if earlier.get(key) != record[key]), other_pairs)
         raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")
     # On NFS only files that are open for writing can be locked.
-    with (file if slices == 1 else out / f".slice-{_name(pairs)}.lock").open("a") as lock:
+    with (file if slices == 1 else out / f".slice{_ending(pairs.part)}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            part = f"slice {_name(pairs)} of " if slices > 1 else ""
+            part = f"slice {_ending(pairs.part)[1:]} of " if slices > 1 else ""
             raise BadInput(f"another process is writing {part}{out}; wait for it or choose another --out") from error
         yield
 
@@ -384,7 +386,11 @@ def table(described: dict[str, Any]) -> str:
     measured = ", ".join(f"{name} {value:.1f}" for name, value in latency.items()) if latency else "nothing measured"
     rows = {
         "pictures": f"{described['pictures']:,} made, {described['skipped']:,} found finished"
-        + (f", {described['bad']:,} left out: see bad.csv" if described["bad"] else ""),
+        + (
+            f", {described['bad']:,} left out: see bad{_ending(described['slice'] or WHOLE)}.csv"
+            if described["bad"]
+            else ""
+        ),
         "pictures/s": f"{described['pictures_per_s']:.2f} (decoding, model and encoding; the model ran "
         f"{100 * described['busy']:.0f}% of the time)",
         "ms per picture": f"{measured} (model only)",

@@ -27,6 +27,8 @@ Format = Literal["png", "jpg", "webp"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 QUALITY = 95
 INDEX = "index.json"
+LONGEST = 245
+"""Bytes of a file's name: what file systems take, less what `atomic.new_file` adds until the file is whole."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Output:
                 f"{where}: {name!r} cannot be an output; give a path below the output folder that ends in "
                 f"{self.suffix}, or choose another --format"
             )
+        if "\0" in name or any(len(part.encode()) > LONGEST for part in path.parts):
+            raise BadInput(f"{where}: {name!r} cannot be an output; give names of at most {LONGEST} bytes without NUL")
         if self.per_shard and "." in path.as_posix().removesuffix(self.suffix):
             raise BadInput(
                 f"{where}: {name!r} cannot be an output in a tar shard, where keys end at the first dot; rename it"

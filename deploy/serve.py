@@ -25,7 +25,7 @@ from shards.judge import LOOPBACK
 CONNECTIONS = 900
 """Open at once. Below the 1,024 files that a process may usually open."""
 IDLE_SECONDS = 10.0
-"""How long a connection may stay open without a whole request, whatever trickles in."""
+"""How long a connection may stay open without a whole request, whatever trickles in, or with an answer unread."""
 CLOSING_SECONDS = 1
 """Of the end, for what hangs."""
 
@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 
 
 class _Connection(H11Protocol):
-    """HTTP/1.1 that does not let connections pile up: bounded in number, and closed when no whole request comes."""
+    """HTTP/1.1 that does not let connections pile up: bounded in number, and closed when no whole request comes or an
+    answer is not read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -51,8 +52,12 @@ class _Connection(H11Protocol):
         self.idle_since = self.loop.time()
         super().on_response_complete()
 
+    def pause_writing(self) -> None:
+        self.idle_since = self.loop.time()
+        super().pause_writing()
+
     def _look(self) -> None:
-        answering = self.cycle is not None and not self.cycle.response_complete
+        answering = self.cycle is not None and not self.cycle.response_complete and not self.flow.write_paused
         left = IDLE_SECONDS if answering else self.idle_since + IDLE_SECONDS - self.loop.time()
         if left > 0:
             self.watch = self.loop.call_later(left, self._look)
@@ -143,6 +148,7 @@ def run(session: Session, host: str, port: int, limits: Limits) -> None:
     Raises BadInput when the address cannot be had, when it needs a token, or when the model does not run.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     token = token_of(host)
     with closing(listen(host, port)) as listener:
         service = Service(session, limits, token, host)
@@ -159,7 +165,8 @@ def run(session: Session, host: str, port: int, limits: Limits) -> None:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="warning",
+            # What clients do wrong, their answers and the metrics say; they could fill a disk with it.
+            log_level="error",
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -3,15 +3,22 @@
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shards.command import BadInput
 
-_UMASK = threading.Lock()
-"""The umask can be read only by setting it, for all threads of the process: of two at once, one would keep the 0."""
+
+def _read_umask() -> int:
+    # Only by setting it, for all threads: what they created meanwhile would get other permissions.
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+_UMASK = _read_umask()
+"""Read once, before there are other threads."""
 
 
 def sync(path: Path) -> None:
@@ -24,10 +31,7 @@ def sync(path: Path) -> None:
 
 def _settle(path: Path, mode: int) -> None:
     """Flushes to disk and gives the permissions that an ordinary open() or mkdir() would have given."""
-    with _UMASK:
-        umask = os.umask(0)
-        os.umask(umask)
-    path.chmod(mode & ~umask)
+    path.chmod(mode & ~_UMASK)
     sync(path)
 
 

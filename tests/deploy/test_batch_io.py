@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -251,6 +252,12 @@ def test_outputs_that_do_not_fit_are_refused(
     assert "not between 1 and 100" in refusal(capsys)
     assert paint(model, pairs, tmp_path / "out", "--cache", "here") == 2
     assert "--cache is for shards at a URL" in refusal(capsys)
+    for name in ("a\0b.png", f"{'x' * 242}.png", f"{'x' * 256}/b.png"):
+        (folder / "names.csv").write_text(
+            f"label,exemplar_label,exemplar,output\nlabel/0.json,exemplar_label/0.json,exemplar/0.png,{name}\n"
+        )
+        assert paint(model, folder / "names.csv", tmp_path / "out") == 2
+        assert "cannot be an output" in refusal(capsys)
     assert not (tmp_path / "out").exists()
     assert paint(model, pairs, tmp_path / "out") == 0
     capsys.readouterr()
@@ -260,6 +267,16 @@ def test_outputs_that_do_not_fit_are_refused(
     capsys.readouterr()
     assert paint(model, packed / "test", tmp_path / "jpg", "--format", "jpg", "--quality", "90") == 2
     assert "begun with another --format, --quality or --per-shard" in refusal(capsys)
+
+
+def test_a_folder_of_one_size_is_not_continued_in_another(model: Path, folder: Path, tmp_path: Path) -> None:
+    session = Session(model)
+    pairs = open_pairs(as_csv(folder, 2), session.schema, session.inputs)
+    batch.run(session, pairs, tmp_path / "out")
+    # As --size does for models of any size; all pictures are there already, so that none need be made.
+    session.schema = replace(session.schema, height=48)
+    with pytest.raises(BadInput, match="begun with another --size"):
+        batch.run(session, pairs, tmp_path / "out")
 
 
 def test_webdataset_reads_the_tar_shards(model: Path, packed: Path, tmp_path: Path) -> None:
@@ -362,7 +379,7 @@ def test_broken_inputs_are_listed_skipped_and_tried_again(
     capsys.readouterr()
     # The first was made with an exemplar of another time than this one.
     assert paint(model, folder, out, *tars) == 2
-    assert "another pairs" in refusal(capsys)
+    assert "another set of pairs, or their files have changed" in refusal(capsys)
     shutil.rmtree(out)
     for file in ("label/4.json", "exemplar/5.png"):
         (folder / file).write_bytes(b"")
@@ -377,13 +394,16 @@ def test_broken_inputs_are_listed_skipped_and_tried_again(
     assert paint(model, folder, out, *tars) == 2, "nothing else may change"
 
 
-def test_slices_have_their_own_lists(model: Path, folder: Path, tmp_path: Path) -> None:
+def test_slices_have_their_own_lists(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number in (1, 5):
         (folder / "exemplar" / f"{number}.png").write_bytes(b"")
     (folder / "label" / "2.json").unlink()
     pairs = as_csv(folder, 6)
     for number in range(2):
         assert paint(model, pairs, tmp_path / "out", "--slice", f"{number}/2", "--max-bad", "2") == 0
+        assert f"see bad-{number}-of-2.csv" in capsys.readouterr().out
     found = [
         [row["output"] for row in csv.DictReader((tmp_path / "out" / f"bad-{number}-of-2.csv").open(newline=""))]
         for number in range(2)

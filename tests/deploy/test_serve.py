@@ -412,7 +412,9 @@ def test_a_body_that_trickles_is_given_up(server: Server) -> None:
 
 def test_pages_of_other_sites_are_not_answered(server: Server) -> None:
     assert server.get("/", Host="attacker.example").status == 403
-    assert server.post(GOOD, Origin="http://attacker.example").status == 403
+    for origin in ("http://attacker.example", "null", "http://[::"):
+        assert server.post(GOOD, Origin=origin).status == 403
+    assert server.post(GOOD, Origin=f"http://localhost:{server.port}", Host=f"localhost:{server.port}").status == 200
     assert server.get("/", Host=f"localhost:{server.port}").status == 200
 
 
@@ -430,6 +432,14 @@ def test_connections_without_a_request_are_closed(model: Path) -> None:
             with suppress(ConnectionResetError):
                 received(connection)
         assert time.monotonic() - begun < 5
+        unread = socket.socket()
+        # Small buffers, so that not all answers lie in the kernel.
+        unread.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        unread.connect(("127.0.0.1", server.port))
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            unread.settimeout(5)
+            while True:
+                unread.sendall(head({}, "GET", "/metrics"))
         crowd = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(40)]
         assert received(crowd[-1]).startswith(b"HTTP/1.1 503")
         time.sleep(1.5)
@@ -579,6 +589,8 @@ def test_what_is_not_answered_within_the_drain_gets_503(awkward: Path) -> None:
 def test_a_failed_batch_is_named_in_the_log(awkward: Path) -> None:
     with Server(awkward) as server:
         assert server.post([*GOOD[:2], ("exemplar", file_of(np.zeros((32, 32, 3), np.uint8)))]).status == 500
+        assert server.ask("POST", "/synthesize", b"nonsense", {"Content-Type": form([])[1]}).status == 400
+        assert server.get("/healthz", **{"Content-Length": "nonsense"}).status == 400
         code, errors = server.end()
         assert code == 0
         assert len(errors.splitlines()) == 1 and "values that are not finite" in errors
