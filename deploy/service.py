@@ -25,7 +25,7 @@ from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from deploy.service_metrics import Metrics
 from shards.command import BadInput
-from shards.judge import LOOPBACK, known_host
+from shards.judge import LOOPBACK, foreign
 from shards.picture_files import is_jpeg, is_png, stored_size
 from shards.records import recorded_label
 
@@ -218,11 +218,8 @@ class Service:
             return None
         headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
         host, origin = headers.get(b"host", ""), headers.get(b"origin")
-        if not known_host(host, self.host):
-            return Refused(403, "foreign", "this server does not go by that name")
-        if origin is not None and origin.partition("://")[2] != host:
-            return Refused(403, "foreign", "requests from web pages are not answered")
-        return None
+        refusal = foreign(host, origin, self.host)
+        return Refused(refusal[0], "foreign", refusal[1]) if refusal else None
 
     def _closed(self) -> Refused | None:
         if self.draining:

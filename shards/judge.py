@@ -272,7 +272,7 @@ def foreign(header: str, origin: str | None, host: str) -> tuple[int, str] | Non
     if not known_host(header, host):
         return 400, "this server does not go by that name"
     if origin is not None and origin.partition("://")[2] != header:
-        return 403, "requests come from this page only"
+        return 403, "requests of pages from elsewhere are refused"
     return None
 
 
