@@ -1,7 +1,7 @@
 """What the service adds to the model, what it answers under load, and what it does with ten times as much.
 
     python benchmarks/service.py                        the demo's generator, untrained
-    python benchmarks/service.py --model model.onnx     one of your own, of kind sketch
+    python benchmarks/service.py --model model.onnx     one of your own, of a size that the worlds have
 
 The service is `python -m deploy serve`, a process of its own on loopback; this process is its client, with one raw
 connection for each request that may be under way. One client: the model alone, the same with decoding and encoding in
@@ -35,7 +35,7 @@ import psutil
 from deploy import pictures
 from deploy.batch import device, versions
 from deploy.runtime import Session
-from shards.worlds import faces
+from shards.worlds import WORLDS
 
 Array = np.ndarray[Any, Any]
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
@@ -71,19 +71,22 @@ class Case:
 
 
 def cases(session: Session) -> list[Case]:
-    """Drawn faces, each with the label of another."""
+    """Drawn faces, figures or streets, each with the label of another."""
     made = []
-    size = session.schema.height
+    kind, size = session.schema.kind, session.schema.width
+    world = next(world for world in WORLDS.values() if kind == world.KIND)
     rng = np.random.default_rng(0)
-    states = faces.sample_states(rng, DISTINCT, fps=1.0)
+    states = world.sample_states(rng, DISTINCT, fps=1.0)
     for number, state in enumerate(states):
         files = {}
         for name in session.inputs:
+            shown = states[number - 1] if name == "label" else state
             if name == "exemplar":
-                files[name] = pictures.encoded(faces.render(state, faces.sample_style(rng), size))
+                files[name] = pictures.encoded(world.render(state, world.sample_style(rng), size))
+            elif kind == "classes":
+                files[name] = cv2.imencode(".png", world.class_ids(shown, size))[1].tobytes()
             else:
-                shown = state if name == "exemplar_label" else states[number - 1]
-                files[name] = json.dumps(faces.annotate(shown, size)).encode()
+                files[name] = json.dumps(world.annotate(shown, size)).encode()
         feeds = decoded(session, files)
         made.append(Case(files, request_of(files), feeds, session.pictures(session.run(**feeds))[0]))
     return made
@@ -337,7 +340,7 @@ def thinned(memory: list[float]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="an exported model of kind sketch, instead of the untrained demo")
+    parser.add_argument("--model", type=Path, help="an exported model, instead of the untrained demo")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads in one run of the model, here and there")
     parser.add_argument("--turns", type=int, default=300, help="of the comparison with one client")
     parser.add_argument("--requests", type=int, default=10_000)
@@ -346,8 +349,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or untrained(Path(folder))
         session = Session(model, threads=options.threads)
-        if session.schema.kind != "sketch":
-            parser.error(f"{model} is of kind {session.schema.kind}; this benchmark draws faces")
         with served(model, options.threads) as (port, process):
             figures = asyncio.run(measured(port, process, session, options))
     figures |= {

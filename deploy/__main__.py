@@ -226,7 +226,13 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add("--format", choices=("png", "jpg", "webp"), default="png", help="of the pictures; only png loses nothing")
     add("--quality", type=count, metavar="Q", help="of jpg and webp, 1 to 100; without it, 95")
     add("--per-shard", type=count, metavar="N", help="write tar shards of N pictures each instead of loose files")
-    add("--max-bad", type=whole, default=0, metavar="N", help="skip and list up to N pairs whose inputs are broken")
+    add(
+        "--max-bad",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="skip and list up to N pairs whose inputs are broken, in each slice",
+    )
     add(
         "--cache",
         type=Path,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -203,6 +203,9 @@ def _read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int)
             raise BadInput(f"{path} line {line}: there is no {absent[0]} file {path.parent / row[absent[0]]}")
     if not rows:
         raise BadInput(f"{path} has a header but no rows; add one row per picture")
+    for name in rows:
+        if above := next((str(folder) for folder in PurePosixPath(name).parents if str(folder) in rows), None):
+            raise BadInput(f"{path}: the output {above} cannot be a file and the folder of {name}; name another one")
     return rows
 
 

@@ -191,11 +191,11 @@ class Service:
             self._check_token(request)
             return JSONResponse(self.description())
 
-        @app.get("/healthz")
+        @app.api_route("/healthz", methods=["GET", "HEAD"])
         async def healthz() -> JSONResponse:
             return JSONResponse({"status": "ok"})
 
-        @app.get("/readyz")
+        @app.api_route("/readyz", methods=["GET", "HEAD"])
         async def readyz() -> JSONResponse:
             if refusal := self._closed():
                 return refusal.response()

