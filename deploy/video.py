@@ -103,23 +103,12 @@ def synthesize_video(
     outcomes: Counter[str] = Counter()
     ticks = _Ticks(video, _prepared(video, labelling), outcomes)
     latencies: list[tuple[float, int]] = []
-
-    def frames() -> Iterator[Array]:
-        for loaded, repeats in _runs(_ahead(ticks), batch):
-            feeds = [session.tensors({"label": label, **fixed}) for label in loaded]
-            start = time.perf_counter()
-            images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
-            latencies.append(((time.perf_counter() - start) * 1000 / len(loaded), len(loaded)))
-            for picture, times in zip(session.pictures(images), repeats, strict=True):
-                for _ in range(times):
-                    yield picture
-
     made = 0
 
     def counted() -> Generator[Array]:
         nonlocal made
         with tqdm(total=ticks.expected, desc="frames", unit="frame") as progress:
-            for picture in frames():
+            for picture in _painted(session, ticks, fixed, batch, latencies):
                 made += 1
                 progress.update()
                 yield picture
@@ -143,6 +132,20 @@ def synthesize_video(
         latency_ms=float(np.median([milliseconds for milliseconds, _ in counted_from])),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _painted(
+    session: Session, ticks: "_Ticks", fixed: Loaded, batch: int, latencies: list[tuple[float, int]]
+) -> Iterator[Array]:
+    """The frames of the new video. latencies: gathers milliseconds per picture and pictures of every run."""
+    for loaded, repeats in _runs(_ahead(ticks), batch):
+        feeds = [session.tensors({"label": label, **fixed}) for label in loaded]
+        start = time.perf_counter()
+        images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
+        latencies.append(((time.perf_counter() - start) * 1000 / len(loaded), len(loaded)))
+        for picture, times in zip(session.pictures(images), repeats, strict=True):
+            for _ in range(times):
+                yield picture
 
 
 def _prepared(path: Path, labelling: Labelling) -> Labelling:
