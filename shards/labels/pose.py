@@ -23,6 +23,9 @@ LIMBS: tuple[tuple[int, int], ...] = (
     (0, 1), (2, 3), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (11, 12), (12, 13),
     (14, 16), (15, 17), (14, 0), (15, 0), (1, 2), (1, 5), (1, 8), (1, 11),
 )  # fmt: skip
+_ENDS = np.asarray(LIMBS)
+_DISC = np.asarray([(down, right) for down in range(-4, 4) for right in range(-4, 4) if down**2 + right**2 < 16]).T
+"""Offsets of rows and of columns."""
 LIMB_NAMES: tuple[str, ...] = (
     "neck", "right upper arm", "right forearm", "left upper arm", "left forearm", "right thigh", "right shin",
     "left thigh", "left shin", "right eye to ear", "left eye to ear", "right eye to nose", "left eye to nose",
@@ -76,10 +79,11 @@ def draw(keypoints: Array, height: int, width: int) -> Array:
 
     label = np.full((3 + len(LIMBS), height, width), 255, np.uint8)
     skeleton = np.zeros((rows, columns, 3), np.uint8)
-    for number, (start, end) in enumerate(LIMBS):
-        x = y = np.empty(0, np.int64)
-        if counts[start] and counts[end]:
-            _, x, y = curves(at[[start, end, end]][None])
+    seen = np.flatnonzero(counts[_ENDS].all(axis=1))
+    piece, all_x, all_y = curves(at[_ENDS[seen][:, [0, 1, 1]]])
+    edges = np.searchsorted(piece, np.arange(len(seen) + 1))
+    for number, first, last in zip(seen, edges[:-1], edges[1:], strict=True):
+        x, y = all_x[first:last], all_y[first:last]
         if not len(x):
             continue
         _paint(skeleton, x, y, COLOURS[number])
@@ -95,14 +99,12 @@ def _paint(skeleton: Array, x: Array, y: Array, colour: tuple[int, int, int]) ->
     rows, columns, _ = skeleton.shape
     stroke = np.zeros((1, rows, columns), bool)
     brush(stroke, 0, x, y, reach=2, value=True)
-    ends_x, ends_y = x[[0, -1]], y[[0, -1]]
-    for down in range(-4, 4):
-        for right in range(-4, 4):
-            if down * down + right * right < 16:
-                stroke[0, np.clip(ends_y + down, 0, rows - 1), np.clip(ends_x + right, 0, columns - 1)] = True
-    there = skeleton[stroke[0]].astype(np.uint16)
+    ends_y, ends_x = y[[0, -1], None] + _DISC[0], x[[0, -1], None] + _DISC[1]
+    stroke[0, np.clip(ends_y, 0, rows - 1), np.clip(ends_x, 0, columns - 1)] = True
+    pixels, inside = skeleton.reshape(-1, 3), np.flatnonzero(stroke)
+    there = pixels[inside].astype(np.uint16)
     mixed = (there + np.asarray(colour, np.uint16)) // 2
-    skeleton[stroke[0]] = np.where(there.any(axis=1, keepdims=True), mixed, colour).astype(np.uint8)
+    pixels[inside] = np.where(there.any(axis=1, keepdims=True), mixed, colour).astype(np.uint8)
 
 
 def _reduced(plane: Array, height: int, width: int) -> Array:
