@@ -4,9 +4,7 @@ import fcntl
 import json
 import os
 import platform
-import queue
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from tqdm import tqdm
 from deploy.bad_inputs import BadInputs, changes
 from deploy.outputs import Files, Output, Sink, Tars
 from deploy.pairs import WHOLE, BadPair, Job, Pairs
+from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
 from shards import atomic
 from shards.command import BadInput
@@ -162,8 +161,8 @@ def synthesize_pairs(
         ThreadPoolExecutor(workers, "encode") as encoders,
         ThreadPoolExecutor(1, "write") as writer,
         closing(pairs.jobs(wanted)) as jobs,
-        _ahead(((job, decoders.submit(decoded, job)) for job in jobs), depth) as decoding,
-        _ahead(_batches(loaded(decoding), batch), 1) as batches,
+        ahead(((job, decoders.submit(decoded, job)) for job in jobs), depth) as decoding,
+        ahead(map(_stacked, grouped(loaded(decoding), batch)), 1) as batches,
     ):
         writing: deque[Future[None]] = deque()
         made = 0
@@ -205,58 +204,11 @@ def _single_threaded_opencv() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _batches(decoded: Iterator[tuple[Job, Tensors]], batch: int) -> Iterator[tuple[list[Job], Tensors]]:
-    """Stacks up to `batch` inputs along a new first axis."""
-    waiting: list[tuple[Job, Tensors]] = []
-    for item in decoded:
-        waiting.append(item)
-        if len(waiting) == batch:
-            yield _stacked(waiting)
-            waiting = []
-    if waiting:
-        yield _stacked(waiting)
-
-
 def _stacked(items: list[tuple[Job, Tensors]]) -> tuple[list[Job], Tensors]:
     jobs = [job for job, _ in items]
     if len(items) == 1:
         return jobs, {name: value[None] for name, value in items[0][1].items()}
     return jobs, {name: np.stack([tensors[name] for _, tensors in items]) for name in items[0][1]}
-
-
-@contextmanager
-def _ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
-    """Runs an iterator in a thread of its own, at most `depth` items ahead of who consumes them."""
-    waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def produce() -> None:
-        try:
-            for item in items:
-                waiting.put((item,))
-                if stopped.is_set():
-                    return
-            waiting.put(None)
-        except BaseException as error:
-            waiting.put(error)
-
-    def consume() -> Iterator[T]:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item[0]
-
-    producer = threading.Thread(target=produce, name="ahead", daemon=True)
-    producer.start()
-    try:
-        yield consume()
-    finally:
-        stopped.set()
-        while producer.is_alive():
-            # It may be waiting for room.
-            while not waiting.empty():
-                waiting.get_nowait()
-            producer.join(0.05)
 
 
 def _percentiles(latencies: list[tuple[float, int]]) -> dict[str, float] | None:

@@ -4,7 +4,6 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deploy import pictures
+from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
 from shards import atomic, labels
 from shards.arguments import OPERATOR_OPTIONS
@@ -138,14 +138,18 @@ def _painted(
     session: Session, ticks: "_Ticks", fixed: Loaded, batch: int, latencies: list[tuple[float, int]]
 ) -> Iterator[Array]:
     """The frames of the new video. latencies: gathers milliseconds per picture and pictures of every run."""
-    for loaded, repeats in _runs(_ahead(ticks), batch):
-        feeds = [session.tensors({"label": label, **fixed}) for label in loaded]
-        start = time.perf_counter()
-        images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
-        latencies.append(((time.perf_counter() - start) * 1000 / len(loaded), len(loaded)))
-        for picture, times in zip(session.pictures(images), repeats, strict=True):
-            for _ in range(times):
-                yield picture
+    with closing(iter(ticks)) as maps, ahead(maps, 1) as labelled:
+        try:
+            for group in grouped(labelled, batch):
+                feeds = [session.tensors({"label": label, **fixed}) for label, _ in group]
+                start = time.perf_counter()
+                images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
+                latencies.append(((time.perf_counter() - start) * 1000 / len(group), len(group)))
+                for picture, (_, times) in zip(session.pictures(images), group, strict=True):
+                    for _ in range(times):
+                        yield picture
+        finally:
+            ticks.stopped.set()
 
 
 def _prepared(path: Path, labelling: Labelling) -> Labelling:
@@ -193,7 +197,7 @@ class _Ticks:
         self.sound_offset = told.sound_offset
         self.expected = round(self.fps * told.seconds) or None
 
-    def __iter__(self) -> Iterator[tuple[Array, int]]:
+    def __iter__(self) -> Generator[tuple[Array, int]]:
         shown: Photo | None = None
         sent = 0
         seconds = 0.0
@@ -215,31 +219,6 @@ class _Ticks:
 
     def _loaded(self, photo: Photo) -> Array:
         return labels.load(self.labelling.schema, photo.frame, photo.ids)
-
-
-def _ahead(ticks: _Ticks) -> Iterator[tuple[Array, int]]:
-    """What the ticks are, with the next one made while this one is used."""
-    items = iter(ticks)
-    with ThreadPoolExecutor(1, "label") as reader:
-        try:
-            coming = reader.submit(next, items, None)
-            while (item := coming.result()) is not None:
-                coming = reader.submit(next, items, None)
-                yield item
-        finally:
-            ticks.stopped.set()
-
-
-def _runs(items: Iterator[tuple[Array, int]], batch: int) -> Iterator[tuple[list[Array], list[int]]]:
-    """Up to `batch` label maps, and how often each is shown."""
-    waiting: list[tuple[Array, int]] = []
-    for item in items:
-        waiting.append(item)
-        if len(waiting) == batch:
-            yield [label for label, _ in waiting], [times for _, times in waiting]
-            waiting = []
-    if waiting:
-        yield [label for label, _ in waiting], [times for _, times in waiting]
 
 
 def table(film: Film, session: Session) -> str:

@@ -1,0 +1,56 @@
+"""Iterators as stages that work at the same time: one ahead of another, and items in groups."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
+    """Runs an iterator in a thread of its own, at most `depth` items ahead of who consumes them."""
+    waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def produce() -> None:
+        try:
+            for item in items:
+                waiting.put((item,))
+                if stopped.is_set():
+                    return
+            waiting.put(None)
+        except BaseException as error:
+            waiting.put(error)
+
+    def consume() -> Iterator[T]:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+
+    producer = threading.Thread(target=produce, name="ahead", daemon=True)
+    producer.start()
+    try:
+        yield consume()
+    finally:
+        stopped.set()
+        while producer.is_alive():
+            # It may be waiting for room.
+            while not waiting.empty():
+                waiting.get_nowait()
+            producer.join(0.05)
+
+
+def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` neighbours; the last one may be shorter."""
+    waiting: list[T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
