@@ -26,6 +26,7 @@ from trainer import methods
 from trainer.batches import to_device
 from trainer.losses import feature_distances, semantic_factors
 from trainer.method import Batch, Method
+from trainer.rendezvous import leave
 from trainer.vgg import load_vgg19
 
 BATCH = 8
@@ -193,6 +194,7 @@ def evaluate(checkpoint: Path, data: str | None, pairs: int) -> dict[str, Any] |
         figures = held_out.measure(
             synthesis.module.to(accelerator.device), perceptual, accelerator.reduce, accelerator.device
         )
+    leave(accelerator)
     if not accelerator.is_main_process:
         return None
     return {

@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 
 import torch
+from accelerate import Accelerator
 from torch import distributed
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
@@ -48,3 +49,10 @@ def join_again(timeout: timedelta) -> None:
             world_size=int(os.environ["WORLD_SIZE"]),
             timeout=timeout,
         )
+
+
+def leave(accelerator: Accelerator) -> None:
+    """Says good-bye to the other ranks; without it a process may end while its network threads still run."""
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+        distributed.destroy_process_group()

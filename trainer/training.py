@@ -21,7 +21,7 @@ from trainer.ema import MovingAverages
 from trainer.engines import asked_for_zero, make_engine, set_trainable
 from trainer.method import Batch
 from trainer.recompute import recompute_in
-from trainer.rendezvous import join_again
+from trainer.rendezvous import join_again, leave
 from trainer.schedules import linear_decay
 from trainer.vgg import load_vgg19
 
@@ -185,10 +185,8 @@ class Training:
         checkpoints.restore_random(checkpoint.tensors(f"random-{rank}"), checkpoint.plain(f"random-{rank}"))
 
     def leave(self) -> None:
-        """Says good-bye to the other ranks; without it a process may end while its network threads still run."""
-        if self.accelerator.num_processes > 1:
-            self.accelerator.wait_for_everyone()
-            torch.distributed.destroy_process_group()
+        """See `rendezvous.leave`."""
+        leave(self.accelerator)
 
     def any_rank(self, flag: bool) -> bool:
         """Whether the flag is up on any rank; all ranks get the same answer."""
