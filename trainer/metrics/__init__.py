@@ -1,0 +1,1 @@
+"""Ways of judging painted pictures; one file for each."""
