@@ -23,9 +23,9 @@ from trainer import checkpoint as checkpoints
 from trainer.batches import Ready, ahead, reading_of
 from trainer.checkpoint import Checkpoint, Snapshot
 from trainer.config import Config
-from trainer.evaluate import HeldOut
 from trainer.grid import sample_grid
 from trainer.health import Detectors, Skipped
+from trainer.held_out import HeldOut
 from trainer.host_memory import keep_freed_memory
 from trainer.method import Synthesizer
 from trainer.preemption import StopRequests

@@ -41,12 +41,18 @@ class FigureOf:
 
     better: which way is good; None where neither is. unit: what it is counted in, as a table's head says it (`%`,
     `dB`, `1/255`, `` for a bare number). meaning: one sentence for people, which says what 0 or chance is.
+    column: the column whose mean it is; None where it is more than a mean, and no single picture is worst.
+    resamples: how often it is computed again for its confidence interval. biased: resampling shifts it (a repeated
+        picture makes two sets look unlike), so that its interval is taken from the spread alone.
     """
 
     compute: Figure
     better: Literal["less", "more"] | None
     meaning: str
     unit: str = ""
+    column: str | None = None
+    resamples: int = 1000
+    biased: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def mean_of(column: str, better: Literal["less", "more"] | None, meaning: str, u
         there = values[~np.isnan(values)]
         return float(there.mean()) if len(there) else float("nan")
 
-    return FigureOf(mean, better, meaning, unit)
+    return FigureOf(mean, better, meaning, unit, column)
 
 
 def stacked(parts: Sequence[Columns]) -> dict[str, Array]:

@@ -1,8 +1,7 @@
 """Held-out figures: what a copy, a constant and real pictures get, and the same on any number of ranks."""
 
-import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +19,7 @@ from shards.worlds.film import film
 from shards.write import Packing, pack
 from trainer import methods
 from trainer.batches import photo_channels
-from trainer.config import Config
-from trainer.evaluate import HeldOut, main
-from trainer.loop import train
+from trainer.held_out import HeldOut
 from trainer.vgg import load_vgg19
 
 CPU = torch.device("cpu")
@@ -124,19 +121,3 @@ def test_it_stops_between_batches_when_asked(mixed: tuple[Manifest, Store]) -> N
 
     assert HeldOut(*mixed, 21, METHOD).measure(Copy(), None, lambda tensor: tensor, CPU, going_on) is None
     assert len(asked) == 2
-
-
-def test_the_command_gives_what_training_measured(
-    small_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = small_config("style_consistent", evaluation={"every": 8, "pairs": 8, "grid_rows": 2})
-    train(config)
-    state = json.loads((config.run / "checkpoint-0000000008" / "state.json").read_text())
-    capsys.readouterr()
-    assert main(["--checkpoint", str(config.run), "--out", str(tmp_path / "figures.json")]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert json.loads((tmp_path / "figures.json").read_text()) == printed
-    assert (printed["images"], printed["pairs"], printed["perceptual"]) == (8, 8, "random:0")
-    measured = {name: value for name, value in printed.items() if name.startswith("held_out/")}
-    assert measured == pytest.approx(state["figures"], rel=1e-5)
-    assert main(["--checkpoint", str(tmp_path / "nothing")]) == 2

@@ -1,0 +1,80 @@
+"""Figures with confidence intervals: resampled by the video that pictures come from, not picture by picture."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.metrics.metric import Array, Columns, FigureOf
+
+LEVEL = 0.95
+NORMAL = 1.959964
+"""Half the width of LEVEL under a normal distribution, in standard deviations."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its 95 % confidence interval; NaN bounds where there are less than two groups to resample.
+
+    pictures: how many it was computed from.
+    """
+
+    value: float
+    low: float
+    high: float
+    pictures: int
+
+
+class _Resampled(Mapping[str, Array]):
+    """Columns with their pictures drawn again; only those that are looked at are copied."""
+
+    def __init__(self, columns: Columns, rows: Array) -> None:
+        self.columns, self.rows = columns, rows
+
+    def __getitem__(self, name: str) -> Array:
+        drawn: Array = self.columns[name][self.rows]
+        return drawn
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+def estimates(
+    figures: Mapping[str, FigureOf], columns: Columns, groups: Sequence[str], seed: int = 0
+) -> dict[str, Estimate]:
+    """Every figure over all pictures, with a cluster bootstrap's interval.
+
+    groups: one name per picture, such as its source video. Pictures of one video resemble each other, so whole
+    groups are drawn with replacement, as many as there are; drawing pictures would promise too narrow intervals.
+    The interval holds the middle 95 % of the resampled figures; for biased figures it is value ± 1.96 standard
+    deviations of theirs. Resamples in which a figure cannot be computed (NaN) are left out.
+    """
+    names, which = np.unique(np.asarray(groups), return_inverse=True)
+    members = [np.flatnonzero(which == number) for number in range(len(names))]
+    most = max((figure.resamples for figure in figures.values()), default=0) if len(members) > 1 else 0
+    resampled: dict[str, list[float]] = {name: [] for name in figures}
+    rng = np.random.default_rng(seed)
+    for number in range(most):
+        drawn = rng.integers(len(members), size=len(members))
+        again = _Resampled(columns, np.concatenate([members[group] for group in drawn]))
+        for name, figure in figures.items():
+            if number < figure.resamples:
+                resampled[name].append(figure.compute(again))
+    return {name: _estimate(figure, columns, resampled[name], len(groups)) for name, figure in figures.items()}
+
+
+def _estimate(figure: FigureOf, columns: Columns, resampled: Sequence[float], pictures: int) -> Estimate:
+    value = figure.compute(columns)
+    if figure.column is not None:
+        pictures = int((~np.isnan(columns[figure.column])).sum())
+    there = np.asarray(resampled)[~np.isnan(resampled)] if len(resampled) else np.empty(0)
+    if len(there) < 2 or np.isnan(value):
+        return Estimate(value, float("nan"), float("nan"), pictures)
+    if figure.biased:
+        reach = NORMAL * float(there.std(ddof=1))
+        return Estimate(value, value - reach, value + reach, pictures)
+    low, high = np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(value, float(low), float(high), pictures)
