@@ -20,9 +20,8 @@ class Judged:
 
     Pictures are uint8 (H, W, 3) RGB, all of one size. picture: the painted one. target: the photo whose label map was
     painted; exemplar: the photo whose style was asked for. ids: for labels of the kind `classes`, the label map as
-    uint8 (H, W) ids. other_label: painted from the label map of the pair `partner` instead; other_exemplar: painted
-    from the exemplar of `partner` instead; partner: the next pair in the order of the pairs. All three are None where
-    nobody painted them.
+    uint8 (H, W) ids. other_label: painted from the label map of the pair `label_from` instead; other_exemplar: painted
+    from the exemplar of the pair `exemplar_from` instead. These four are None where nobody painted them.
     """
 
     pair: Pair
@@ -32,7 +31,8 @@ class Judged:
     ids: Array | None = None
     other_label: Array | None = None
     other_exemplar: Array | None = None
-    partner: Pair | None = None
+    label_from: Pair | None = None
+    exemplar_from: Pair | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,72 @@
+"""Paints pairs with a checkpoint's generator, and again with the label maps of other pairs."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from shards.samples import Sample
+from trainer.batches import label_channels, photo_channels
+from trainer.checkpoint import Synthesis
+from trainer.grid import picture
+from trainer.judged_pairs import Array, ShardPairs
+
+BATCH = 8
+PICTURES, SWAPPED = "pictures", "swapped"
+"""Folders: painted as asked; each with the label map of another pair."""
+
+
+def slice_of(total: int, rank: int, ranks: int) -> range:
+    """The numbers that a rank cares for: neighbours, and over all ranks every number exactly once."""
+    return range(total * rank // ranks, total * (rank + 1) // ranks)
+
+
+def paint(
+    synthesis: Synthesis, pairs: ShardPairs, total: int, roll: int, out: Path, device: torch.device, mine: range
+) -> None:
+    """Writes a PNG per pair of `mine` into both folders in `out`, named by the pair's key.
+
+    total: how many pairs all ranks paint. roll: swapped label maps come from the pair so much further on, counted
+    around the end, as those of `python -m deploy batch --roll-labels`. Raises BadInput when a pair cannot be read.
+    """
+    for name in (PICTURES, SWAPPED):
+        (out / name).mkdir(parents=True, exist_ok=True)
+    starts = range(mine.start, mine.stop, BATCH)
+    with ThreadPoolExecutor() as pool, torch.inference_mode():
+        for start in tqdm(starts, "painting", disable=mine.start != 0, unit="batch"):
+            numbers = range(start, min(start + BATCH, mine.stop))
+            own = [pairs.sample(number) for number in numbers]
+            others = [pairs.sample((number + roll) % total) for number in numbers]
+            keys = [sample.pair.key for sample in own]
+            for name, labels in ((PICTURES, own), (SWAPPED, others)):
+                painted = _painted(synthesis, labels, own, device)
+                list(pool.map(partial(_write, out / name), keys, painted))
+
+
+def _painted(
+    synthesis: Synthesis, labels: Sequence[Sample], exemplars: Sequence[Sample], device: torch.device
+) -> Iterator[Array]:
+    """The pictures of some label maps in the likeness of as many exemplars."""
+    inputs = {
+        "label": lambda: label_channels(_stacked([each.labels["target"] for each in labels], device), synthesis.schema),
+        "exemplar_label": lambda: label_channels(
+            _stacked([each.labels["exemplar"] for each in exemplars], device), synthesis.schema
+        ),
+        "exemplar": lambda: photo_channels(_stacked([each.photos["exemplar"] for each in exemplars], device)),
+    }
+    yield from map(picture, synthesis.module(*(inputs[name]() for name in synthesis.inputs)))
+
+
+def _stacked(arrays: Sequence[Array], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(arrays)).to(device)
+
+
+def _write(folder: Path, key: str, image: Array) -> None:
+    content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    (folder / f"{key}.png").write_bytes(content)
