@@ -406,12 +406,7 @@ def _world_schema(items: Sequence[Item], size: int) -> LabelSchema:
     for name, other in worlds.items():
         if other != world:
             raise BadInput(f"{name} is of the world {other!r}, but {first} of {world!r}; pack one world at a time")
-    height = WORLDS[world].height_of(size)
-    if height % SIZE_MULTIPLE:
-        raise BadInput(
-            f"{world} pictures of --size {size} would be {height} pixels high, which is not a multiple of "
-            f"{SIZE_MULTIPLE}; choose a multiple of 256"
-        )
+    height = round(WORLDS[world].height_of(size) / SIZE_MULTIPLE) * SIZE_MULTIPLE
     return standard_schema(WORLDS[world].KIND, height, size)
 
 
