@@ -69,7 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--checkpoint", type=Path, help="a run's folder (its latest checkpoint), or one checkpoint")
-    source.add_argument("--config", type=Path, help="a training config; with --untrained, settings can be overridden")
+    source.add_argument(
+        "--config",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="YAML",
+        help="a training config; further files change some of its settings; with --untrained, settings can be "
+        "overridden",
+    )
     parser.add_argument("--untrained", action="store_true", help="random weights, to measure an architecture")
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.onnx", help="the file to write")
     parser.add_argument("--force", action="store_true", help="replace --out if it exists")

@@ -322,7 +322,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print one JSON object: batches (lists of keys) and padding")
 
     add = command("doctor", _doctor, DOCTOR, "say what would go wrong in a training job")
-    add("--config", type=Path, metavar="YAML", help="a training config: shards, batch and workers are taken from it")
+    add(
+        "--config",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="YAML",
+        help="a training config: shards, batch and workers are taken from it; further files change its settings",
+    )
     add("--data", metavar="DIR|URL", help="training shards, where there is no config")
     add("--test", metavar="DIR|URL", help="held-out shards")
     add("--world-size", type=count, default=1, metavar="W", help="ranks in all")

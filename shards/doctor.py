@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,22 @@ class Finding:
     text: str
 
 
-def job_of_config(path: Path, world_size: int) -> Job:
-    """The job of a training config. Raises BadInput when it is missing or names no shards."""
+def job_of_config(files: Sequence[Path], world_size: int) -> Job:
+    """The job of a training config, whose later files change settings of those before.
+
+    Raises BadInput when a file is missing or no shards are named.
+    """
     try:
         import yaml
     except ImportError as error:
         raise BadInput("a config needs PyYAML; pip install 'likeness[train]', or give the shards themselves") from error
     try:
-        data = yaml.safe_load(path.read_text())
-        section = data["data"]
+        data: dict[str, Any] = {}
+        section: dict[str, Any] = {}
+        for file in files:
+            layer = yaml.safe_load(file.read_text())
+            data |= layer
+            section |= layer.get("data", {})
         return Job(
             train=str(section["train"]),
             test=None if section.get("test") is None else str(section["test"]),
@@ -67,8 +74,9 @@ def job_of_config(path: Path, world_size: int) -> Job:
             cache=Path(section["cache"]) if section.get("cache") else None,
             expected=(section["label"], int(section.get("height", 256)), int(section.get("width", 256))),
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} is no training config that names data.train: {error!r}") from error
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        names = " + ".join(map(str, files))
+        raise BadInput(f"{names} is no training config that names data.train: {error!r}") from error
 
 
 def examine(job: Job) -> Iterator[Finding]:

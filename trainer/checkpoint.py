@@ -258,9 +258,9 @@ def load_for_synthesis(path: Path) -> Synthesis:
     return synthesis
 
 
-def untrained(path: Path, overrides: Sequence[str] = ()) -> Synthesis:
+def untrained(files: Path | Sequence[Path], overrides: Sequence[str] = ()) -> Synthesis:
     """A config's generator with random weights, to measure an architecture before anybody trained it."""
-    config = configs.load(path, overrides)
+    config = configs.load(files, overrides)
     torch.manual_seed(config.seed)
     return _synthesis(config, config.data.label_schema, None)
 

@@ -1,7 +1,7 @@
-"""The typed config: YAML preset, then overrides from the command line, then checks."""
+"""The typed config: YAML files, each over the ones before it, then overrides from the command line, then checks."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
@@ -15,6 +15,16 @@ from shards.records import LabelKind, LabelSchema, check_size
 from shards.store import Cache, is_url, redacted
 from trainer import methods
 from trainer.options import Options
+
+COMMAND_LINE = "the command line"
+
+
+class _BadSetting(BadInput):
+    """A setting that cannot be; `key` is its dotted name, empty where several do not go together."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Data(Options):
@@ -146,11 +156,14 @@ class Config(Options):
     def _method_options(cls, data: Any) -> Any:
         """Gives `options` the type that the method declares, before anything else is looked at."""
         if isinstance(data, dict) and isinstance(data.get("options", {}), dict) and "method" in data:
-            kind = methods.find(data["method"]).options_type
+            try:
+                kind = methods.find(data["method"]).options_type
+            except BadInput as error:
+                raise _BadSetting("method", str(error)) from error
             try:
                 options = kind.model_validate(data.get("options", {}))
             except ValidationError as error:
-                raise BadInput(_explain(error, kind, "options.")) from error
+                raise _explain(error, kind, "options.") from error
             return {**data, "options": options}
         return data
 
@@ -170,36 +183,83 @@ class Config(Options):
         return self
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a YAML preset and applies overrides such as `--data.workers 4` or `--data.workers=4`.
+def load(files: Path | Sequence[Path], overrides: Sequence[str] = ()) -> Config:
+    """Reads YAML files, each over the ones before it, and applies overrides such as `--data.workers 4`.
 
-    Raises BadInput for a missing file, an unknown key (with the nearest known one) or a bad value.
+    Sections are merged key by key; a list is replaced as a whole. Overrides may also be written `--data.workers=4`.
+    Raises BadInput for a missing file, an unknown key (with the nearest known one) or a bad value, and names the file
+    that holds it.
     """
-    if not path.is_file():
-        raise BadInput(f"no config at {path}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
-    try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise BadInput(f"{path} holds no settings")
+    layers = [(str(file), _read(file)) for file in ([files] if isinstance(files, Path) else files)]
+    data: dict[str, Any] = {}
+    for _, layer in layers:
+        _merge(data, layer)
     for key, value in _pairs(overrides):
         _set(data, key, value)
-    return validate(data, str(path))
+        layers.append((COMMAND_LINE, _nested(key, value)))
+    return _validated(data, lambda key: _origin(layers, key))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise BadInput(f"no config at {file}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
+    try:
+        data = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise BadInput(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict):
+        raise BadInput(f"{file} holds no settings")
+    return data
+
+
+def _merge(data: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Puts a layer's settings over those of `data`, in place; the layer stays as it is."""
+    for key, value in layer.items():
+        if isinstance(value, dict):
+            section = data.get(key)
+            data[key] = section if isinstance(section, dict) else {}
+            _merge(data[key], value)
+        else:
+            data[key] = value
+
+
+def _origin(layers: Sequence[tuple[str, Mapping[str, Any]]], key: str) -> str:
+    """The last layer that sets a key; all files where none does."""
+    for name, layer in layers[::-1]:
+        if key and _sets(layer, key.split(".")):
+            return name
+    return " + ".join(name for name, _ in layers if name != COMMAND_LINE)
+
+
+def _sets(layer: Any, path: Sequence[str]) -> bool:
+    """Whether a layer sets what a path leads to, or a value (such as a list) on the way there."""
+    for part in path:
+        if not isinstance(layer, dict):
+            return True
+        if part not in layer:
+            return False
+        layer = layer[part]
+    return True
 
 
 def validate(data: dict[str, Any], where: str) -> Config:
-    """Raises BadInput with one line that names the key, the value and the nearest known key."""
-    _refuse_secrets(data, where)
+    """Raises BadInput with one line that names `where`, the key, the value and the nearest known key."""
+    return _validated(data, lambda _: where)
+
+
+def _validated(data: dict[str, Any], origin: Callable[[str], str]) -> Config:
+    """origin: says where the setting of a key stands."""
     try:
-        return Config.model_validate(data)
-    except ValidationError as error:
-        raise BadInput(f"{where}: {_explain(error, Config)}") from error
-    except BadInput as error:
-        raise BadInput(f"{where}: {error}") from error
+        _refuse_secrets(data)
+        try:
+            return Config.model_validate(data)
+        except ValidationError as error:
+            raise _explain(error, Config) from error
+    except _BadSetting as bad:
+        raise BadInput(f"{origin(bad.key)}: {bad}") from bad
 
 
-def _refuse_secrets(data: dict[str, Any], where: str) -> None:
+def _refuse_secrets(data: dict[str, Any]) -> None:
     """The config is logged and kept in checkpoints: no place for passwords and signatures."""
     for key, environment in (
         ("data.train", "AWS_ACCESS_KEY_ID"),
@@ -209,10 +269,10 @@ def _refuse_secrets(data: dict[str, Any], where: str) -> None:
         section, _, name = key.partition(".")
         location = data[section].get(name) if isinstance(data.get(section), dict) else None
         if isinstance(location, str) and is_url(location) and redacted(location) != location:
-            raise BadInput(
-                f"{where}: {key} {redacted(location)} is given with a password or a query, which logs and "
-                f"checkpoints would show; put credentials into the environment ({environment} and so on) or a netrc "
-                "file"
+            raise _BadSetting(
+                key,
+                f"{key} {redacted(location)} is given with a password or a query, which logs and checkpoints would "
+                f"show; put credentials into the environment ({environment} and so on) or a netrc file",
             )
 
 
@@ -228,7 +288,7 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
 
 
 def _presets() -> list[Path]:
-    return list((Path(__file__).parent / "configs").glob("*.yaml"))
+    return list((Path(__file__).parent / "configs").rglob("*.yaml"))
 
 
 def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
@@ -268,19 +328,32 @@ def _set(data: dict[str, Any], key: str, value: Any) -> None:
     data[name] = value
 
 
-def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """A dotted name and its value as sections."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    nested: dict[str, Any] = value
+    return nested
+
+
+def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> _BadSetting:
     first = error.errors()[0]
+    inner = first.get("ctx", {}).get("error")
+    if isinstance(inner, _BadSetting):
+        return inner
     location = [str(part) for part in first["loc"] if part != "options" or not prefix]
     key = prefix + ".".join(location)
     if first["type"] == "extra_forbidden":
         section = _section(model, location[:-1])
         near = difflib.get_close_matches(location[-1], section, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(section)}"
-        return f"unknown key {key!r}; {hint}"
+        return _BadSetting(key, f"unknown key {key!r}; {hint}")
     if first["type"] == "missing":
-        return f"{key!r} is missing"
+        return _BadSetting(
+            key, f"{key!r} is missing; a file of a few settings goes behind a whole config, as in --config WHOLE FEW"
+        )
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key} = {first['input']!r}: {message}" if key else message
+    return _BadSetting(key, f"{key} = {first['input']!r}: {message}" if key else message)
 
 
 def _section(model: type[BaseModel], path: list[str]) -> list[str]:

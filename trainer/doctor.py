@@ -181,7 +181,15 @@ def _command(arguments: Sequence[str] | None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, required=True, help="the training config")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="YAML",
+        help="the training config; further files change some of its settings",
+    )
     parser.add_argument("--world-size", type=int, default=1, metavar="N", help="ranks of the job (default: 1)")
     options, overrides = parser.parse_known_args(arguments)
     if options.world_size < 1:

@@ -24,7 +24,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=Path, required=True, help="YAML preset, such as trainer/configs/face.yaml")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        nargs="+",
+        action="extend",
+        metavar="YAML",
+        help="preset, such as trainer/configs/face.yaml; further files, such as "
+        "trainer/configs/ablations/without_ema.yaml, change some of its settings",
+    )
     parser.add_argument(
         "--resume",
         metavar="latest|CHECKPOINT",

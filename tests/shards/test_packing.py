@@ -418,6 +418,13 @@ def test_the_doctor_says_what_would_go_wrong(videos: Path, tmp_path: Path, capsy
     assert "wrong  41 samples are less than one batch of 8 on each of 8 ranks" in said
     assert "2 would go wrong" in said
 
+    few = tmp_path / "few.yaml"
+    few.write_text("batch: 4\ndata: {width: 64}\n")
+    assert main(["doctor", "--config", str(config), str(few), "--world-size", "8"]) == 2
+    said = capsys.readouterr().out
+    assert "('sketch', 64, 64)" in said
+    assert "one batch of 4 on each of 8 ranks" in said or "batch 4: 1 batches per rank" in said
+
     shard = tmp_path / "s" / "pairs-000002.tar"
     shard.write_bytes(shard.read_bytes()[:2000])
     assert main(data) == 2

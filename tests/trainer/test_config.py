@@ -1,10 +1,13 @@
 """Configs: presets load, overrides apply, mistakes are named with the nearest right key."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shards.command import BadInput
+from trainer import run
 from trainer.config import Config, describe, load
 
 CONFIGS = Path(__file__).parents[2] / "trainer" / "configs"
@@ -43,6 +46,64 @@ def test_overrides_in_both_spellings() -> None:
     assert config.data.workers == 5
     assert config.options.model_dump()["weighting"] == "official"
     assert config.optimizer.learning_rate == 1e-3
+
+
+def test_later_files_override_earlier_ones_key_by_key(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.yaml", tmp_path / "theirs.yaml"
+    ours.write_text("images: 7\noptions: {style_weight: 3, style_phases: [[0, 1.0]]}\ndata: {train: elsewhere}\n")
+    theirs.write_text("images: 8\noptions: {semantic_weight: 4}\n")
+    config = load([FACE, ours, theirs], ["--options.semantic_weight", "5"])
+    assert (config.images, config.data.train, config.data.test) == (8, "elsewhere", "data/face/test")
+    options = config.options.model_dump()
+    assert (options["style_weight"], options["semantic_weight"]) == (3, 5), "the command line has the last word"
+    assert options["style_phases"] == [(0, 1.0)], "lists are replaced, not joined"
+    assert load([FACE]) == load(FACE)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("options: {stile_weight: 2}", r"^\S*layer\.yaml: unknown key 'options\.stile_weight'; did you mean"),
+        ("data: {worker: 2}", r"^\S*layer\.yaml: unknown key 'data\.worker'; did you mean 'workers'"),
+        ("batch: {size: 2}", r"^\S*layer\.yaml: batch = "),
+        ("data: 5", r"^\S*layer\.yaml: data = 5"),
+        ("options: {style_phases: [[5, 1]]}", r"^\S*layer\.yaml: options\.style_phases = .*begin at image 0"),
+        ("optimizer: {betas: [a, 1]}", r"^\S*layer\.yaml: optimizer\.betas\.0 = 'a'"),
+        ("method: stylegan", r"^\S*layer\.yaml: method 'stylegan' is unknown"),
+        ("method: pix2pixhd", r"^\S*face\.yaml: unknown key 'options\.style_phases'"),
+        ("tracking: {uri: 'https://ann:hushhush@example.org'}", r"^\S*layer\.yaml: tracking\.uri"),
+        ("accumulate: 2", r"^\S*face\.yaml \+ \S*layer\.yaml: batch 1 cannot be cut"),
+    ],
+)
+def test_a_mistake_is_said_with_the_file_it_stands_in(layer: str, message: str, tmp_path: Path) -> None:
+    file, after = tmp_path / "layer.yaml", tmp_path / "after.yaml"
+    file.write_text(layer)
+    after.write_text("seed: 4\n")
+    with pytest.raises(BadInput, match=message) as caught:
+        load([FACE, file, after] if "accumulate" not in layer else [FACE, file])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_on_the_command_line_is_said_to_be_there() -> None:
+    with pytest.raises(BadInput, match=r"^the command line: unknown key 'data\.worker'"):
+        load(FACE, ["--data.worker", "2"])
+
+
+def test_a_file_of_a_few_settings_does_not_stand_alone() -> None:
+    with pytest.raises(BadInput, match=r"official\.yaml: 'method' is missing; .* behind a whole config"):
+        load(CONFIGS / "ablations" / "official.yaml")
+
+
+def test_a_dry_run_prints_what_several_files_and_the_command_line_come_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run.py", "--config", CONFIGS / "demo.yaml", CONFIGS / "ablations" / "without_style_adversary.yaml"]
+    command += ["--dry-run", "--seed", "7", "--config", CONFIGS / "ablations" / "without_ema.yaml"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    assert run.main() == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["options"]["style_weight"], printed["optimizer"]["ema"], printed["seed"]) == (0, 0, 7)
+    assert (printed["options"]["semantic_weight"], printed["method"]) == (1, "style_consistent")
 
 
 @pytest.mark.parametrize(
