@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import platform
 import sys
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
 from shards import atomic
 from shards.command import BadInput
+from shards.machine import processor
 from shards.records import LabelSchema, sha256_of
 
 Array = np.ndarray[Any, Any]
@@ -308,9 +308,7 @@ def compare(session: Session, latency_ms: dict[str, float] | None) -> str:
 def device(provider: str) -> str:
     """The processor or graphics card that the model runs on, in words."""
     if provider in ON_CPU:
-        named = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
-        name = next(named, platform.processor() or platform.machine())
-        return f"the CPU ({name or 'unknown'}, {len(os.sched_getaffinity(0))} cores)"
+        return f"the CPU ({processor()})"
     cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = [line.partition(":")[2].strip() for card in cards[:1] for line in _lines(card) if line.startswith("Model")]
     return f"the GPU ({models[0] if models else 'unknown'})"
