@@ -128,7 +128,9 @@ def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
     for row, name in ABLATIONS.items():
         if world == "faces" or row == "colour-aware":
             seeds = budget.more_seeds if row not in ("official weighting", "w/o EMA") else budget.seeds
-            rows.append((row, (base, CONFIGS / "ablations" / f"{name}.yaml"), seeds if world == "faces" else budget.seeds))
+            rows.append(
+                (row, (base, CONFIGS / "ablations" / f"{name}.yaml"), seeds if world == "faces" else budget.seeds)
+            )
     return [
         Task(world, row, seed, (configs / "run.yaml", *layers), folder / world / f"{_plain(row)}-seed{seed}")
         for row, layers, seeds in rows
@@ -206,7 +208,7 @@ def judge(folder: Path, subject: Sequence[str], device: str = "") -> None:
 
 
 CONTROLS = ("truth", "real photo", "exemplar copied", "noise")
-"""What no method painted: figures must put the truth first, a copy right in style and wrong in semantics, noise last."""
+"""What no method painted. The truth must come first; a copy be right in style, wrong in semantics; noise come last."""
 
 
 def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
@@ -234,7 +236,12 @@ def judge_control(name: str, folder: Path) -> None:
     """Paints and judges a control of a world."""
     place = folder / _plain(name)
     with open_pairs(str(folder / "shards" / "test")) as pairs:
-        paint_control(name, pairs, Truth(folder / "videos", load_manifest(folder / "shards" / "test")[0].schema), place / "painted")
+        paint_control(
+            name,
+            pairs,
+            Truth(folder / "videos", load_manifest(folder / "shards" / "test")[0].schema),
+            place / "painted",
+        )
     painted = place / "painted"
     judge(place, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED), "--roll", str(ROLL)))
 
@@ -283,7 +290,13 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--world", nargs="+", choices=tuple(WORLDS), default=list(WORLDS), help="which worlds (default: all)")
     add("--budget", choices=tuple(BUDGETS), default="small", help="how much training, see above (default: small)")
-    add("--folder", type=Path, default=Path("runs/tables"), metavar="DIR", help="of videos, shards and runs (default: %(default)s)")
+    add(
+        "--folder",
+        type=Path,
+        default=Path("runs/tables"),
+        metavar="DIR",
+        help="of videos, shards and runs (default: %(default)s)",
+    )
     add("--out", type=Path, metavar="FILE", help="the tables (default: tables.md in the folder of the budget)")
     add("--images", type=count, metavar="N", help="images seen by each run, not the budget's: for a first try")
     add("--jobs", type=count, metavar="N", help="runs at a time (default: one per GPU, or per core)")
