@@ -1,7 +1,9 @@
-"""Pictures against the truth that a world can draw: does the exemplar matter, does the label map?"""
+"""The true picture that a world can draw for any label and any style."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,67 +16,105 @@ from shards.records import Frame, LabelSchema, Pair
 from shards.worlds import sidecar
 
 Array = np.ndarray[Any, Any]
+Look = Any
+"""A world's `Style`."""
 
-
-class Truth:
-    """Draws what a picture should be: the label of one frame in the style of another."""
-
-    def __init__(self, videos: Path, schema: LabelSchema) -> None:
-        self.videos, self.schema = videos, schema
-        self._sidecars: dict[str, dict[str, Any]] = {}
-
-    def _sidecar(self, source: str) -> dict[str, Any]:
-        if source not in self._sidecars:
-            found = sidecar.sidecar_of(self.videos / source)
-            if found is None:
-                raise BadInput(f"{self.videos / source} has no sidecar; only the worlds' videos have a known truth")
-            self._sidecars[source] = found
-        return self._sidecars[source]
-
-    def draw(self, label: Frame, style: Frame) -> Array:
-        """uint8 (H, W, 3): drawn at the video's size and reduced as packing reduces photos."""
-        geometry = self._sidecar(label.source)
-        state = sidecar.states_of(geometry)[label.number]
-        look = sidecar.style_of(self._sidecar(style.source))
-        picture = worlds.render(geometry["world"], state, look, geometry["size"])
-        return cv2.resize(picture, (self.schema.width, self.schema.height), interpolation=cv2.INTER_AREA)
+VIDEOS_KEPT = 256
+"""How many videos' states stay in memory; a video of a minute takes a megabyte or two."""
+PICTURES_KEPT = 128
+"""How many true pictures stay in memory: several metrics ask for those of one group of pairs."""
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Shares of pairs, in percent; 50 is chance.
+class _Video:
+    world: str
+    size: int
+    states: list[Any]
+    look: Look
 
-    exemplar_percent: the picture is nearer to the truth than to the same label in another held-out
-        exemplar's style. label_percent: painted from another pair's label, it is nearer to that label's truth
-        than to the own label's, both in the exemplar's style. distance: mean |picture - truth| in 1/255.
+
+class Truth:
+    """Draws what a picture should be: the label of one frame in the style of another.
+
+    videos: the folder of the worlds' videos with their sidecars, in which a frame's source lies. schema: of the shards,
+    whose size the pictures have. May be asked from several threads.
     """
 
-    exemplar_percent: float
-    label_percent: float
-    distance: float
-    pairs: int
+    def __init__(self, videos: Path, schema: LabelSchema) -> None:
+        self.videos, self.schema = videos, schema
+        self._video = lru_cache(VIDEOS_KEPT)(self._read)
+        self._drawn = lru_cache(PICTURES_KEPT)(self._draw)
+        self._looks: dict[str, Look] = {}
+
+    def draw(self, label: Frame, style: Frame) -> Array:
+        """uint8 (H, W, 3), read-only: drawn at the video's size and reduced as packing reduces photos.
+
+        Raises BadInput when a video has no sidecar, or none of this frame.
+        """
+        return self._drawn(label.source, label.number, style.source)
+
+    def paint(self, label: Frame, look: Look) -> Array:
+        """As `draw`, in a style that needs no video; such pictures are not kept in memory."""
+        return self._painted(label.source, label.number, look)
+
+    def look(self, style: Frame) -> Look:
+        """The world's `Style` of the video that a frame is from. Raises BadInput when it has no sidecar."""
+        if style.source not in self._looks:
+            self._looks[style.source] = self._video(style.source).look
+        return self._looks[style.source]
+
+    def world(self, frame: Frame) -> str:
+        """The name of the world that a frame's video shows. Raises BadInput when it has no sidecar."""
+        return self._video(frame.source).world
+
+    def _read(self, source: str) -> _Video:
+        found = sidecar.sidecar_of(self.videos / source)
+        if found is None:
+            raise BadInput(
+                f"{self.videos / source} has no sidecar; only the worlds' videos have a known truth: name the folder "
+                "of the videos that `python -m shards worlds` drew"
+            )
+        return _Video(found["world"], found["size"], sidecar.states_of(found), sidecar.style_of(found))
+
+    def _draw(self, source: str, number: int, style_source: str) -> Array:
+        picture = self._painted(source, number, self.look(Frame(style_source, 0, 0.0, "")))
+        picture.setflags(write=False)
+        return picture
+
+    def _painted(self, source: str, number: int, look: Look) -> Array:
+        video = self._video(source)
+        if number >= len(video.states):
+            raise BadInput(
+                f"{sidecar.sidecar_path(self.videos / source)} knows {len(video.states)} frames, not frame {number}: "
+                "these are not the videos that the shards were packed from"
+            )
+        picture = worlds.render(video.world, video.states[number], look, video.size)
+        return cv2.resize(picture, (self.schema.width, self.schema.height), interpolation=cv2.INTER_AREA)
 
 
-def score(
-    truth: Truth, pairs: Sequence[Pair], pictures: Sequence[Array], swapped: Sequence[Array], roll: int, seed: int = 0
-) -> Scores:
-    """Scores pictures (uint8 (H, W, 3), one per pair) and those painted from the label `roll` pairs on."""
-    rng = np.random.default_rng(seed)
-    exemplar_hits, label_hits, distances = 0, 0, []
-    for index, pair in enumerate(pairs):
-        others = [other.exemplar for other in pairs if other.exemplar.style != pair.exemplar.style]
-        if not others:
-            raise BadInput("all held-out exemplars share one style; pack more videos into the test split")
-        other_style = others[int(rng.integers(len(others)))]
-        own = truth.draw(pair.target, pair.exemplar)
-        distances.append(_distance(pictures[index], own))
-        exemplar_hits += distances[-1] < _distance(pictures[index], truth.draw(pair.target, other_style))
-        other_label = truth.draw(pairs[(index + roll) % len(pairs)].target, pair.exemplar)
-        label_hits += _distance(swapped[index], other_label) < _distance(swapped[index], own)
-    share = 100 / len(pairs)
-    return Scores(exemplar_hits * share, label_hits * share, float(np.mean(distances)), len(pairs))
+def styles_of(frames: Sequence[Frame]) -> list[Frame]:
+    """One frame of each source, by source: the same whatever the order of the frames."""
+    first = {frame.source: frame for frame in sorted(frames, key=lambda frame: (frame.source, frame.number))[::-1]}
+    return [first[source] for source in sorted(first)]
 
 
-def _distance(first: Array, second: Array) -> float:
-    """Mean absolute pixel difference in 1/255."""
-    return float(np.abs(first.astype(np.float32) - second).mean())
+def distractors(styles: Sequence[Frame], pair: Pair, count: int, seed: int) -> list[Frame]:
+    """Frames of `count` other videos whose style is not the pair's exemplar's, drawn by `seed` and the pair's key alone.
+
+    styles: one frame of each source, as `styles_of` gives them. In streets, other videos of the same style group are
+    left out, too. Raises BadInput when there are too few.
+    """
+    exemplar = pair.exemplar
+    others = [frame for frame in styles if frame.source != exemplar.source and frame.style != exemplar.style]
+    if len(others) < count:
+        raise BadInput(
+            f"pair {pair.key}: {len(others)} exemplars of other videos and styles among those evaluated, fewer than "
+            f"{count}; pack more videos into the test split"
+        )
+    rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(pair.key.encode()).digest()[:8], "big")])
+    return [others[place] for place in rng.permutation(len(others))[:count]]
+
+
+def distance(first: Array, second: Array) -> float:
+    """Mean absolute difference of two pictures in 1/255."""
+    return float(cv2.norm(first, second, cv2.NORM_L1)) / first.size

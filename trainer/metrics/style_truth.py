@@ -1,0 +1,104 @@
+"""Style against the truth: is a picture nearer to the truth in its exemplar's style than in any of k others?"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from shards.records import Frame
+from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
+from trainer.truth import Truth, distance, distractors, styles_of
+
+LEVELS = 8
+"""Steps of each colour channel in a palette."""
+
+
+def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int = 0) -> Metric:
+    """Distances to the truth and to k true pictures of the same label map in other styles.
+
+    styles: the exemplars of all pairs that are evaluated, repeated or not; of each video one style is taken. Each
+    pair's distractors depend on seed, its key and these styles alone.
+
+    Columns: truth/distance, truth/exemplar_copy, style/top1 and style/palette_top1 (0 or 1), style/ratio. Raises
+    BadInput from `measure` when a pair has fewer than k distractors, or a video no sidecar.
+    """
+    known = styles_of(styles)
+
+    def measure(judged: Sequence[Judged]) -> dict[str, Array]:
+        rows = [_row(truth, known, k, seed, each) for each in judged]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    chance = 100 / (k + 1)
+    return Metric(
+        measure,
+        {
+            "style/top1": share_of(
+                "style/top1",
+                f"Pictures nearer (mean |difference|) to the truth in their exemplar's style than to the same label "
+                f"map's true picture in each of {k} other held-out styles; chance is {chance:.1f}.",
+            ),
+            "style/palette_top1": share_of(
+                "style/palette_top1",
+                f"The same by the picture's colours alone, wherever they stand; chance is {chance:.1f}.",
+            ),
+            "style/ratio": mean_of(
+                "style/ratio",
+                "less",
+                f"Distance to the truth, in units of the mean distance to the truths in {k} other styles: 0 for the "
+                "truth, 1 for a picture that is blind to style.",
+            ),
+            "truth/distance": mean_of(
+                "truth/distance", "less", "Mean |picture - truth|: 0 for the truth itself.", "1/255"
+            ),
+            "truth/exemplar_copy": mean_of(
+                "truth/exemplar_copy",
+                "less",
+                "Distance to the truth as a share of the distances to the truth and to the exemplar: 0 for the truth, "
+                "0.5 for as near to either, 1 for the exemplar itself.",
+            ),
+        },
+    )
+
+
+def share_of(column: str, meaning: str) -> FigureOf:
+    """The mean of a column of zeros and ones in percent; more is better. NaNs are left out."""
+    mean = mean_of(column, "more", meaning)
+
+    def share(columns: Columns) -> float:
+        return 100 * mean.compute(columns)
+
+    return FigureOf(share, "more", meaning, "%")
+
+
+def palette(picture: Array) -> Array:
+    """How often each colour occurs, blurred over neighbouring colours: float32 (8 · 8 · 8), square roots of shares.
+
+    The mean absolute difference of two such is a close relative of the Hellinger distance.
+    """
+    bins = (picture >> 5).reshape(-1, 3).astype(np.intp)
+    counts = np.bincount((bins[:, 0] * LEVELS + bins[:, 1]) * LEVELS + bins[:, 2], minlength=LEVELS**3)
+    shares = (counts / len(bins)).astype(np.float32).reshape(LEVELS, LEVELS, LEVELS)
+    for axis in range(3):
+        flat = np.moveaxis(shares, axis, 0).reshape(LEVELS, -1)
+        blurred = cv2.GaussianBlur(flat, (1, 3), 0.8, borderType=cv2.BORDER_REPLICATE)
+        shares = np.moveaxis(blurred.reshape(LEVELS, LEVELS, LEVELS), 0, axis)
+    return np.asarray(np.sqrt(shares).ravel())
+
+
+def _row(truth: Truth, styles: Sequence[Frame], k: int, seed: int, judged: Judged) -> dict[str, float]:
+    pair, picture = judged.pair, judged.picture
+    own = truth.draw(pair.target, pair.exemplar)
+    others = [truth.paint(pair.target, truth.look(style)) for style in distractors(styles, pair, k, seed)]
+    to_own, to_exemplar = distance(picture, own), distance(picture, judged.exemplar)
+    to_others = [distance(picture, other) for other in others]
+    colours = palette(picture)
+    colours_off = float(np.abs(colours - palette(own)).sum())
+    return {
+        "style/top1": float(to_own < min(to_others)),
+        "style/palette_top1": float(
+            all(colours_off < float(np.abs(colours - palette(other)).sum()) for other in others)
+        ),
+        "style/ratio": to_own / float(np.mean(to_others)) if any(to_others) else float("nan"),
+        "truth/distance": to_own,
+        "truth/exemplar_copy": to_own / (to_own + to_exemplar) if to_own + to_exemplar else float("nan"),
+    }

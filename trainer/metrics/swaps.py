@@ -1,0 +1,114 @@
+"""What swapping the label map or the exemplar changes in a picture: all, and only, what it should?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shards.records import Pair
+from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
+from trainer.metrics.style_truth import share_of
+from trainer.truth import Truth, distance
+
+NAN = float("nan")
+
+
+def swap_metric(truth: Truth) -> Metric:
+    """Pictures painted from the partner's label map, and from the partner's exemplar, against the truth of both.
+
+    Columns, NaN where nobody painted such a picture or where the truth stays the same: swap/label_follows and
+    swap/exemplar_follows (0 or 1), swap/label_changed and swap/exemplar_changed, swap/label_should_change and
+    swap/exemplar_should_change (mean |difference|, 1/255). Raises BadInput from `measure` when a video has no sidecar.
+    """
+
+    def measure(judged: Sequence[Judged]) -> dict[str, Array]:
+        rows = [_row(truth, each) for each in judged]
+        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+    return Metric(
+        measure,
+        {
+            "swap/label_follows": share_of(
+                "swap/label_follows",
+                "Painted from another pair's label map, nearer to the truth of that label map than to that of the own "
+                "one, both in the own exemplar's style; 0 for a picture that ignores the label map.",
+            ),
+            "swap/exemplar_follows": share_of(
+                "swap/exemplar_follows",
+                "Painted from another pair's exemplar, nearer to the truth in that exemplar's style than to that in the "
+                "own one's; 0 for a picture that shows the right style and ignores the swap.",
+            ),
+            "swap/label_change": _change("label", "label map"),
+            "swap/exemplar_change": _change("exemplar", "exemplar"),
+        },
+    )
+
+
+def swap_metric_without_truth() -> Metric:
+    """How much the two swaps change a picture, for pictures whose truth nobody knows.
+
+    Columns: swap/label_changed, swap/exemplar_changed (mean |difference|, 1/255), NaN where nobody painted these.
+    """
+
+    def measure(judged: Sequence[Judged]) -> dict[str, Array]:
+        return {
+            f"swap/{what}_changed": np.array(
+                [NAN if swapped is None else distance(swapped, each.picture) for each, swapped in painted]
+            )
+            for what, painted in {
+                "label": [(each, each.other_label) for each in judged],
+                "exemplar": [(each, each.other_exemplar) for each in judged],
+            }.items()
+        }
+
+    return Metric(
+        measure,
+        {
+            f"swap/{what}_changed": mean_of(
+                f"swap/{what}_changed",
+                None,
+                f"Mean |change| when the {said} is another pair's: 0 for a generator that ignores it.",
+                "1/255",
+            )
+            for what, said in (("label", "label map"), ("exemplar", "exemplar"))
+        },
+    )
+
+
+def _change(what: str, said: str) -> FigureOf:
+    """Of two means, not a mean of ratios: where the truth hardly changes, a ratio says nothing."""
+
+    def ratio(columns: Columns) -> float:
+        changed, should = columns[f"swap/{what}_changed"], columns[f"swap/{what}_should_change"]
+        there = ~np.isnan(changed) & ~np.isnan(should)
+        return float(changed[there].sum() / should[there].sum()) if there.any() else NAN
+
+    return FigureOf(
+        ratio,
+        None,
+        f"How much a picture changes when the {said} is another pair's, as a share of how much the truth changes: 1 as "
+        f"much, 0 for a generator that ignores the {said}.",
+    )
+
+
+def _row(truth: Truth, judged: Judged) -> dict[str, float]:
+    pair, partner = judged.pair, judged.partner
+    return _swap("label", truth, judged, judged.other_label, partner and (partner, pair)) | _swap(
+        "exemplar", truth, judged, judged.other_exemplar, partner and (pair, partner)
+    )
+
+
+def _swap(
+    what: str, truth: Truth, judged: Judged, swapped: Array | None, painted_from: tuple[Pair, Pair] | None
+) -> dict[str, float]:
+    """painted_from: the pair whose label map, and the pair whose exemplar, `swapped` was painted from."""
+    names = [f"swap/{what}_{name}" for name in ("follows", "changed", "should_change")]
+    if swapped is None or painted_from is None:
+        return dict.fromkeys(names, NAN)
+    own = truth.draw(judged.pair.target, judged.pair.exemplar)
+    label, style = painted_from
+    other = truth.paint(label.target, truth.look(style.exemplar))
+    should = distance(other, own)
+    if should == 0:
+        return dict.fromkeys(names, NAN)
+    follows = float(distance(swapped, other) < distance(swapped, own))
+    return dict(zip(names, (follows, distance(swapped, judged.picture), should), strict=True))
