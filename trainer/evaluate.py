@@ -151,7 +151,8 @@ def evaluate(
     total = min(limit, pairs.total)
     mine = paint.slice_of(total, accelerator.process_index, accelerator.num_processes)
     if isinstance(subject, Folders):
-        folders, identity = subject, {"pictures": str(subject.pictures)}
+        folders: Folders = subject
+        identity: dict[str, Any] = {"pictures": str(subject.pictures)}
     else:
         assert isinstance(pairs, ShardPairs), "only shards have label maps to paint from"
         paint.paint(subject, pairs, total, roll, out, accelerator.device, mine)

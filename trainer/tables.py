@@ -232,7 +232,7 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
                 cv2.imwrite(str(partial / place / f"{own.pair.key}.png"), picture)
 
 
-def judge_control(name: str, folder: Path) -> None:
+def judge_control(name: str, folder: Path, device: str) -> None:
     """Paints and judges a control of a world."""
     place = folder / _plain(name)
     with open_pairs(str(folder / "shards" / "test")) as pairs:
@@ -243,7 +243,7 @@ def judge_control(name: str, folder: Path) -> None:
             place / "painted",
         )
     painted = place / "painted"
-    judge(place, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED), "--roll", str(ROLL)))
+    judge(place, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED), "--roll", str(ROLL)), device)
 
 
 def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, jobs: int | None) -> Results:
@@ -268,8 +268,8 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     controls = [(world, name) for world in worlds for name in CONTROLS]
     jobs_to_do: list[Callable[[str], Any]] = [
         # The first of each world trains the network that reads it; the others find it there.
-        *(lambda _, world=world, name=name: judge_control(name, folder / world) for world, name in controls),
-        *(lambda device, task=task: train(task, images, device) for task in tasks),
+        *(partial(judge_control, name, folder / world) for world, name in controls),
+        *(partial(train, task, images) for task in tasks),
     ]
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(tqdm(pool.map(work, jobs_to_do), "runs", len(jobs_to_do), unit="run"))

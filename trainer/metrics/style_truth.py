@@ -67,7 +67,7 @@ def share_of(column: str, meaning: str) -> FigureOf:
     def share(columns: Columns) -> float:
         return 100 * mean.compute(columns)
 
-    return FigureOf(share, "more", meaning, "%")
+    return FigureOf(share, "more", meaning, "%", column)
 
 
 def palette(picture: Array) -> Array:

@@ -91,9 +91,9 @@ def _change(what: str, said: str) -> FigureOf:
 
 
 def _row(truth: Truth, judged: Judged) -> dict[str, float]:
-    pair, partner = judged.pair, judged.partner
-    return _swap("label", truth, judged, judged.other_label, partner and (partner, pair)) | _swap(
-        "exemplar", truth, judged, judged.other_exemplar, partner and (pair, partner)
+    pair, label, exemplar = judged.pair, judged.label_from, judged.exemplar_from
+    return _swap("label", truth, judged, judged.other_label, label and (label, pair)) | _swap(
+        "exemplar", truth, judged, judged.other_exemplar, exemplar and (pair, exemplar)
     )
 
 
