@@ -1,14 +1,17 @@
 """Style against the truth: is a picture nearer to the truth in its exemplar's style than in any of k others?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
+from shards.command import BadInput
 from shards.records import Frame
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
 from trainer.truth import Truth, distance, distractors, styles_of
 
+THREADS = 4
 LEVELS = 8
 """Steps of each colour channel in a palette."""
 
@@ -25,8 +28,7 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
     known = styles_of(styles)
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        rows = [_row(truth, known, k, seed, each) for each in judged]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return columns_of(lambda each: _row(truth, known, k, seed, each), judged)
 
     chance = 100 / (k + 1)
     return Metric(
@@ -58,6 +60,18 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
             ),
         },
     )
+
+
+def columns_of(row: Callable[[Judged], dict[str, float]], judged: Sequence[Judged]) -> dict[str, Array]:
+    """The columns of the rows that `row` gives for each picture, float64; in threads, as OpenCV frees the interpreter.
+
+    Raises BadInput when there are no pictures.
+    """
+    if not judged:
+        raise BadInput("no pictures to measure; name pairs that were painted")
+    with ThreadPoolExecutor(THREADS) as pool:
+        rows = list(pool.map(row, judged))
+    return {name: np.array([each[name] for each in rows]) for name in rows[0]}
 
 
 def share_of(column: str, meaning: str) -> FigureOf:

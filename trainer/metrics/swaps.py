@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shards.records import Pair
+from shards.records import Frame
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
-from trainer.metrics.style_truth import share_of
+from trainer.metrics.style_truth import columns_of, share_of
 from trainer.truth import Truth, distance
 
 NAN = float("nan")
@@ -21,21 +21,20 @@ def swap_metric(truth: Truth) -> Metric:
     """
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        rows = [_row(truth, each) for each in judged]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return columns_of(lambda each: _row(truth, each), judged)
 
     return Metric(
         measure,
         {
             "swap/label_follows": share_of(
                 "swap/label_follows",
-                "Painted from another pair's label map, nearer to the truth of that label map than to that of the own "
-                "one, both in the own exemplar's style; 0 for a picture that ignores the label map.",
+                "Painted from another pair's label map, nearer to its truth than to that of the own label map, both in "
+                "the own exemplar's style; 50 is chance, 0 a true picture that ignores the swap.",
             ),
             "swap/exemplar_follows": share_of(
                 "swap/exemplar_follows",
-                "Painted from another pair's exemplar, nearer to the truth in that exemplar's style than to that in the "
-                "own one's; 0 for a picture that shows the right style and ignores the swap.",
+                "Painted from another pair's exemplar, nearer to the truth in its style than to that in the own one's; "
+                "50 is chance, 0 a true picture that ignores the swap.",
             ),
             "swap/label_change": _change("label", "label map"),
             "swap/exemplar_change": _change("exemplar", "exemplar"),
@@ -91,22 +90,22 @@ def _change(what: str, said: str) -> FigureOf:
 
 
 def _row(truth: Truth, judged: Judged) -> dict[str, float]:
-    pair, partner = judged.pair, judged.partner
-    return _swap("label", truth, judged, judged.other_label, partner and (partner, pair)) | _swap(
-        "exemplar", truth, judged, judged.other_exemplar, partner and (pair, partner)
-    )
+    pair, partner = judged.pair, judged.partner or judged.pair
+    return {
+        **_swap("label", truth, judged, judged.other_label, partner.target, pair.exemplar),
+        **_swap("exemplar", truth, judged, judged.other_exemplar, pair.target, partner.exemplar),
+    }
 
 
 def _swap(
-    what: str, truth: Truth, judged: Judged, swapped: Array | None, painted_from: tuple[Pair, Pair] | None
+    what: str, truth: Truth, judged: Judged, swapped: Array | None, label: Frame, style: Frame
 ) -> dict[str, float]:
-    """painted_from: the pair whose label map, and the pair whose exemplar, `swapped` was painted from."""
+    """label, style: the frames whose label map and whose style `swapped` was painted from."""
     names = [f"swap/{what}_{name}" for name in ("follows", "changed", "should_change")]
-    if swapped is None or painted_from is None:
+    if swapped is None or judged.partner is None:
         return dict.fromkeys(names, NAN)
     own = truth.draw(judged.pair.target, judged.pair.exemplar)
-    label, style = painted_from
-    other = truth.paint(label.target, truth.look(style.exemplar))
+    other = truth.paint(label, truth.look(style))
     should = distance(other, own)
     if should == 0:
         return dict.fromkeys(names, NAN)
