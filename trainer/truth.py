@@ -93,7 +93,12 @@ class Truth:
 
 
 def styles_of(frames: Sequence[Frame]) -> list[Frame]:
-    """One frame of each source, by source: the same whatever the order of the frames."""
+    """One frame of each source, by source: the same whatever the order of the frames.
+
+    Raises BadInput when there are none.
+    """
+    if not frames:
+        raise BadInput("no exemplars to take other styles from; name shards with pairs")
     first = {frame.source: frame for frame in sorted(frames, key=lambda frame: (frame.source, frame.number))[::-1]}
     return [first[source] for source in sorted(first)]
 

@@ -1,5 +1,6 @@
 """The true pictures are those that were packed, and distractors are other styles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,4 @@ def test_distractors_depend_on_the_seed_and_the_pair_alone(decoded: list[samples
     drawn = distractors(styles_of(frames), pair, 5, seed=0)
     assert drawn == distractors(styles_of(frames[::-1] + frames), pair, 5, seed=0)
     assert drawn != distractors(styles_of(frames), pair, 5, seed=1)
+    assert drawn != distractors(styles_of(frames), replace(pair, key="another"), 5, seed=0)
