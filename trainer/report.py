@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from shards import atomic, labels, samples
 from shards.command import BadInput, run_command
 from shards.records import LabelSchema, Pair, load_manifest
 from trainer.grid import enlarge
+from trainer.metrics.metric import Judged
+from trainer.metrics.style_truth import style_metric
+from trainer.metrics.swaps import swap_metric
 from trainer.tracking import read_journal
-from trainer.truth import Scores, Truth, score
+from trainer.truth import Truth
 
 Array = np.ndarray[Any, Any]
 ROWS = 12
@@ -57,15 +61,8 @@ def write_report(demo: Path) -> Path:
     schema = manifest.schema
     pictures, swapped = (_summary(demo / name) for name in ("pictures", "swapped"))
     members = [members for _, members in samples.iter_samples(folder, manifest)]
-    pairs = [samples.decode_pair(each) for each in members]
     truth = Truth(demo / "videos", schema)
-    scores = score(
-        truth,
-        pairs,
-        [_picture(demo / "pictures", pair) for pair in pairs],
-        [_picture(demo / "swapped", pair) for pair in pairs],
-        swapped["roll_labels"],
-    )
+    scores = _scores(truth, _judged(demo, schema, members, swapped["roll_labels"]))
     figures = _figures(demo, pictures, scores)
     rows = [_row(demo, truth, schema, each) for each in members[:ROWS]]
     page = _template().render(
@@ -80,6 +77,48 @@ def write_report(demo: Path) -> Path:
     atomic.write_text(demo / "report.json", json.dumps(figures, indent=1) + "\n")
     atomic.write_text(demo / "report.html", page)
     return demo / "report.html"
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Shares of pairs, in percent; 50 is chance.
+
+    exemplar_percent: the picture is nearer to the truth than to the same label in another held-out exemplar's style.
+    label_percent: painted from another pair's label, it is nearer to that label's truth than to the own label's, both
+    in the exemplar's style. distance: mean |picture - truth| in 1/255.
+    """
+
+    exemplar_percent: float
+    label_percent: float
+    distance: float
+    pairs: int
+
+
+def _judged(demo: Path, schema: LabelSchema, members: list[samples.Members], roll: int) -> list[Judged]:
+    """The demo's pictures, with those that were painted from the label `roll` pairs on."""
+    decoded = [samples.decode(each, schema, ("target", "exemplar"), ()) for each in members]
+    return [
+        Judged(
+            one.pair,
+            picture=_picture(demo / "pictures", one.pair),
+            target=one.photos["target"],
+            exemplar=one.photos["exemplar"],
+            other_label=_picture(demo / "swapped", one.pair),
+            label_from=decoded[(place + roll) % len(decoded)].pair,
+        )
+        for place, one in enumerate(decoded)
+    ]
+
+
+def _scores(truth: Truth, judged: list[Judged]) -> _Scores:
+    style, swap = style_metric(truth, [each.pair.exemplar for each in judged], k=1), swap_metric(truth)
+    columns = style.measure(judged) | swap.measure(judged)
+    return _Scores(
+        exemplar_percent=style.figures["style/top1"].compute(columns),
+        label_percent=swap.figures["swap/label_follows"].compute(columns),
+        distance=style.figures["truth/distance"].compute(columns),
+        pairs=len(judged),
+    )
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -97,7 +136,7 @@ def _picture(folder: Path, pair: Pair) -> Array:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def _figures(demo: Path, summary: dict[str, Any], scores: Scores) -> dict[str, Any]:
+def _figures(demo: Path, summary: dict[str, Any], scores: _Scores) -> dict[str, Any]:
     """What `report.json` holds."""
     parity = next(gate for gate in summary["gates"] if gate["name"] == "parity")["figures"]
     stages = sorted((demo / "stages").glob("*"), key=lambda file: file.stat().st_mtime)

@@ -243,7 +243,9 @@ def judge_control(name: str, folder: Path, device: str) -> None:
             place / "painted",
         )
     painted = place / "painted"
-    judge(place, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED), "--roll", str(ROLL)), device)
+    judge(
+        place, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED), "--roll", str(ROLL)), device
+    )
 
 
 def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, jobs: int | None) -> Results:

@@ -93,16 +93,21 @@ class Truth:
 
 
 def styles_of(frames: Sequence[Frame]) -> list[Frame]:
-    """One frame of each source, by source: the same whatever the order of the frames."""
+    """One frame of each source, by source: the same whatever the order of the frames.
+
+    Raises BadInput when there are none.
+    """
+    if not frames:
+        raise BadInput("no exemplars to take other styles from; name shards with pairs")
     first = {frame.source: frame for frame in sorted(frames, key=lambda frame: (frame.source, frame.number))[::-1]}
     return [first[source] for source in sorted(first)]
 
 
 def distractors(styles: Sequence[Frame], pair: Pair, count: int, seed: int) -> list[Frame]:
-    """Frames of `count` other videos whose style is not the pair's exemplar's, drawn by `seed` and the pair's key alone.
+    """Frames of `count` other videos, whose style is not the pair's exemplar's.
 
-    styles: one frame of each source, as `styles_of` gives them. In streets, other videos of the same style group are
-    left out, too. Raises BadInput when there are too few.
+    They depend on seed, the pair's key and styles alone. styles: one frame of each source, as `styles_of` gives them.
+    In streets, other videos of the same style group are left out, too. Raises BadInput when there are too few.
     """
     exemplar = pair.exemplar
     others = [frame for frame in styles if frame.source != exemplar.source and frame.style != exemplar.style]

@@ -1,5 +1,6 @@
-"""The demo's two percentages land where they must for pictures whose quality is known."""
+"""The true pictures are those that were packed, and distractors are other styles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,63 +8,65 @@ import pytest
 
 from shards import samples
 from shards.command import BadInput
-from shards.records import Frame, Pair, load_manifest
-from trainer.truth import Array, Truth, score
+from shards.records import Frame, load_manifest
+from trainer.truth import Truth, distance, distractors, styles_of
 
 
 @pytest.fixture(scope="module")
-def world(packed: Path) -> tuple[Truth, list[Pair], list[Array]]:
-    """The truth, the held-out pairs, and their exemplar photos."""
+def decoded(packed: Path) -> list[samples.Sample]:
     manifest, folder = load_manifest(packed / "test")
-    decoded = [
+    return [
         samples.decode(members, manifest.schema, ("exemplar",), ())
         for _, members in samples.iter_samples(folder, manifest)
     ]
-    truth = Truth(packed / "videos", manifest.schema)
-    return truth, [one.pair for one in decoded], [one.photos["exemplar"] for one in decoded]
 
 
-def swapped_truth(truth: Truth, pairs: list[Pair]) -> list[Array]:
-    return [truth.draw(pairs[(i + 1) % len(pairs)].target, pair.exemplar) for i, pair in enumerate(pairs)]
+@pytest.fixture(scope="module")
+def truth(packed: Path) -> Truth:
+    return Truth(packed / "videos", load_manifest(packed / "test")[0].schema)
 
 
-def test_the_truth_itself_is_perfect(world: tuple[Truth, list[Pair], list[Array]]) -> None:
-    truth, pairs, _ = world
-    scores = score(truth, pairs, [truth.draw(p.target, p.exemplar) for p in pairs], swapped_truth(truth, pairs), roll=1)
-    assert (scores.exemplar_percent, scores.label_percent, scores.distance) == (100, 100, 0)
-    assert scores.pairs == len(pairs)
-
-
-def test_a_generator_that_ignores_the_label_does_not_score_on_labels(
-    world: tuple[Truth, list[Pair], list[Array]],
-) -> None:
-    truth, pairs, _ = world
-    blind = [truth.draw(pair.target, pair.exemplar) for pair in pairs]
-    assert score(truth, pairs, blind, blind, roll=1).label_percent == 0
-
-
-def test_a_generator_that_ignores_the_exemplar_does_not_score_on_exemplars(
-    world: tuple[Truth, list[Pair], list[Array]],
-) -> None:
-    truth, pairs, _ = world
-    styles = {pair.exemplar.style: pair.exemplar for pair in pairs}
-    wrong = [
-        truth.draw(pair.target, next(frame for style, frame in styles.items() if style != pair.exemplar.style))
-        for pair in pairs
-    ]
-    assert score(truth, pairs, wrong, swapped_truth(truth, pairs), roll=1).exemplar_percent == 0
-
-
-def test_the_truth_is_what_packing_saw(world: tuple[Truth, list[Pair], list[Array]]) -> None:
+def test_the_truth_is_what_packing_saw(truth: Truth, decoded: list[samples.Sample]) -> None:
     """A frame's own label in its own style is the photo, but for what H.264 and JPEG lose."""
-    truth, pairs, photos = world
-    for pair, photo in zip(pairs, photos, strict=True):
-        drawn = truth.draw(pair.exemplar, pair.exemplar)
-        assert np.abs(drawn.astype(int) - photo).mean() < 6
+    for one in decoded:
+        assert distance(truth.draw(one.pair.exemplar, one.pair.exemplar), one.photos["exemplar"]) < 6
 
 
-def test_videos_without_truth_are_named(packed: Path) -> None:
-    manifest, _ = load_manifest(packed / "test")
+def test_a_kept_picture_is_the_one_that_is_painted(truth: Truth, decoded: list[samples.Sample]) -> None:
+    pair = decoded[0].pair
+    first, again = truth.draw(pair.target, pair.exemplar), truth.draw(pair.target, pair.exemplar)
+    np.testing.assert_array_equal(first, truth.paint(pair.target, truth.look(pair.exemplar)))
+    np.testing.assert_array_equal(first, again)
+    with pytest.raises(ValueError, match="read-only"):
+        first[:] = 0
+
+
+def test_videos_without_truth_are_named(truth: Truth) -> None:
     frame = Frame("holiday.mp4", 0, 0.0, "s")
     with pytest.raises(BadInput, match=r"holiday\.mp4 has no sidecar"):
-        Truth(packed / "videos", manifest.schema).draw(frame, frame)
+        truth.draw(frame, frame)
+
+
+def test_frames_that_the_video_does_not_have_are_named(truth: Truth, decoded: list[samples.Sample]) -> None:
+    exemplar = decoded[0].pair.exemplar
+    with pytest.raises(BadInput, match=r"knows 8 frames, not frame 99"):
+        truth.draw(Frame(exemplar.source, 99, 0.0, exemplar.style), exemplar)
+
+
+def test_distractors_are_other_videos_of_other_styles(decoded: list[samples.Sample]) -> None:
+    """Two videos of a style group, as in streets, never stand for each other."""
+    pair = decoded[0].pair
+    twin = Frame("twin.mp4", 0, 0.0, pair.exemplar.style)
+    styles = styles_of([pair.exemplar, twin, *(Frame(f"v{n}.mp4", 3, 1.0, f"group {n % 3}") for n in range(9))])
+    drawn = distractors(styles, pair, 9, seed=0)
+    assert {frame.source for frame in drawn} == {f"v{n}.mp4" for n in range(9)}
+    with pytest.raises(BadInput, match=rf"{pair.key}: 9 exemplars .* fewer than 10"):
+        distractors(styles, pair, 10, seed=0)
+
+
+def test_distractors_depend_on_the_seed_and_the_pair_alone(decoded: list[samples.Sample]) -> None:
+    pair, frames = decoded[0].pair, [Frame(f"v{n}.mp4", 3, 1.0, f"s{n}") for n in range(30)]
+    drawn = distractors(styles_of(frames), pair, 5, seed=0)
+    assert drawn == distractors(styles_of(frames[::-1] + frames), pair, 5, seed=0)
+    assert drawn != distractors(styles_of(frames), pair, 5, seed=1)
+    assert drawn != distractors(styles_of(frames), replace(pair, key="another"), 5, seed=0)

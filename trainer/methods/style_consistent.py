@@ -1,10 +1,10 @@
 """Style-consistent example-guided synthesis: Wang et al., CVPR 2019."""
 
 from collections.abc import Generator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from shards.records import LabelSchema
@@ -42,6 +42,15 @@ class StyleConsistentOptions(Options):
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError("must begin at image 0 and ascend, such as [[0, 0.0], [250000, 1.0]]")
         return phases
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if not self.realism_weight and not self.semantic_weight and not self.pixel_weight:
+            raise ValueError(
+                "realism_weight, semantic_weight and pixel_weight are all 0: nothing teaches the generator while the "
+                "style adversary waits; give one of them a weight"
+            )
+        return self
 
 
 class ExemplarGenerator(nn.Module):

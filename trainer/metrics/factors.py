@@ -8,7 +8,7 @@ import numpy as np
 
 from shards.records import Frame
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
-from trainer.metrics.style_truth import share_of
+from trainer.metrics.style_truth import columns_of, share_of
 from trainer.truth import Look, Truth, distractors, styles_of
 
 VISIBLE = 8
@@ -76,26 +76,25 @@ FACTORS: dict[str, dict[str, Factor]] = {
 
 
 def factor_metric(truth: Truth, styles: Sequence[Frame], seed: int = 0) -> Metric:
-    """Each factor's colour, and whether it is told from another video's, in the pictures.
+    """Each factor's colour, and whether it is told from another video's.
 
-    For each pair another held-out video is drawn (by seed, the pair's key and styles alone), and each factor is swapped
-    for that video's. The factor's region is where the true picture changes. `colour`: mean over channels of |mean colour
-    of the picture - that of the truth| in the region, 1/255. `hit`: 1 when the picture is nearer there to the truth than
-    to the truth with the other factor. Style is not place: both are read twice, where the factor shows with the target's
-    label map and where it shows with the exemplar's, and the better fit counts. `placed_colour` and `placed_hit` are
-    read with the target's label map alone: the right style in the right place.
+    For each pair another held-out video is drawn (by seed, the pair's key and styles alone), and one factor at a time
+    is swapped for that video's. The factor's region is where the true picture changes then. `colour`: mean over
+    channels of |mean colour of the picture - that of the truth| in the region, 1/255. `hit`: 1 when the picture is
+    nearer there to the truth than to the truth with the other factor. Style is not place: both are read twice, where
+    the factor shows with the target's label map and where it shows with the exemplar's, and the better fit counts.
+    `placed_colour` and `placed_hit` are read with the target's label map alone: the right style in the right place.
 
     styles: as in `style_metric`; the first says which world it is. Columns: factor/NAME/colour, …/hit, …/placed_colour
     and …/placed_hit, NaN where a region is smaller than 8 pixels of 64×64 with either label map, as when both videos
-    agree or the exemplar hides the factor. Raises BadInput
-    when a video has no sidecar, or from `measure` when all exemplars show one style.
+    agree or the exemplar hides the factor. Raises BadInput when a video has no sidecar, or from `measure` when all
+    exemplars show one style.
     """
     known = styles_of(styles)
     factors = FACTORS[truth.world(known[0])]
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        rows = [_row(truth, factors, known, seed, each) for each in judged]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return columns_of(lambda each: _row(truth, factors, known, seed, each), judged)
 
     figures: dict[str, FigureOf] = {}
     for name in factors:
@@ -108,7 +107,8 @@ def factor_metric(truth: Truth, styles: Sequence[Frame], seed: int = 0) -> Metri
         )
         figures[f"factor/{name}/hit"] = share_of(
             f"factor/{name}/hit",
-            f"Pictures nearer to the truth than to the truth with another video's '{said}', where it shows; chance is 50.",
+            f"Pictures nearer to the truth than to the truth with another video's '{said}', where that shows; 50 is "
+            "chance.",
         )
     colours = [name for name, factor in factors.items() if factor.kind == "colour"]
     shapes = [name for name, factor in factors.items() if factor.kind == "shape"]

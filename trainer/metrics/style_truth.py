@@ -1,14 +1,16 @@
 """Style against the truth: is a picture nearer to the truth in its exemplar's style than in any of k others?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 
+from shards.command import BadInput
 from shards.records import Frame
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
 from trainer.truth import Truth, distance, distractors, styles_of
 
+THREADS = 4
 LEVELS = 8
 """Steps of each colour channel in a palette."""
 
@@ -25,8 +27,7 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
     known = styles_of(styles)
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        rows = [_row(truth, known, k, seed, each) for each in judged]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return columns_of(lambda each: _row(truth, known, k, seed, each), judged)
 
     chance = 100 / (k + 1)
     return Metric(
@@ -60,6 +61,18 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
     )
 
 
+def columns_of(row: Callable[[Judged], dict[str, float]], judged: Sequence[Judged]) -> dict[str, Array]:
+    """The columns of the rows that `row` gives for each picture, float64; in threads, as OpenCV frees the interpreter.
+
+    Raises BadInput when there are no pictures.
+    """
+    if not judged:
+        raise BadInput("no pictures to measure; name pairs that were painted")
+    with ThreadPoolExecutor(THREADS) as pool:
+        rows = list(pool.map(row, judged))
+    return {name: np.array([each[name] for each in rows]) for name in rows[0]}
+
+
 def share_of(column: str, meaning: str) -> FigureOf:
     """The mean of a column of zeros and ones in percent; more is better. NaNs are left out."""
     mean = mean_of(column, "more", meaning)
@@ -71,18 +84,25 @@ def share_of(column: str, meaning: str) -> FigureOf:
 
 
 def palette(picture: Array) -> Array:
-    """How often each colour occurs, blurred over neighbouring colours: float32 (8 · 8 · 8), square roots of shares.
+    """How often each colour occurs, blurred over neighbouring colours: (8 · 8 · 8,), square roots of shares.
 
     The mean absolute difference of two such is a close relative of the Hellinger distance.
     """
-    bins = (picture >> 5).reshape(-1, 3).astype(np.intp)
+    bins = (picture // (256 // LEVELS)).reshape(-1, 3).astype(np.intp)
     counts = np.bincount((bins[:, 0] * LEVELS + bins[:, 1]) * LEVELS + bins[:, 2], minlength=LEVELS**3)
-    shares = (counts / len(bins)).astype(np.float32).reshape(LEVELS, LEVELS, LEVELS)
-    for axis in range(3):
-        flat = np.moveaxis(shares, axis, 0).reshape(LEVELS, -1)
-        blurred = cv2.GaussianBlur(flat, (1, 3), 0.8, borderType=cv2.BORDER_REPLICATE)
-        shares = np.moveaxis(blurred.reshape(LEVELS, LEVELS, LEVELS), 0, axis)
-    return np.asarray(np.sqrt(shares).ravel())
+    shares = (counts / len(bins)).reshape(LEVELS, LEVELS, LEVELS)
+    blurred = np.einsum("ri,gj,bk,ijk->rgb", _BLUR, _BLUR, _BLUR, shares, optimize=True)
+    return np.asarray(np.sqrt(blurred).ravel())
+
+
+def _blur(deviation: float) -> Array:
+    """(LEVELS, LEVELS): what falls into a level of a channel, as shares of all levels."""
+    steps = np.arange(LEVELS)
+    weights = np.exp(-((steps[:, None] - steps) ** 2) / (2 * deviation**2))
+    return np.asarray(weights / weights.sum(axis=0))
+
+
+_BLUR = _blur(0.8)
 
 
 def _row(truth: Truth, styles: Sequence[Frame], k: int, seed: int, judged: Judged) -> dict[str, float]:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shards.records import Pair
+from shards.records import Frame
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
-from trainer.metrics.style_truth import share_of
+from trainer.metrics.style_truth import columns_of, share_of
 from trainer.truth import Truth, distance
 
 NAN = float("nan")
 
 
 def swap_metric(truth: Truth) -> Metric:
-    """Pictures painted from the partner's label map, and from the partner's exemplar, against the truth of both.
+    """Pictures painted from another pair's label map, and from another pair's exemplar, against the truth of both.
 
     Columns, NaN where nobody painted such a picture or where the truth stays the same: swap/label_follows and
     swap/exemplar_follows (0 or 1), swap/label_changed and swap/exemplar_changed, swap/label_should_change and
@@ -21,21 +21,20 @@ def swap_metric(truth: Truth) -> Metric:
     """
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        rows = [_row(truth, each) for each in judged]
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+        return columns_of(lambda each: _row(truth, each), judged)
 
     return Metric(
         measure,
         {
             "swap/label_follows": share_of(
                 "swap/label_follows",
-                "Painted from another pair's label map, nearer to the truth of that label map than to that of the own "
-                "one, both in the own exemplar's style; 0 for a picture that ignores the label map.",
+                "Painted from another pair's label map, nearer to its truth than to that of the own label map, both in "
+                "the own exemplar's style; 50 is chance, 0 a true picture that ignores the swap.",
             ),
             "swap/exemplar_follows": share_of(
                 "swap/exemplar_follows",
-                "Painted from another pair's exemplar, nearer to the truth in that exemplar's style than to that in the "
-                "own one's; 0 for a picture that shows the right style and ignores the swap.",
+                "Painted from another pair's exemplar, nearer to the truth in its style than to that in the own one's; "
+                "50 is chance, 0 a true picture that ignores the swap.",
             ),
             "swap/label_change": _change("label", "label map"),
             "swap/exemplar_change": _change("exemplar", "exemplar"),
@@ -91,22 +90,23 @@ def _change(what: str, said: str) -> FigureOf:
 
 
 def _row(truth: Truth, judged: Judged) -> dict[str, float]:
-    pair, label, exemplar = judged.pair, judged.label_from, judged.exemplar_from
-    return _swap("label", truth, judged, judged.other_label, label and (label, pair)) | _swap(
-        "exemplar", truth, judged, judged.other_exemplar, exemplar and (pair, exemplar)
-    )
+    pair = judged.pair
+    label, exemplar = judged.label_from or pair, judged.exemplar_from or pair
+    return {
+        **_swap("label", truth, judged, judged.other_label, label.target, pair.exemplar),
+        **_swap("exemplar", truth, judged, judged.other_exemplar, pair.target, exemplar.exemplar),
+    }
 
 
 def _swap(
-    what: str, truth: Truth, judged: Judged, swapped: Array | None, painted_from: tuple[Pair, Pair] | None
+    what: str, truth: Truth, judged: Judged, swapped: Array | None, label: Frame, style: Frame
 ) -> dict[str, float]:
-    """painted_from: the pair whose label map, and the pair whose exemplar, `swapped` was painted from."""
+    """label, style: the frames whose label map and whose style `swapped` was painted from."""
     names = [f"swap/{what}_{name}" for name in ("follows", "changed", "should_change")]
-    if swapped is None or painted_from is None:
+    if swapped is None:
         return dict.fromkeys(names, NAN)
     own = truth.draw(judged.pair.target, judged.pair.exemplar)
-    label, style = painted_from
-    other = truth.paint(label.target, truth.look(style.exemplar))
+    other = truth.paint(label, truth.look(style))
     should = distance(other, own)
     if should == 0:
         return dict.fromkeys(names, NAN)
