@@ -1,19 +1,12 @@
 """The judging page: people say of pairs of photos whether their styles are consistent, by one key each."""
 
-import fcntl
 import hashlib
-import ipaddress
-import socket
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from tqdm import tqdm
@@ -21,6 +14,10 @@ from tqdm import tqdm
 from shards.command import BadInput
 from shards.judgements import Answer, Judgement, agreement, read_judgements, write_judgements
 from shards.pairs import Shown
+from shards.rating_page import LOOPBACK as LOOPBACK
+from shards.rating_page import NAME, only_writer, order_of, page_app, require_packages, serve_app
+from shards.rating_page import foreign as foreign
+from shards.rating_page import free_port as free_port
 from shards.records import load_manifest
 from shards.samples import PICTURE_FORMATS, OpenShard, check_shard, decode_pair
 
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PAGE = Path(__file__).with_name("judge.html")
-LOOPBACK = ("127.0.0.1", "localhost")
-LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -89,17 +84,12 @@ class Judging:
         self.lock = Lock()
         self._shards: dict[Path, OpenShard] = {}
 
-    def order(self, rater: str) -> list[int]:
-        """The order in which a rater sees the pairs: another one for each."""
-        digest = hashlib.sha256(f"{self.seed} {rater}".encode()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        return [int(place) for place in rng.permutation(len(self.pairs))]
-
     def state(self, rater: str) -> dict[str, Any]:
         """What the page shows a rater next: a pair and the one after it, or that all are judged."""
         with self.lock:
             answered = {j.shown for j in self.judgements if j.rater == rater}
-        left = [place for place in self.order(rater) if self.pairs[place].shown not in answered]
+        order = order_of(rater, self.seed, len(self.pairs))
+        left = [place for place in order if self.pairs[place].shown not in answered]
         done = len(self.pairs) - len(left)
         return {
             "token": self.token,
@@ -156,27 +146,12 @@ class Judging:
 
 
 def app_of(judging: Judging, host: str) -> "FastAPI":
-    """The web application. Only requests that name a loopback host are answered, unless it listens elsewhere."""
-    from fastapi import Body, FastAPI, HTTPException, Query, Request, Response
-    from fastapi.responses import FileResponse, JSONResponse
+    """The web application. host: see `page_app`."""
+    from fastapi import Body, HTTPException, Query, Response
 
-    app = FastAPI(title="Judging", docs_url=None, redoc_url=None, openapi_url=None)
-
-    @app.middleware("http")
-    async def same_site(request: Request, call: Any) -> Any:
-        if refused := foreign(request.headers.get("host", ""), request.headers.get("origin"), host):
-            code, detail = refused
-            return JSONResponse({"detail": detail}, code)
-        response = await call(request)
-        response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
-        return response
-
-    Rater = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$")]
-    Named = Annotated[str, Body(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$")]
-
-    @app.get("/")
-    def page() -> FileResponse:
-        return FileResponse(PAGE, media_type="text/html")
+    app = page_app("Judging", PAGE, host)
+    Rater = Annotated[str, Query(**NAME)]
+    Named = Annotated[str, Body(**NAME)]
 
     @app.get("/state")
     def state(rater: Rater) -> dict[str, Any]:
@@ -225,84 +200,11 @@ def serve(pairs: Path, out: Path, host: str = "127.0.0.1", port: int = 8765, cou
 
     Raises BadInput when the web packages are not installed, the port is taken, or the shards or the CSV are no good.
     """
-    try:
-        import fastapi  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise BadInput(
-            f"the judging page needs a package that is not here ({error}); pip install 'likeness[pages]'"
-        ) from error
+    require_packages()
     judging = Judging(chosen_pairs(pairs, count, seed), out, seed)
     free_port(host, port)
-    if host not in LOOPBACK:
-        print(f"warning: everybody who reaches {host}:{port} can see the photos and answer", file=sys.stderr)
-    named = f"[{host}]" if ":" in host else host
-    with _only_writer(out):
+    with only_writer(out, "judging"):
         # What another server wrote until it let go of the file.
         judging.judgements = read_judgements(out) if out.exists() else []
-        said = f"judge {len(judging.pairs)} pairs at http://{named}:{port}/ (Ctrl-C ends); answers go to {out}"
-        print(said, flush=True)
-        uvicorn.run(app_of(judging, host), host=host, port=port, log_level="warning")
+        serve_app(app_of(judging, host), host, port, f"judge {len(judging.pairs)} pairs", out)
     print(f"{len(judging.judgements)} answers in {out}")
-
-
-@contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
-    """Raises BadInput while another server writes the same file: each would undo the other's answers."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    path = out.with_name(f".{out.name}.lock")
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(
-                f"another judging page writes {out}; let raters use that one, or choose another --out"
-            ) from error
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def foreign(header: str, origin: str | None, host: str) -> tuple[int, str] | None:
-    """Status and reason to refuse a request with, when it comes from another page or by another name; None otherwise.
-
-    header: its Host. origin: its Origin, which browsers send with whatever changes something. host: see `known_host`.
-    """
-    if not known_host(header, host):
-        return 400, "this server does not go by that name"
-    if origin is not None and origin.partition("://")[2] != header:
-        return 403, "requests of pages from elsewhere are refused"
-    return None
-
-
-def known_host(header: str, host: str) -> bool:
-    """Whether a request names this server: a page elsewhere must not reach it under a name of its own (DNS rebinding).
-
-    header: the request's Host. host: what the server listens on. Where that is every address, any number is good, and
-    of names this machine's.
-    """
-    try:
-        name = urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return False
-    if name in (*LOOPBACK, host):
-        return True
-    if host not in ("0.0.0.0", "::"):
-        return False
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return name in (socket.gethostname().lower(), socket.getfqdn().lower())
-    return True
-
-
-def free_port(host: str, port: int) -> int:
-    """The port, or any free one for 0. Raises BadInput when it is taken or the address is not this machine's."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
-        return int(probe.getsockname()[1])

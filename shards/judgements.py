@@ -1,19 +1,14 @@
 """What people say of pairs of photos: the CSV of the judging page, majorities, and how far raters agree."""
 
-import csv
-import io
-import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
-from itertools import combinations
 from pathlib import Path
 from typing import Literal, get_args
 
-from shards import atomic
 from shards.command import BadInput
 from shards.pairs import Shown
+from shards.rating_rows import read_rows, seconds_of, write_rows
 
 Answer = Literal["consistent", "inconsistent", "unsure"]
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
@@ -47,15 +42,7 @@ COLUMNS = tuple(field.name for field in fields(Judgement))
 
 def read_judgements(path: Path) -> list[Judgement]:
     """Reads a CSV of judgements. Raises BadInput naming file, line and value when it is not one."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = tuple(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path} cannot be read as judgements: {error}; write some with `shards judge`") from error
-    if columns != COLUMNS:
-        raise BadInput(f"{path} has the columns {', '.join(columns)}; judgements have {', '.join(COLUMNS)}")
+    rows = read_rows(path, COLUMNS, "judgements", "shards judge")
     return [_judgement(path, line, row) for line, row in rows]
 
 
@@ -63,20 +50,9 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
     answer = next((known for known in ANSWERS if known == row["judgement"]), None)
     if answer is None:
         raise BadInput(f"{path} line {line}: judgement is {row['judgement']!r}; it is one of {', '.join(ANSWERS)}")
-    if None in row or None in row.values():
-        raise BadInput(f"{path} line {line} has not {len(COLUMNS)} fields; judgements have {', '.join(COLUMNS)}")
     for name in ("one_frame", "other_frame"):
         if not (row[name].isascii() and row[name].isdigit()):
             raise BadInput(f"{path} line {line}: {name} is {row[name]!r}, not a frame's number")
-    try:
-        seconds = float(row["seconds"])
-        datetime.fromisoformat(row["answered_at"])
-    except ValueError as error:
-        raise BadInput(f"{path} line {line}: {error}; seconds are a number, answered_at a time in ISO 8601") from error
-    if not (math.isfinite(seconds) and seconds >= 0 and row["rater"]):
-        raise BadInput(
-            f"{path} line {line}: seconds are {seconds:g}, the rater is {row['rater']!r}; both must be given"
-        )
     made = Judgement(
         row["one"],
         int(row["one_frame"]),
@@ -84,7 +60,7 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
         int(row["other_frame"]),
         answer,
         row["rater"],
-        seconds,
+        seconds_of(path, line, row),
         row["answered_at"],
     )
     if len(made.shown) != 2:
@@ -94,11 +70,7 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
 
 def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
     """Writes a CSV of judgements, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(asdict(judgement) for judgement in judgements)
-    atomic.write_text(path, text.getvalue())
+    write_rows(path, COLUMNS, (asdict(judgement) for judgement in judgements))
 
 
 def latest(judgements: Iterable[Judgement]) -> list[Judgement]:
@@ -135,29 +107,36 @@ class Agreement:
 
 
 def agreement(judgements: Sequence[Judgement]) -> Agreement:
-    """Cohen's kappa (1960) for two raters, and Fleiss' kappa (1971) for any number, over all three answers.
+    """How far raters agree over all three answers, see `agreement_of`."""
+    return agreement_of((judgement.shown, judgement.rater, judgement.judgement) for judgement in latest(judgements))
 
-    Pairs may have different numbers of raters: the share of agreeing pairs of raters is then taken pair by pair and
-    averaged, and the shares of the answers over all answers, which for equal numbers is Fleiss' own formula.
+
+def agreement_of(answers: Iterable[tuple[Hashable, str, str]]) -> Agreement:
+    """Cohen's kappa (1960) for two raters, and Fleiss' kappa (1971) for any number.
+
+    answers: (what was rated, rater, answer), one for each rater and thing. Things may have different numbers of raters:
+    the share of agreeing pairs of raters is then taken thing by thing and averaged, and the shares of the answers over
+    all answers, which for equal numbers is Fleiss' own formula.
     """
-    by_pair: defaultdict[Shown, dict[str, Answer]] = defaultdict(dict)
-    for judgement in latest(judgements):
-        by_pair[judgement.shown][judgement.rater] = judgement.judgement
-    rated = [answers for answers in by_pair.values() if len(answers) >= 2]
-    raters = sorted({rater for answers in rated for rater in answers})
+    by_pair: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
+    for rated_thing, rater, answer in answers:
+        by_pair[rated_thing][rater] = answer
+    rated = [given for given in by_pair.values() if len(given) >= 2]
+    raters = sorted({rater for given in rated for rater in given})
     if not rated:
         return Agreement(0, len(raters), None, None, None)
     shares = []
-    for answers in rated:
-        together = [one == other for one, other in combinations(answers.values(), 2)]
-        shares.append(sum(together) / len(together))
+    for by_rater in rated:
+        counts = Counter(by_rater.values())
+        number = counts.total()
+        shares.append(sum(count * (count - 1) for count in counts.values()) / (number * (number - 1)))
     observed = sum(shares) / len(shares)
-    given = Counter(answer for answers in rated for answer in answers.values())
-    chance = sum((count / given.total()) ** 2 for count in given.values())
+    every = Counter(answer for by_rater in rated for answer in by_rater.values())
+    chance = sum((count / every.total()) ** 2 for count in every.values())
     cohen = None
     if len(raters) == 2:
-        each = [Counter(answers[rater] for answers in rated) for rater in raters]
-        by_chance = sum(each[0][answer] * each[1][answer] for answer in ANSWERS) / len(rated) ** 2
+        each = [Counter(by_rater[rater] for by_rater in rated) for rater in raters]
+        by_chance = sum(each[0][answer] * each[1][answer] for answer in every) / len(rated) ** 2
         cohen = _kappa(observed, by_chance)
     return Agreement(len(rated), len(raters), observed, cohen, _kappa(observed, chance))
 

@@ -18,9 +18,10 @@ import pytest
 
 from shards.__main__ import main
 from shards.command import BadInput
-from shards.judge import Judging, chosen_pairs, known_host
+from shards.judge import Judging, chosen_pairs
 from shards.judgements import Judgement, read_judgements
 from shards.pairs import preset
+from shards.rating_page import known_host
 from shards.worlds.film import film
 from shards.write import Packing, pack
 from tests.browser import CHROMIUM, FLAGS, needs_browser
