@@ -22,7 +22,7 @@ SIDE = 256
 MOST_OF_POINT, MOST_OF_FACE = 1000.0, 10.0
 """Pixels: what one landmark, and the mean of a face, count at most. A face that is not found counts that much, too."""
 LEAST_VISIBLE = 0.5
-"""A keypoint of more confidence is seen. Below it the detector guesses where hidden limbs are, differently each time."""
+"""A keypoint of more confidence is seen. Below it the detector guesses where hidden limbs are, never alike."""
 UNDETECTED_BODY = 0.1
 """What a picture counts whose person is not found, as a share of the picture's side."""
 
