@@ -83,4 +83,4 @@ def _likeness(one: Judged) -> tuple[float, float, float, float]:
 
 
 def _tensor(picture: Array) -> Tensor:
-    return torch.from_numpy(picture.astype(np.float64)).permute(2, 0, 1)[None]
+    return torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]

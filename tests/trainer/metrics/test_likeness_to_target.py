@@ -40,7 +40,7 @@ def test_target_exemplar_and_another_style() -> None:
             judged(exemplar, target, exemplar, same_style=False),
         ]
     )
-    assert columns["ssim"][0] == pytest.approx(1, abs=1e-12)
+    assert columns["ssim"][0] == pytest.approx(1, abs=1e-4)
     assert columns["psnr"][0] == pytest.approx(58.92, abs=0.005)
     assert columns["l1"][0] == 0
     assert columns["exemplar_copy"][:2].tolist() == [0, 1]
@@ -57,7 +57,7 @@ def test_figures_leave_out_pairs_of_two_styles() -> None:
     columns = metric.measure([judged(target, target, exemplar), two_styles])
     assert metric.figures["l1"].compute(columns) == 0
     assert metric.figures["exemplar_copy"].compute(columns) == 0
-    assert metric.figures["ssim"].compute(columns) == pytest.approx(1, abs=1e-12)
+    assert metric.figures["ssim"].compute(columns) == pytest.approx(1, abs=1e-4)
     assert all(np.isnan(figure.compute(metric.measure([two_styles]))) for figure in metric.figures.values())
 
 
