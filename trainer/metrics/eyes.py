@@ -27,19 +27,21 @@ LAYERS = 4
 """relu1_1, relu2_1, relu3_1 and relu4_1."""
 
 
-def eye_patches(weights: str, device: torch.device | str = "cpu") -> Metric:
+def eye_patches(weights: str, device: torch.device | str = "cpu", divisor: int = 1) -> Metric:
     """VGG distance of 50×50 patches around the eyes, figure `eye_patches`.
 
     weights: as for `load_vgg19`: a path, `download`, or `random:SEED`, which names the figure
-    `eye_patches_random_vgg`, as such numbers compare with no others.
+    `eye_patches_random_vgg`, as such numbers compare with no others. divisor: divides all widths, for `random:SEED`
+    only.
 
     Raises BadInput when the weights are missing or another network's; measuring raises it, naming the pair, where
     records have no landmarks.
     """
-    network = load_vgg19(weights, imagenet_norm=True, resize_below=0).to(device)
+    network = load_vgg19(weights, divisor, imagenet_norm=True, resize_below=0).to(device)
     random = weights.startswith("random:")
     name = "eye_patches_random_vgg" if random else "eye_patches"
-    judge = f"a VGG-19 with random weights ({weights})" if random else "VGG-19"
+    thinner = "" if divisor == 1 else f", its widths divided by {divisor}"
+    judge = f"a VGG-19 with random weights ({weights}{thinner})" if random else "VGG-19"
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         # Pair by pair: the last digits of a convolution depend on how many pictures it is given.

@@ -41,7 +41,7 @@ def photo(seed: int, side: int = 256) -> Array:
 
 @pytest.fixture(scope="module")
 def metric() -> Metric:
-    return eye_patches("random:0")
+    return eye_patches("random:0", divisor=16)
 
 
 def measured(metric: Metric, picture: Array, exemplar: Array, pair: Pair = SAME_PLACES) -> float:
@@ -71,7 +71,7 @@ def test_only_the_patches_count(metric: Metric) -> None:
 
 def test_four_layers_of_normalised_patches(metric: Metric) -> None:
     """By hand: torchvision's normalisation, the layers' mean |Δ|, and their mean over four layers and both eyes."""
-    network = load_vgg19("random:0", resize_below=0)
+    network = load_vgg19("random:0", 16, resize_below=0)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     pictures = (photo(1), photo(2))
     distances = []
@@ -126,7 +126,7 @@ def test_centres_are_means_of_the_eyes_landmarks() -> None:
 
 def test_names_say_when_weights_are_random(metric: Metric) -> None:
     assert list(metric.figures) == ["eye_patches_random_vgg"]
-    assert "random weights" in metric.figures[FIGURE].meaning
+    assert "random weights (random:0, its widths divided by 16)" in metric.figures[FIGURE].meaning
 
 
 def test_published_weights_give_the_plain_name(tmp_path) -> None:  # type: ignore[no-untyped-def]
