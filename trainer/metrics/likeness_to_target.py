@@ -1,0 +1,86 @@
+"""Pictures against their target, where it is the true answer: for pairs whose target has the exemplar's style."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from trainer.metrics.metric import Array, Judged, Metric, mean_of
+
+LEAST_SQUARED_ERROR = 1 / 12
+"""Squared 1/255: the variance of rounding to whole numbers, below which 8-bit pictures cannot be told apart.
+
+Identical pictures have 10 log10(12 · 255²) = 58.92 dB instead of infinitely many, which no mean can hold.
+"""
+NOTHING = float("nan")
+_WHERE = "over pairs whose target has the exemplar's style"
+
+
+def likeness_to_target() -> Metric:
+    """SSIM, PSNR, mean absolute difference, and how much of the exemplar was copied."""
+    return Metric(
+        measure,
+        {
+            "ssim": mean_of("ssim", "more", f"Structural similarity to the target, {_WHERE}; 1 is the target itself."),
+            "psnr": mean_of(
+                "psnr",
+                "more",
+                f"Peak signal-to-noise ratio to the target, {_WHERE}; the target itself has 58.92 dB, the rounding "
+                "error of 8 bits.",
+                "dB",
+            ),
+            "l1": mean_of("l1", "less", f"Mean |picture - target|, {_WHERE}; 0 is the target itself.", "1/255"),
+            "exemplar_copy": mean_of(
+                "exemplar_copy",
+                "less",
+                "Distance to the target as a share of the distances to target and exemplar (mean |difference|), "
+                f"{_WHERE}; 0 is the target, 0.5 as near to the exemplar, 1 the exemplar itself.",
+            ),
+        },
+    )
+
+
+def measure(judged: Sequence[Judged]) -> dict[str, Array]:
+    """`ssim`, `psnr` in dB, `l1` in 1/255 and `exemplar_copy` of each picture; NaN where the styles differ."""
+    rows = [_likeness(one) if one.pair.same_style else (NOTHING,) * 4 for one in judged]
+    return dict(
+        zip(("ssim", "psnr", "l1", "exemplar_copy"), np.reshape(rows, (-1, 4)).T.astype(np.float64), strict=True)
+    )
+
+
+def ssim(first: Array, second: Array) -> float:
+    """Structural similarity of two uint8 (H, W, 3), at most 1: Gaussian window of 11×11 pixels and sigma 1.5."""
+    return float(structural_similarity_index_measure(_tensor(first), _tensor(second), data_range=255.0))
+
+
+def psnr(first: Array, second: Array) -> float:
+    """Peak signal-to-noise ratio of two uint8 (H, W, 3) in dB, at most 58.92."""
+    squared = float(np.square(first.astype(np.float64) - second).mean())
+    return 10 * math.log10(255**2 / max(squared, LEAST_SQUARED_ERROR))
+
+
+def distance(first: Array, second: Array) -> float:
+    """Mean absolute difference of two uint8 (H, W, 3), in 1/255."""
+    return float(np.abs(first.astype(np.float64) - second).mean())
+
+
+def exemplar_copy(picture: Array, target: Array, exemplar: Array) -> float:
+    """d(picture, target) / (d(picture, target) + d(picture, exemplar)); 0 where all three are the same."""
+    to_target, to_exemplar = distance(picture, target), distance(picture, exemplar)
+    return to_target / (to_target + to_exemplar) if to_target else 0.0
+
+
+def _likeness(one: Judged) -> tuple[float, float, float, float]:
+    return (
+        ssim(one.picture, one.target),
+        psnr(one.picture, one.target),
+        distance(one.picture, one.target),
+        exemplar_copy(one.picture, one.target, one.exemplar),
+    )
+
+
+def _tensor(picture: Array) -> Tensor:
+    return torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
