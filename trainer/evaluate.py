@@ -46,7 +46,7 @@ What is measured grows with what it is given:
                     factor by factor; landmarks, pose or classes as a small network trained on the world reads them
   --features F      how unlike the sets of painted and of real pictures are: `inception` gives FID and KID, `world` the
                     same formulas on the world's own small network, which are never called FID
-  --lpips NET       LPIPS to the target on same-style pairs
+  --lpips PATH      LPIPS to the target on same-style pairs
   --detector D      LEPE: landmarks found in the painted picture against those in the photo
   --parser ONNX     SPS: the classes that a segmentation model sees in the painted picture, against the label map
   --eyes VGG        VGG distance of the eyes' patches to the exemplar's
