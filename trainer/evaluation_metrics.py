@@ -40,7 +40,7 @@ class Sources:
 
     truth: draws true pictures, where the pairs are of a world. reader: file of the world's reader; None: trained once.
     features: `inception` (FID and KID) or `world` (the reader's). inception, lpips, eyes: weights: a path, `download`,
-    or for eyes also `random:SEED`. detector: `mediapipe`, or the path of dlib's predictor. parser: a segmentation model.
+    or for eyes also `random:SEED`. detector: `mediapipe`, or the path of dlib's predictor. parser: a model's file.
     """
 
     truth: Truth | None = None
