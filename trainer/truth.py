@@ -1,6 +1,7 @@
 """The true picture that a world can draw for any label and any style."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,24 +21,30 @@ Look = Any
 """A world's `Style`."""
 
 VIDEOS_KEPT = 256
-"""How many videos' states stay in memory; a video of a minute takes a megabyte or two."""
+"""How many videos' states stay in memory: 8 kB for each frame of streets, 1 kB for the other worlds'."""
 PICTURES_KEPT = 128
 """How many true pictures stay in memory: several metrics ask for those of one group of pairs."""
 
 
 @dataclass(frozen=True)
 class _Video:
+    """states: each frame's as JSON, a third of what they take as objects."""
+
     world: str
     size: int
-    states: list[Any]
+    states: list[bytes]
     look: Look
+
+    def state(self, number: int) -> Any:
+        frame = {"state": json.loads(self.states[number])}
+        return sidecar.states_of({"world": self.world, "frames": [frame]})[0]
 
 
 class Truth:
     """Draws what a picture should be: the label of one frame in the style of another.
 
     videos: the folder of the worlds' videos with their sidecars, in which a frame's source lies. schema: of the shards,
-    whose size the pictures have. May be asked from several threads.
+    whose size the pictures have.
     """
 
     def __init__(self, videos: Path, schema: LabelSchema) -> None:
@@ -74,7 +81,8 @@ class Truth:
                 f"{self.videos / source} has no sidecar; only the worlds' videos have a known truth: name the folder "
                 "of the videos that `python -m shards worlds` drew"
             )
-        return _Video(found["world"], found["size"], sidecar.states_of(found), sidecar.style_of(found))
+        states = [json.dumps(frame["state"]).encode() for frame in found["frames"]]
+        return _Video(found["world"], found["size"], states, sidecar.style_of(found))
 
     def _draw(self, source: str, number: int, style_source: str) -> Array:
         picture = self._painted(source, number, self.look(Frame(style_source, 0, 0.0, "")))
@@ -88,7 +96,7 @@ class Truth:
                 f"{sidecar.sidecar_path(self.videos / source)} knows {len(video.states)} frames, not frame {number}: "
                 "these are not the videos that the shards were packed from"
             )
-        picture = worlds.render(video.world, video.states[number], look, video.size)
+        picture = worlds.render(video.world, video.state(number), look, video.size)
         return cv2.resize(picture, (self.schema.width, self.schema.height), interpolation=cv2.INTER_AREA)
 
 

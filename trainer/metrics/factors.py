@@ -16,6 +16,7 @@ VISIBLE = 8
 LEAST_AREA = 8 / 64**2
 """Smaller regions are not read: 8 pixels of 64×64."""
 NAN = float("nan")
+_NOTHING = np.full(3, NAN)
 
 
 @dataclass(frozen=True)
@@ -152,12 +153,15 @@ def _row(
     pair = judged.pair
     look = truth.look(pair.exemplar)
     other = truth.look(distractors(styles, pair, 1, seed)[0])
-    right = [truth.draw(label, pair.exemplar) for label in (pair.target, pair.exemplar)]
     row: dict[str, float] = {}
     for name, factor in factors.items():
         swapped: Look = replace(look, **{field: getattr(other, field) for field in factor.fields})
-        wrong = [truth.paint(label, swapped) for label in (pair.target, pair.exemplar)] if swapped != look else right
-        placed, moved = (_read(judged.picture, *both) for both in zip(right, wrong, strict=True))
+
+        def read(label: Frame, swapped: Look = swapped) -> Array:
+            return _read(judged.picture, truth.draw(label, pair.exemplar), truth.paint(label, swapped))
+
+        placed = read(pair.target) if swapped != look else _NOTHING
+        moved = _NOTHING if np.isnan(placed[0]) else read(pair.exemplar)
         if np.isnan(moved[0]):
             placed = moved  # No generator knows what its exemplar hides.
         for prefix, (colour, to_right, to_wrong) in (("", np.minimum(placed, moved)), ("placed_", placed)):
@@ -171,7 +175,7 @@ def _read(picture: Array, right: Array, wrong: Array) -> Array:
     where these differ; NaNs where it is too small."""
     region = (np.maximum(right, wrong) - np.minimum(right, wrong)).max(axis=2) > VISIBLE
     if region.sum() < LEAST_AREA * region.size:
-        return np.full(3, NAN)
+        return _NOTHING
     shown, true, false = (each[region].astype(np.float32) for each in (picture, right, wrong))
     colour = np.abs(shown.mean(axis=0) - true.mean(axis=0)).mean()
     return np.array([colour, np.abs(shown - true).mean(), np.abs(shown - false).mean()])

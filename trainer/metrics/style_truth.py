@@ -1,7 +1,6 @@
 """Style against the truth: is a picture nearer to the truth in its exemplar's style than in any of k others?"""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from shards.records import Frame
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
 from trainer.truth import Truth, distance, distractors, styles_of
 
-THREADS = 4
 LEVELS = 8
 """Steps of each colour channel in a palette."""
 
@@ -62,14 +60,13 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
 
 
 def columns_of(row: Callable[[Judged], dict[str, float]], judged: Sequence[Judged]) -> dict[str, Array]:
-    """The columns of the rows that `row` gives for each picture, float64; in threads, as OpenCV frees the interpreter.
+    """The columns of the rows that `row` gives for each picture, float64. Raises BadInput when there are none.
 
-    Raises BadInput when there are no pictures.
+    One after the other: drawing holds the interpreter's lock for so long that threads made it slower.
     """
     if not judged:
         raise BadInput("no pictures to measure; name pairs that were painted")
-    with ThreadPoolExecutor(THREADS) as pool:
-        rows = list(pool.map(row, judged))
+    rows = [row(each) for each in judged]
     return {name: np.array([each[name] for each in rows]) for name in rows[0]}
 
 
