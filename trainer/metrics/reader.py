@@ -322,7 +322,7 @@ def _varied(picture: Array, label: Array, recipe: Recipe, rng: np.random.Generat
 def train(recipe: Recipe) -> Reader:
     """Draws pictures and trains a reader on them, with progress bars."""
     drawn = _draw(recipe, recipe.pictures, _DRAWN, f"drawing {recipe.world}")
-    styles = torch.from_numpy(_style_numbers(drawn.styles))
+    styles, weights = torch.from_numpy(_style_numbers(drawn.styles)), _class_weights(recipe, drawn.labels)
     rng = np.random.default_rng((recipe.seed, 0, _SHUFFLED))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -342,7 +342,7 @@ def train(recipe: Recipe) -> Reader:
         maps, features = network(pictures.contiguous(memory_format=torch.channels_last))
         labels = np.stack([view[1] for view in views])
         assert network.style is not None
-        loss = _loss(maps, labels, recipe) + 0.1 * F.mse_loss(network.style(features), styles[taken])
+        loss = _loss(maps, labels, recipe, weights) + 0.1 * F.mse_loss(network.style(features), styles[taken])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -359,12 +359,20 @@ def _rate(done: float) -> float:
     return 4e-3 * min(1.0, (done + 1e-3) / 0.05) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _loss(maps: Tensor, labels: Array, recipe: Recipe) -> Tensor:
+def _class_weights(recipe: Recipe, labels: Array) -> Tensor | None:
+    """For streets, what a pixel of each class counts: more where the class is rare, or poles and people go unread."""
+    if recipe.world in POINTS:
+        return None
+    shares = np.bincount(labels[labels != classes.VOID], minlength=_maps(recipe)) / labels.size
+    return torch.from_numpy(shares.clip(min=1e-4) ** -0.3).float()
+
+
+def _loss(maps: Tensor, labels: Array, recipe: Recipe, weights: Tensor | None) -> Tensor:
     if recipe.world not in POINTS:
         # Void stands beyond the last class, where it is ignored.
         truth = torch.from_numpy(labels.astype(np.int64))
         finer = F.interpolate(maps, truth.shape[-2:], mode="bilinear", align_corners=False)
-        return F.cross_entropy(finer, truth, ignore_index=classes.VOID)
+        return F.cross_entropy(finer, truth, weights, ignore_index=classes.VOID)
     truth = torch.from_numpy(labels.astype(np.float32))
     seen = ~truth.isnan().any(2)
     truth = truth.nan_to_num(0.5)

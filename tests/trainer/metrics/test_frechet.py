@@ -100,7 +100,7 @@ def test_two_hundred_resamples_take_seconds() -> None:
 def judged(pictures: np.ndarray, targets: np.ndarray) -> list[Judged]:
     frame = Frame("video.mp4", 0, 0.0, "style")
     pair = Pair("0", frame, frame, frame, frame, True)
-    return [Judged(pair, one, other, other) for one, other in zip(pictures, targets, strict=True)]
+    return [Judged(pair, one, other, one) for one, other in zip(pictures, targets, strict=True)]
 
 
 def test_the_metric_measures_pictures_against_targets_under_the_names_it_is_given() -> None:
