@@ -80,7 +80,7 @@ def test_the_given_alexnet_is_the_one_that_judges(metric: Metric, torchvision: A
 
     alexnet = torchvision.models.alexnet(weights=None)
     alexnet.load_state_dict(torch.load(weights))
-    linear = torch.load(Path(package.__file__).parent / "weights" / "v0.1" / "alex.pth")
+    linear = torch.load(Path(package.__file__).parent / "weights" / "v0.1" / "alex.pth", map_location="cpu")
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
     features = []
     for picture in (photo(1), photo(0)):
