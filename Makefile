@@ -7,7 +7,7 @@ DEMO := runs/demo
 export OMP_NUM_THREADS ?= $(shell nproc)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test test-slow lint bench clean $(addprefix demo-,worlds pack train export pictures report)
+.PHONY: help install demo test test-slow lint bench tables clean $(addprefix demo-,worlds pack train export pictures report)
 
 help:
 	@echo "make install  the environment, in $(VENV)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-slow  what takes minutes more: training runs that are killed twenty times"
 	@echo "make lint     formatting, lint and types"
 	@echo "make bench    the benchmarks of benchmarks/"
+	@echo "make tables   trains and judges every method and ablation, in runs/tables (under an hour on two cores)"
 
 install: $(VENV)/installed
 
@@ -85,6 +86,10 @@ bench: install
 	@for file in $(filter-out $(SERVING),$(wildcard benchmarks/*.py)); do $(BIN)/python $$file || exit 1; done
 	@for file in $(SERVING); do $(BIN)/python $$file --model runs/bench/demo.onnx || exit 1; done
 	@$(BIN)/python -m export latency --model runs/bench/demo.onnx --target-ms 100
+
+# The papers' tables, made again; every run that is finished is kept, so that the same command goes on.
+tables: install
+	$(BIN)/python -m trainer.tables --budget small --out benchmarks/results/tables.md
 
 clean:
 	rm -rf $(VENV) runs

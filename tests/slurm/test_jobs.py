@@ -130,14 +130,14 @@ def test_a_run_that_is_warned_and_preempted_ends_as_one_that_is_left_alone(
         assert ours.keys() == theirs.keys()
         assert all(ours[name].equal(theirs[name]) for name in ours), f"{file} differs"
 
-    options = ("--checkpoint", run, "--data", packed / "test", "--pairs", "4", "--out", tmp_path / "figures.json")
+    options = ("--checkpoint", run, "--data", packed / "test", "--pairs", "4", "--out", tmp_path / "judged")
     two_processes = ("--nodes=1", "--export=ALL,PROCESSES_PER_NODE=2")
     measuring = submit(cluster, tmp_path, "evaluate.sbatch", *options, sbatch=two_processes)
     cluster.wait_until(measuring, "COMPLETED", "FAILED")
     log = log_of(tmp_path, measuring)
     assert cluster.states(measuring) == {"COMPLETED"}, log
     assert "1 × 2 processes on CPUs of n1" in log
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    figures = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
     assert (figures["images"], figures["pairs"]) == (IMAGES, 4)
     assert figures["checkpoint"] == checkpoints.Checkpoint(checkpoints.folder_of(run, IMAGES)).state.digest
 
