@@ -53,7 +53,9 @@ def measure(judged: Sequence[Judged]) -> dict[str, Array]:
 
 def ssim(first: Array, second: Array) -> float:
     """Structural similarity of two uint8 (H, W, 3), at most 1: Gaussian window of 11×11 pixels and sigma 1.5."""
-    return float(structural_similarity_index_measure(_tensor(first), _tensor(second), data_range=255.0))
+    found = structural_similarity_index_measure(_tensor(first), _tensor(second), data_range=255.0)
+    assert isinstance(found, Tensor), "no map was asked for"
+    return float(found)
 
 
 def psnr(first: Array, second: Array) -> float:
