@@ -1,13 +1,14 @@
-"""Pictures against their target, where it is the true answer: for pairs whose target has the exemplar's style."""
+"""Pictures against the true answer: the target, for pairs whose target has the exemplar's style, or a world's truth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from shards.records import Frame
 from trainer.metrics.metric import Array, Judged, Metric, mean_of
 
 LEAST_SQUARED_ERROR = 1 / 12
@@ -38,6 +39,36 @@ def likeness_to_target() -> Metric:
                 "less",
                 "Distance to the target as a share of the distances to target and exemplar (mean |difference|), "
                 f"{_WHERE}; 0 is the target, 0.5 as near to the exemplar, 1 the exemplar itself.",
+            ),
+        },
+    )
+
+
+def likeness_to_truth(draw: Callable[[Frame, Frame], Array]) -> Metric:
+    """SSIM and PSNR to what the picture should be, for every pair: `truth/ssim` and `truth/psnr`.
+
+    draw: gives that picture, uint8 (H, W, 3), for the frame of the label and the frame of the style, as `Truth.draw`
+    does for the worlds.
+    """
+
+    def measure(judged: Sequence[Judged]) -> dict[str, Array]:
+        truths = [draw(one.pair.target, one.pair.exemplar) for one in judged]
+        both = [(one.picture, truth) for one, truth in zip(judged, truths, strict=True)]
+        return {
+            "truth/ssim": np.array([ssim(*pictures) for pictures in both], np.float64),
+            "truth/psnr": np.array([psnr(*pictures) for pictures in both], np.float64),
+        }
+
+    where = "to the label drawn in the exemplar's style by the world itself"
+    return Metric(
+        measure,
+        {
+            "truth/ssim": mean_of("truth/ssim", "more", f"Structural similarity {where}; 1 is the truth itself."),
+            "truth/psnr": mean_of(
+                "truth/psnr",
+                "more",
+                f"Peak signal-to-noise ratio {where}; the truth itself has 58.92 dB, the rounding error of 8 bits.",
+                "dB",
             ),
         },
     )
