@@ -1,13 +1,14 @@
-"""Pictures against their target, where it is the true answer: for pairs whose target has the exemplar's style."""
+"""Pictures against the true answer: the target, for pairs whose target has the exemplar's style, or a world's truth."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from shards.records import Frame
 from trainer.metrics.metric import Array, Judged, Metric, mean_of
 
 LEAST_SQUARED_ERROR = 1 / 12
@@ -43,6 +44,36 @@ def likeness_to_target() -> Metric:
     )
 
 
+def likeness_to_truth(draw: Callable[[Frame, Frame], Array]) -> Metric:
+    """SSIM and PSNR to what the picture should be, for every pair: `truth/ssim` and `truth/psnr`.
+
+    draw: gives that picture, uint8 (H, W, 3), for the frame of the label and the frame of the style, as `Truth.draw`
+    does for the worlds.
+    """
+
+    def measure(judged: Sequence[Judged]) -> dict[str, Array]:
+        truths = [draw(one.pair.target, one.pair.exemplar) for one in judged]
+        both = [(one.picture, truth) for one, truth in zip(judged, truths, strict=True)]
+        return {
+            "truth/ssim": np.array([ssim(*pictures) for pictures in both], np.float64),
+            "truth/psnr": np.array([psnr(*pictures) for pictures in both], np.float64),
+        }
+
+    where = "to the label drawn in the exemplar's style by the world itself"
+    return Metric(
+        measure,
+        {
+            "truth/ssim": mean_of("truth/ssim", "more", f"Structural similarity {where}; 1 is the truth itself."),
+            "truth/psnr": mean_of(
+                "truth/psnr",
+                "more",
+                f"Peak signal-to-noise ratio {where}; the truth itself has 58.92 dB, the rounding error of 8 bits.",
+                "dB",
+            ),
+        },
+    )
+
+
 def measure(judged: Sequence[Judged]) -> dict[str, Array]:
     """`ssim`, `psnr` in dB, `l1` in 1/255 and `exemplar_copy` of each picture; NaN where the styles differ."""
     rows = [_likeness(one) if one.pair.same_style else (NOTHING,) * 4 for one in judged]
@@ -53,7 +84,9 @@ def measure(judged: Sequence[Judged]) -> dict[str, Array]:
 
 def ssim(first: Array, second: Array) -> float:
     """Structural similarity of two uint8 (H, W, 3), at most 1: Gaussian window of 11×11 pixels and sigma 1.5."""
-    return float(structural_similarity_index_measure(_tensor(first), _tensor(second), data_range=255.0))
+    found = structural_similarity_index_measure(_tensor(first), _tensor(second), data_range=255.0)
+    assert isinstance(found, Tensor), "no map was asked for"
+    return float(found)
 
 
 def psnr(first: Array, second: Array) -> float:

@@ -1,5 +1,7 @@
 """Pictures against their target: known values, identities, and what noise does to them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from shards.labels import standard_schema
 from shards.records import Frame, Pair
-from trainer.metrics.likeness_to_target import exemplar_copy, likeness_to_target, psnr, ssim
+from shards.worlds.film import film
+from trainer.metrics.likeness_to_target import exemplar_copy, likeness_to_target, likeness_to_truth, psnr, ssim
 from trainer.metrics.metric import Judged, stacked
+from trainer.truth import Truth
 
 Array = np.ndarray
 FRAME = Frame("a.mp4", 0, 0.0, "a")
@@ -100,3 +105,21 @@ def test_columns_do_not_depend_on_who_else_is_measured() -> None:
     whole, split = measure(group), stacked([measure(group[:2]), measure(group[2:])])
     assert all(np.array_equal(whole[name], split[name]) for name in whole)
     assert {name: values.shape for name, values in measure([]).items()} == dict.fromkeys(whole, (0,))
+
+
+def test_a_worlds_truth_answers_pairs_of_two_styles(tmp_path: Path) -> None:
+    """The truth itself is best; the exemplar itself, and the label in the target's style, are not."""
+    film("faces", tmp_path / "videos", videos=2, seconds=1, size=64, seed=3)
+    first, second = (Frame(f"video-000{n}.mp4", 0, 0.0, f"video-000{n}.mp4") for n in range(2))
+    pair = Pair("0", first, second, second, first, False)
+    truth = Truth(tmp_path / "videos", standard_schema("sketch", 64, 64))
+    target, exemplar = truth.draw(first, first), truth.draw(second, second)
+    metric = likeness_to_truth(truth.draw)
+    columns = metric.measure(
+        [Judged(pair, one, target, exemplar) for one in (truth.draw(first, second), exemplar, target)]
+    )
+    assert columns["truth/ssim"][0] == pytest.approx(1, abs=1e-4)
+    assert columns["truth/psnr"][0] == pytest.approx(58.92, abs=0.005)
+    assert (columns["truth/ssim"][1:] < 0.95).all()
+    assert (columns["truth/psnr"][1:] < 30).all()
+    assert metric.figures["truth/ssim"].compute(columns) == pytest.approx(columns["truth/ssim"].mean())
