@@ -7,6 +7,7 @@ and compare with each other only, beside what it makes of true photos.
 """
 
 import argparse
+import errno
 import fcntl
 import hashlib
 import json
@@ -485,7 +486,9 @@ def cached(recipe: Recipe) -> Reader:
                 reader = train(recipe)
                 save(reader, file)
                 return reader
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise
         raise BadInput(f"{error.filename} cannot be written to; point XDG_CACHE_HOME to a folder of yours") from error
     return load(file, remedy)
 
@@ -533,8 +536,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> None:
         width, height = _size(options.size, options.world)
         atomic.refuse_existing(options.out)
-        recipe = default_recipe(options.world, height, width)
-        reader = train(replace(recipe, seed=options.seed, steps=options.steps or recipe.steps))
+        recipe = replace(default_recipe(options.world, height, width), seed=options.seed)
+        if options.steps is not None:
+            if options.steps < 1:
+                raise BadInput(f"--steps {options.steps} trains nothing; give at least 1")
+            recipe = replace(recipe, steps=options.steps)
+        reader = train(recipe)
         save(reader, options.out)
         for name, value in reader.held_out.items():
             print(f"held-out {name} {value:.4f}")

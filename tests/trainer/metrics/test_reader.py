@@ -172,7 +172,8 @@ def test_a_picture_is_read_alike_in_any_company(untrained_faces: Reader) -> None
         metric = make(untrained_faces)
         together = metric.measure(judged)
         for name, column in together.items():
-            apart = np.concatenate([metric.measure(judged[i : i + 7])[name] for i in range(0, 20, 7)])
+            parts = judged[:1], judged[1:8], judged[8:]
+            apart = np.concatenate([metric.measure(part)[name] for part in parts])
             np.testing.assert_array_equal(column, apart)
 
 
@@ -250,10 +251,32 @@ def test_a_second_process_waits_and_then_loads(home: Path) -> None:
     assert (second.returncode, out.strip()) == (0, str(made.held_out)), err
 
 
-def test_the_command_writes_a_reader(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_a_reader_that_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "faces.safetensors"
-    assert reader.main(["--world", "faces", "--size", "large", "--out", str(out)]) == 2
-    assert "--size large is no size" in capsys.readouterr().err
-    assert reader.main(["--world", "faces", "--size", "40", "--out", str(out)]) == 2
-    assert "40 is not a multiple of 16" in capsys.readouterr().err
+    small = Recipe("faces", 32, 32, batch=2, pictures=4, held_out=4)
+    monkeypatch.setattr(reader, "default_recipe", lambda world, height, width: replace(small, width=width))
+    command = ["--world", "faces", "--out", str(out), "--steps", "1"]
+    assert reader.main([*command, "--size", "32"]) == 0
+    kept = reader.load_reader("faces", 32, 32, out)
+    assert kept.recipe == replace(small, steps=1)
+    assert f"held-out pixels {kept.held_out['pixels']:.4f}" in capsys.readouterr().out
+    for wrong, said in (("32", "exists already"), ("large", "--size large is no size")):
+        assert reader.main([*command, "--size", wrong]) == 2
+        assert said in capsys.readouterr().err
+    out.unlink()
+    for wrong, said in (
+        (["--size", "40"], "40 is not a multiple of 16"),
+        (["--size", "32", "--steps", "0"], "--steps 0"),
+    ):
+        assert reader.main([*command, *wrong]) == 2
+        assert said in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(BadInput, match=r"file/likeness/readers.*point XDG_CACHE_HOME to a folder of yours"):
+        reader.cached(TINY)
