@@ -25,6 +25,7 @@ from trainer.metrics.swaps import swap_metric, swap_metric_without_truth
 from trainer.truth import Truth, styles_of
 
 DISTRACTORS = 10
+"""Other styles that a picture's own is told from; fewer where the pairs show fewer, which the figure's meaning says."""
 READER = {
     "sketch": read_labels.landmark_metric,
     "pose": read_labels.keypoint_metric,
@@ -129,7 +130,7 @@ def metrics_of(sources: Sources, pairs: Pairs, total: int, accelerator: Accelera
         with accelerator.main_process_first():
             reader = _reader(sources, pairs.schema, sources.truth, styles)
         metrics |= {
-            "style": style_metric(sources.truth, styles, DISTRACTORS),
+            "style": style_metric(sources.truth, styles, _distractors(styles)),
             "factors": factor_metric(sources.truth, styles),
             "swaps": swap_metric(sources.truth),
             "reader": READER[pairs.schema.kind](reader, pairs.schema),
@@ -149,6 +150,14 @@ def metrics_of(sources: Sources, pairs: Pairs, total: int, accelerator: Accelera
         divisor = RANDOM_DIVISOR if sources.eyes.startswith("random:") else 1
         metrics["eyes"] = eye_patches(sources.eyes, device, divisor)
     return metrics
+
+
+def _distractors(styles: list[Frame]) -> int:
+    """How many other styles there are for each exemplar, at most DISTRACTORS. Raises BadInput when there is none."""
+    others = (sum(other.style != one.style for other in styles) for one in styles)
+    if not (least := min(DISTRACTORS, *others)):
+        raise BadInput("all exemplars show one style: there is nothing to tell theirs from; judge more --pairs")
+    return least
 
 
 def _schema(pairs: Pairs) -> LabelSchema:

@@ -57,7 +57,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("evaluated")
-    film("faces", folder / "videos", videos=26, seconds=1, size=64, seed=8, fps=3)
+    film("faces", folder / "videos", videos=32, seconds=1, size=64, seed=8, fps=3)
     packing = Packing(folder / "videos", preset("default"), pairs=4, size=32, test_pairs=PAIRS, test_fraction=0.5)
     pack(packing, folder / "train", folder / "test")
     recipe = reader.Recipe("faces", 32, 32, steps=60, pictures=200, held_out=8)
