@@ -15,7 +15,7 @@ from trainer.metrics.eyes import eye_patches
 from trainer.metrics.factors import factor_metric
 from trainer.metrics.inception import fid
 from trainer.metrics.lepe import lepe
-from trainer.metrics.likeness_to_target import likeness_to_target
+from trainer.metrics.likeness_to_target import likeness_to_target, likeness_to_truth
 from trainer.metrics.metric import Metric
 from trainer.metrics.parsing import parsing
 from trainer.metrics.perceptual_similarity import lpips
@@ -130,6 +130,7 @@ def metrics_of(sources: Sources, pairs: Pairs, total: int, accelerator: Accelera
         with accelerator.main_process_first():
             reader = _reader(sources, pairs.schema, sources.truth, styles)
         metrics |= {
+            "truth": likeness_to_truth(sources.truth.draw),
             "style": style_metric(sources.truth, styles, _distractors(styles)),
             "factors": factor_metric(sources.truth, styles),
             "swaps": swap_metric(sources.truth),

@@ -40,6 +40,8 @@ ABLATIONS = {
     "w/o EMA": "without_ema",
 }
 """Rows of the ablation tables, and the files of trainer/configs/ablations/ that make them."""
+ONE_SEED = ("official weighting", "w/o EMA")
+"""Rows of one seed everywhere: no paper has them."""
 NAMES = {"style_consistent": "style-consistent", "pix2pixhd": "pix2pixHD"}
 """What methods are called in tables; others are called by their file's name."""
 ROLL = 1
@@ -60,11 +62,16 @@ class Footage:
 
 @dataclass(frozen=True)
 class Budget:
-    """One budget for all rows. seeds: how many of each row; more: how many of those that `more_rows` names."""
+    """One budget for all rows.
+
+    seeds: how many on faces, of the rows that the papers have and of colour-aware; all others get one. judged_with:
+    further words for `python -m trainer.evaluate`. eyes: the VGG that judges the eyes of faces.
+    """
 
     footage: dict[str, Footage]
     seeds: int
-    more_seeds: int
+    judged_with: tuple[str, ...]
+    eyes: str
 
 
 BUDGETS = {
@@ -74,8 +81,9 @@ BUDGETS = {
             "dance": Footage(300, 6, 4, 128, 64, 6400, 200),
             "streets": Footage(130, 6, 3, 256, 128, 6400, 120),
         },
-        seeds=1,
-        more_seeds=2,
+        seeds=2,
+        judged_with=(),
+        eyes="random:0",
     ),
     "full": Budget(
         {
@@ -84,7 +92,8 @@ BUDGETS = {
             "streets": Footage(1000, 10, 4, 256, 256, 50_000, 2500),
         },
         seeds=1,
-        more_seeds=1,
+        judged_with=("--features", "inception"),
+        eyes="download",
     ),
 }
 
@@ -113,28 +122,24 @@ class Task:
 
 
 def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
-    """What is trained for a world: every method, and on every world the ablations of style_consistent.
+    """What is trained for a world: every method; on faces every ablation of style_consistent, elsewhere colour-aware.
 
     Raises BadInput for a method without a config for this budget.
     """
-    budget, configs = BUDGETS[budget_name], CONFIGS / "tables" / budget_name
-    rows: list[tuple[str, tuple[Path, ...], int]] = []
+    seeds, configs = BUDGETS[budget_name].seeds, CONFIGS / "tables" / budget_name
+    rows: dict[str, tuple[Path, ...]] = {}
     for method in methods.available():
         config = configs / f"{method}.yaml"
         if not config.is_file():
             raise BadInput(f"{config} is missing: the method {method} has no config for the {budget_name} tables")
-        rows.append((NAMES.get(method, method), (config,), budget.more_seeds if world == "faces" else budget.seeds))
-    base = configs / "style_consistent.yaml"
+        rows[NAMES.get(method, method)] = (config,)
     for row, name in ABLATIONS.items():
         if world == "faces" or row == "colour-aware":
-            seeds = budget.more_seeds if row not in ("official weighting", "w/o EMA") else budget.seeds
-            rows.append(
-                (row, (base, CONFIGS / "ablations" / f"{name}.yaml"), seeds if world == "faces" else budget.seeds)
-            )
+            rows[row] = (configs / "style_consistent.yaml", CONFIGS / "ablations" / f"{name}.yaml")
     return [
         Task(world, row, seed, (configs / "run.yaml", *layers), folder / world / f"{_plain(row)}-seed{seed}")
-        for row, layers, seeds in rows
-        for seed in range(seeds)
+        for row, layers in rows.items()
+        for seed in range(seeds if world == "faces" and row not in ONE_SEED else 1)
     ]
 
 
@@ -168,7 +173,7 @@ def draw(world: str, footage: Footage, folder: Path) -> None:
         _run((*pack, *pairs, "--test-out", str(shards / "test")), folder / "logs" / "pack.log")
 
 
-def train(task: Task, images: int | None, device: str) -> float:
+def train(task: Task, budget: Budget, images: int | None, device: str) -> float:
     """Trains and judges a task, unless it is done; returns the seconds that training took."""
     place, seconds = task.folder.parent, task.folder / "seconds.json"
     if not seconds.is_file():
@@ -191,18 +196,19 @@ def train(task: Task, images: int | None, device: str) -> float:
         config = ("--config", *map(str, task.layers), "--resume", "latest")
         _run(("trainer.run", *config, *words), task.folder / "train.log", device)
         atomic.write_text(seconds, json.dumps(time.perf_counter() - started))
-    judge(task.folder, ("--checkpoint", str(task.folder / "train")), device)
+    judge(task.folder, budget, ("--checkpoint", str(task.folder / "train")), device)
     return float(json.loads(seconds.read_text()))
 
 
-def judge(folder: Path, subject: Sequence[str], device: str = "") -> None:
+def judge(folder: Path, budget: Budget, subject: Sequence[str], device: str) -> None:
     """Judges a checkpoint or pictures, unless that is done: `evaluation` in the folder."""
     if (folder / "evaluation").exists():
         return
     place = folder.parent
     data = ("--data", str(place / "shards" / "test"), "--videos", str(place / "videos"))
     schema = load_manifest(place / "shards" / "test")[0].schema
-    more = ("--eyes", "random:0") if schema.kind == "sketch" else ()
+    eyes = ("--eyes", budget.eyes) if schema.kind == "sketch" else ()
+    more = (*budget.judged_with, *eyes, "--roll", str(ROLL))
     command = ("trainer.evaluate", *subject, *data, *more, "--out", str(folder / "evaluation"))
     _run(command, folder / "evaluate.log", device)
 
@@ -232,7 +238,7 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
                 cv2.imwrite(str(partial / place / f"{own.pair.key}.png"), picture)
 
 
-def judge_control(name: str, folder: Path, device: str) -> None:
+def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:
     """Paints and judges a control of a world."""
     place = folder / _plain(name)
     with open_pairs(str(folder / "shards" / "test")) as pairs:
@@ -243,9 +249,7 @@ def judge_control(name: str, folder: Path, device: str) -> None:
             place / "painted",
         )
     painted = place / "painted"
-    judge(
-        place, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED), "--roll", str(ROLL)), device
-    )
+    judge(place, budget, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED)), device)
 
 
 def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, jobs: int | None) -> Results:
@@ -270,8 +274,8 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     controls = [(world, name) for world in worlds for name in CONTROLS]
     jobs_to_do: list[Callable[[str], Any]] = [
         # The first of each world trains the network that reads it; the others find it there.
-        *(partial(judge_control, name, folder / world) for world, name in controls),
-        *(partial(train, task, images) for task in tasks),
+        *(partial(judge_control, name, folder / world, BUDGETS[budget]) for world, name in controls),
+        *(partial(train, task, BUDGETS[budget], images) for task in tasks),
     ]
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(tqdm(pool.map(work, jobs_to_do), "runs", len(jobs_to_do), unit="run"))

@@ -117,7 +117,7 @@ def test_ranks_share_the_pairs_and_agree(world: World, small_config: Callable[..
     train(config)
     words = ["--checkpoint", str(config.run), *world.truth, "--pairs", "15"]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     two = [*launch, str(ROOT / "trainer" / "evaluate.py"), *words, "--out", str(tmp_path / "two")]
     done = subprocess.run(two, env=environment, capture_output=True, text=True)
