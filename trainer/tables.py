@@ -262,7 +262,8 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
         devices.put(str(number % cards) if cards else "")
     for world in tqdm(worlds, "drawing", unit="world"):
         draw(world, BUDGETS[budget].footage[world], folder / world)
-    tasks = [task for world in worlds for task in tasks_of(world, budget, folder)]
+    # The longest first, so that no core is idle at the end.
+    tasks = [task for world in reversed(worlds) for task in tasks_of(world, budget, folder)]
 
     def work(job: Callable[[str], Any]) -> Any:
         device = devices.get()
@@ -271,7 +272,7 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
         finally:
             devices.put(device)
 
-    controls = [(world, name) for world in worlds for name in CONTROLS]
+    controls = [(world, name) for name in CONTROLS for world in worlds]
     jobs_to_do: list[Callable[[str], Any]] = [
         # The first of each world trains the network that reads it; the others find it there.
         *(partial(judge_control, name, folder / world, BUDGETS[budget]) for world, name in controls),
