@@ -89,7 +89,7 @@ def test_known_pictures_land_where_they_must(controls: dict[str, dict[str, Any]]
     assert value(truth, "truth/distance") == value(truth, "truth/exemplar_copy") == 0
     assert value(truth, "style/top1") == value(truth, "swap/label_follows") == 100
     assert value(truth, "swap/label_change") == value(truth, "swap/exemplar_change") == pytest.approx(1)
-    assert value(copy, "truth/exemplar_copy") == value(copy, "exemplar_copy") == 1
+    assert value(copy, "truth/exemplar_copy") == 1
     assert value(copy, "style/palette_top1") > 80 > value(noise, "style/palette_top1")
     assert value(copy, "factors/colour_error") < 0.3 * value(noise, "factors/colour_error")
     assert value(copy, "swap/label_change") == 0 < value(copy, "swap/exemplar_change")
@@ -98,7 +98,7 @@ def test_known_pictures_land_where_they_must(controls: dict[str, dict[str, Any]]
         assert value(truth, figure) < value(noise, figure), figure
     assert value(copy, "truth/distance") < value(noise, "truth/distance")
     assert value("real photo", "world_frechet") == pytest.approx(0, abs=1e-6)
-    assert value("real photo", "psnr") > 60 > 20 > value(noise, "psnr")
+    assert value(truth, "truth/psnr") > 58 > 20 > value(copy, "truth/psnr") > value(noise, "truth/psnr")
 
 
 def test_every_measurement_of_every_picture_is_kept(world: World, controls: dict[str, dict[str, Any]]) -> None:
@@ -125,7 +125,9 @@ def test_ranks_share_the_pairs_and_agree(world: World, small_config: Callable[..
     one, other = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("one", "two"))
     assert one == other and one["pairs"] == 15
     tables = [pq.read_table(tmp_path / name / "pictures.parquet") for name in ("one", "two")]
-    assert tables[0].equals(tables[1]) and tables[0].num_rows == 15
+    assert tables[0].schema == tables[1].schema and tables[0].num_rows == 15
+    for name in tables[0].column_names:
+        np.testing.assert_array_equal(*(table.column(name).to_numpy() for table in tables), err_msg=name)
     for folder in (PICTURES, SWAPPED):
         painted = [sorted((tmp_path / name / folder).iterdir()) for name in ("one", "two")]
         assert [file.name for file in painted[0]] == [file.name for file in painted[1]] and len(painted[0]) == 15
