@@ -25,7 +25,7 @@ from shards.command import BadInput, run_command
 from shards.records import load_manifest
 from shards.worlds import WORLDS
 from trainer import methods
-from trainer.judged_pairs import Array, Pairs, open_pairs
+from trainer.judged_pairs import Pairs, open_pairs
 from trainer.paint import PICTURES, SWAPPED
 from trainer.tables_markdown import Judged, Results, Row, markdown
 from trainer.truth import Truth
@@ -49,7 +49,10 @@ ROLL = 1
 
 @dataclass(frozen=True)
 class Footage:
-    """What is drawn and packed of a world. film_size, size: widths of videos and of packed pictures, in pixels."""
+    """What is drawn and packed of a world.
+
+    film_size, size: widths of videos and of packed pictures, in pixels. same_style_rate: the packing's.
+    """
 
     videos: int
     seconds: float
@@ -58,6 +61,7 @@ class Footage:
     size: int
     pairs: int
     test_pairs: int
+    same_style_rate: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,9 @@ class Budget:
 BUDGETS = {
     "small": Budget(
         {
-            "faces": Footage(300, 6, 4, 128, 64, 6400, 200),
-            "dance": Footage(300, 6, 4, 128, 64, 6400, 200),
-            "streets": Footage(130, 6, 3, 256, 128, 6400, 120),
+            "faces": Footage(300, 6, 4, 128, 64, 4000, 120, 0.7),
+            "dance": Footage(300, 6, 4, 128, 64, 4000, 120, 0.7),
+            "streets": Footage(150, 6, 2, 256, 128, 4000, 80, 0.7),
         },
         seeds=2,
         judged_with=(),
@@ -170,7 +174,8 @@ def draw(world: str, footage: Footage, folder: Path) -> None:
     if not shards.exists():
         pack = ("shards", "pack", "--source", str(videos), "--out", str(shards / "train"), "--seed", "1")
         pairs = ("--pairs", str(footage.pairs), "--test-pairs", str(footage.test_pairs), "--size", str(footage.size))
-        _run((*pack, *pairs, "--test-out", str(shards / "test")), folder / "logs" / "pack.log")
+        rate = ("--same-style-rate", str(footage.same_style_rate))
+        _run((*pack, *pairs, *rate, "--test-out", str(shards / "test")), folder / "logs" / "pack.log")
 
 
 def train(task: Task, budget: Budget, images: int | None, device: str) -> float:
@@ -222,20 +227,20 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
     if folder.exists():
         return
     rng = np.random.default_rng(0)
-    with atomic.new_folder(folder) as partial:
-        (partial / PICTURES).mkdir()
-        (partial / SWAPPED).mkdir()
+    with atomic.new_folder(folder) as made:
+        (made / PICTURES).mkdir()
+        (made / SWAPPED).mkdir()
         for number in tqdm(range(pairs.total), name, unit="pair", leave=False):
             own, other = pairs.truth(number), pairs.truth((number + ROLL) % pairs.total)
-            painted: dict[str, Callable[[Any], Array]] = {
-                "truth": lambda label, own=own: truth.draw(label.pair.target, own.pair.exemplar),
-                "real photo": lambda label: label.target,
-                "exemplar copied": lambda label, own=own: own.exemplar,
-                "noise": lambda label: rng.integers(0, 256, label.target.shape, np.uint8),
-            }
             for place, label in ((PICTURES, own), (SWAPPED, other)):
-                picture = cv2.cvtColor(painted[name](label), cv2.COLOR_RGB2BGR)
-                cv2.imwrite(str(partial / place / f"{own.pair.key}.png"), picture)
+                painted = {
+                    "truth": truth.draw(label.pair.target, own.pair.exemplar),
+                    "real photo": label.target,
+                    "exemplar copied": own.exemplar,
+                    "noise": rng.integers(0, 256, label.target.shape, np.uint8),
+                }[name]
+                file = made / place / f"{own.pair.key}.png"
+                file.write_bytes(cv2.imencode(".png", cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))[1].tobytes())
 
 
 def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:

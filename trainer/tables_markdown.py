@@ -322,7 +322,7 @@ def _mean(columns: Sequence[Array]) -> Array:
     """The mean over columns of what is there; NaN where nothing is."""
     stacked = np.stack(columns)
     there = ~np.isnan(stacked)
-    return np.where(there, stacked, 0).sum(0) / np.where(there.any(0), there.sum(0), np.nan)
+    return np.asarray(np.where(there, stacked, 0).sum(0) / np.where(there.any(0), there.sum(0), np.nan))
 
 
 def _foot(results: Results) -> str:
