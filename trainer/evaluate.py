@@ -100,18 +100,23 @@ def _number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where painted pictures lie. swapped: those painted from the label map of the pair `roll` further on, if any."""
+    """Where painted pictures lie.
+
+    swapped: those painted from the label map of the pair `roll` further on, if any, counted around the end of `painted`
+    pairs: all of them, of which fewer may be judged.
+    """
 
     pictures: Path
     swapped: Path | None
     roll: int
+    painted: int
 
 
-def judge(pairs: Pairs, total: int, folders: Folders, metrics: Mapping[str, Metric], mine: range) -> dict[str, Array]:
-    """The columns of a slice of the first `total` pairs. Raises BadInput naming a missing or broken picture."""
+def judge(pairs: Pairs, folders: Folders, metrics: Mapping[str, Metric], mine: range) -> dict[str, Array]:
+    """The columns of a slice of the pairs. Raises BadInput naming a missing or broken picture."""
     parts = []
     for start in tqdm(range(mine.start, mine.stop, GROUP), "judging", disable=mine.start != 0, unit="group"):
-        group = [judged(pairs, total, folders, number) for number in range(start, min(start + GROUP, mine.stop))]
+        group = [judged(pairs, folders, number) for number in range(start, min(start + GROUP, mine.stop))]
         part: dict[str, Array] = {}
         for metric in metrics.values():
             part |= metric.measure(group)
@@ -119,14 +124,14 @@ def judge(pairs: Pairs, total: int, folders: Folders, metrics: Mapping[str, Metr
     return stacked(parts) if parts else {}
 
 
-def judged(pairs: Pairs, total: int, folders: Folders, number: int) -> Judged:
+def judged(pairs: Pairs, folders: Folders, number: int) -> Judged:
     """A picture with everything that it is judged by."""
     truth = pairs.truth(number)
     picture = Painted(folders.pictures).read(truth.pair.key, truth.target.shape)
     if folders.swapped is None:
         return Judged(truth.pair, picture, truth.target, truth.exemplar, truth.ids)
     # What the pair before was painted from after the swap is this one's label map, with that one's exemplar.
-    after, before = (pairs.pair((number + roll) % total) for roll in (folders.roll, -folders.roll))
+    after, before = (pairs.pair((number + roll) % folders.painted) for roll in (folders.roll, -folders.roll))
     swapped = Painted(folders.swapped)
     other_label, other_exemplar = (swapped.read(key, truth.target.shape) for key in (truth.pair.key, before.key))
     return Judged(
@@ -156,11 +161,11 @@ def evaluate(
     else:
         assert isinstance(pairs, ShardPairs), "only shards have label maps to paint from"
         paint.paint(subject, pairs, total, roll, out, accelerator.device, mine)
-        folders = Folders(out / paint.PICTURES, out / paint.SWAPPED, roll)
+        folders = Folders(out / paint.PICTURES, out / paint.SWAPPED, roll, total)
         identity = {"checkpoint": subject.sha256, "method": subject.method, "images": subject.images_seen}
         accelerator.wait_for_everyone()
     metrics = metrics_of(sources, pairs, total, accelerator)
-    columns = judge(pairs, total, folders, metrics, mine)
+    columns = judge(pairs, folders, metrics, mine)
     parts = [part for part in gather_object([columns]) if part]
     if not accelerator.is_main_process:
         return None
@@ -202,7 +207,7 @@ def write(evaluation: Evaluation, pairs: Pairs, folders: Folders, sources: Sourc
     result = evaluation.to_json()
 
     def pictures_of(number: int) -> Judged:
-        return judged(pairs, len(evaluation.numbers), folders, number)
+        return judged(pairs, folders, number)
 
     evaluation_report.write(out, result, evaluation.figures, table, pictures_of, sources.truth)
     (out / RESULT).write_text(json.dumps(result, indent=1) + "\n")
@@ -265,21 +270,11 @@ def _parser() -> argparse.ArgumentParser:
 def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
     atomic.refuse_existing(options.out)
-    subject: Synthesis | Folders
-    if options.checkpoint is not None:
-        if options.swapped:
-            raise BadInput("--swapped goes with --pictures; a checkpoint paints its own")
-        subject = checkpoints.load_for_synthesis(options.checkpoint)
-        location = options.data or subject.test_shards
-        if location is None:
-            raise BadInput(f"{options.checkpoint} was trained without held-out shards; name some with --data")
-    else:
-        subject = Folders(options.pictures, options.swapped, options.roll)
-        location = options.data
-        if location is None:
-            raise BadInput(f"--pictures {options.pictures} needs --data: the pairs that they were painted from")
+    synthesis, location = _subject(options)
     with open_pairs(location) as pairs:
-        _check(subject, pairs, location)
+        subject = _painter(synthesis, pairs, location) or Folders(
+            options.pictures, options.swapped, options.roll, pairs.total
+        )
         sources = sources_of(options, pairs)
         accelerator = Accelerator()
         if isinstance(subject, Synthesis):
@@ -292,14 +287,30 @@ def _command(arguments: Sequence[str] | None) -> None:
         print(json.dumps(result, indent=1) if options.json else f"{table_of(result)}\n{options.out / 'report.html'}")
 
 
-def _check(subject: Synthesis | Folders, pairs: Pairs, location: str) -> None:
-    """Raises BadInput when a checkpoint cannot paint these pairs."""
-    if isinstance(subject, Folders):
-        return
+def _subject(options: argparse.Namespace) -> tuple[Synthesis | None, str]:
+    """What paints, or None for pictures that are painted, and where the pairs are. Raises BadInput for neither."""
+    if options.checkpoint is None:
+        if options.data is None:
+            raise BadInput(f"--pictures {options.pictures} needs --data: the pairs that they were painted from")
+        return None, options.data
+    if options.swapped:
+        raise BadInput("--swapped goes with --pictures; a checkpoint paints its own")
+    synthesis = checkpoints.load_for_synthesis(options.checkpoint)
+    location = options.data or synthesis.test_shards
+    if location is None:
+        raise BadInput(f"{options.checkpoint} was trained without held-out shards; name some with --data")
+    return synthesis, location
+
+
+def _painter(synthesis: Synthesis | None, pairs: Pairs, location: str) -> Synthesis | None:
+    """What was given. Raises BadInput when it cannot paint these pairs."""
+    if synthesis is None:
+        return None
     if not isinstance(pairs, ShardPairs):
         raise BadInput(f"{location} has no label maps to paint from; a checkpoint needs shards, or use --pictures")
-    if difference := subject.schema.difference(pairs.schema):
+    if difference := synthesis.schema.difference(pairs.schema):
         raise BadInput(f"{location} has another label schema than this checkpoint: {difference}")
+    return synthesis
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

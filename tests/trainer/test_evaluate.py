@@ -101,6 +101,14 @@ def test_known_pictures_land_where_they_must(controls: dict[str, dict[str, Any]]
     assert value(truth, "truth/psnr") > 58 > 20 > value(copy, "truth/psnr") > value(noise, "truth/psnr")
 
 
+def test_fewer_pairs_than_were_painted_are_judged_alike(world: World, tmp_path: Path) -> None:
+    """The last of the first pairs was swapped with one that is not judged."""
+    assert main([*world.words("truth", tmp_path / "out"), "--pairs", "12"]) == 0
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text())["figures"]
+    assert figures["swap/label_follows"]["value"] == figures["swap/exemplar_follows"]["value"] == 100
+    assert figures["swap/label_change"]["value"] == figures["swap/exemplar_change"]["value"] == pytest.approx(1)
+
+
 def test_every_measurement_of_every_picture_is_kept(world: World, controls: dict[str, dict[str, Any]]) -> None:
     table = pq.read_table(world.folder / "noise-judged" / "pictures.parquet").to_pydict()
     with open_pairs(str(world.shards)) as pairs:
