@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -41,18 +41,19 @@ such as `python -m deploy batch` or another system wrote it, one per pair, named
 
 What is measured grows with what it is given:
 
-  always            likeness to the target on same-style pairs (SSIM, PSNR, l1), and how far the exemplar is copied
+  always            SSIM, PSNR, mean difference and copying of the exemplar, where the target has the exemplar's style:
+                    only there is it the answer (lists of your own say so; packed held-out pairs have two styles)
   --videos DIR      the videos of a world: distance to the true picture, whether style and label map are followed,
                     factor by factor; landmarks, pose or classes as a small network trained on the world reads them
   --features F      how unlike the sets of painted and of real pictures are: `inception` gives FID and KID, `world` the
                     same formulas on the world's own small network, which are never called FID
-  --lpips PATH      LPIPS to the target on same-style pairs
-  --detector D      LEPE: landmarks found in the painted picture against those in the photo
+  --lpips PATH      LPIPS to the true picture, or to the target where it has the exemplar's style
+  --detector D      LEPE: landmarks found in the painted picture against those in the photo (a CSV's are faces)
   --parser ONNX     SPS: the classes that a segmentation model sees in the painted picture, against the label map
   --eyes VGG        VGG distance of the eyes' patches to the exemplar's
 
 Writes a folder: evaluation.json (every figure with its 95 % interval from a bootstrap over source videos),
-pictures.parquet (every measurement of every picture), report.html (worst and best cases), and for a checkpoint the
+pictures.parquet (every picture's measurements), report.html (worst and best cases), and for a checkpoint the
 pictures.
 """
 EPILOG = """\
@@ -69,7 +70,7 @@ class Evaluation:
     """What came out.
 
     identity: what was judged, on what, with which networks. columns: every measurement, a row per pair, in order.
-    groups: per pair, the source that is resampled as a whole.
+    groupings: per pair, the sources of target and exemplar, which are resampled as wholes.
     """
 
     identity: dict[str, Any]
@@ -77,8 +78,7 @@ class Evaluation:
     figures: dict[str, FigureOf]
     estimates: dict[str, Estimate]
     columns: dict[str, Array]
-    numbers: range
-    groups: list[str]
+    groupings: list[tuple[str, ...]]
 
     def to_json(self) -> dict[str, Any]:
         """What `evaluation.json` holds; null stands for what could not be computed."""
@@ -100,23 +100,18 @@ def _number(value: float) -> float | None:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where painted pictures lie.
-
-    swapped: those painted from the label map of the pair `roll` further on, if any, counted around the end of `painted`
-    pairs: all of them, of which fewer may be judged.
-    """
+    """Where painted pictures lie. swapped: those painted from the label map of the pair `roll` further on, if any."""
 
     pictures: Path
     swapped: Path | None
     roll: int
-    painted: int
 
 
-def judge(pairs: Pairs, folders: Folders, metrics: Mapping[str, Metric], mine: range) -> dict[str, Array]:
-    """The columns of a slice of the pairs. Raises BadInput naming a missing or broken picture."""
+def judge(pairs: Pairs, total: int, folders: Folders, metrics: Mapping[str, Metric], mine: range) -> dict[str, Array]:
+    """The columns of a slice of the first `total` pairs. Raises BadInput naming a missing or broken picture."""
     parts = []
     for start in tqdm(range(mine.start, mine.stop, GROUP), "judging", disable=mine.start != 0, unit="group"):
-        group = [judged(pairs, folders, number) for number in range(start, min(start + GROUP, mine.stop))]
+        group = [judged(pairs, total, folders, number) for number in range(start, min(start + GROUP, mine.stop))]
         part: dict[str, Array] = {}
         for metric in metrics.values():
             part |= metric.measure(group)
@@ -124,19 +119,24 @@ def judge(pairs: Pairs, folders: Folders, metrics: Mapping[str, Metric], mine: r
     return stacked(parts) if parts else {}
 
 
-def judged(pairs: Pairs, folders: Folders, number: int) -> Judged:
+def judged(pairs: Pairs, total: int, folders: Folders, number: int) -> Judged:
     """A picture with everything that it is judged by."""
-    truth = pairs.truth(number)
-    picture = Painted(folders.pictures).read(truth.pair.key, truth.target.shape)
-    if folders.swapped is None:
-        return Judged(truth.pair, picture, truth.target, truth.exemplar, truth.ids)
-    # What the pair before was painted from after the swap is this one's label map, with that one's exemplar.
-    after, before = (pairs.pair((number + roll) % folders.painted) for roll in (folders.roll, -folders.roll))
-    swapped = Painted(folders.swapped)
-    other_label, other_exemplar = (swapped.read(key, truth.target.shape) for key in (truth.pair.key, before.key))
-    return Judged(
-        truth.pair, picture, truth.target, truth.exemplar, truth.ids, other_label, other_exemplar, after, before
+    photos = pairs.photos(number)
+    shape = photos.target.shape
+    plain = Judged(
+        photos.pair, Painted(folders.pictures).read(photos.pair.key, shape), photos.target, photos.exemplar, photos.ids
     )
+    if folders.swapped is None:
+        return plain
+    swapped = Painted(folders.swapped)
+    after, before = ((number + roll) % pairs.total for roll in (folders.roll, -folders.roll))
+    plain = replace(plain, other_label=swapped.read(photos.pair.key, shape), label_from=pairs.pair(after))
+    if before >= total:
+        # Where fewer than all pairs are judged, nobody need have painted it.
+        return plain
+    # What the pair before was painted from after the swap is this one's label map, with that one's exemplar.
+    exemplar_from = pairs.pair(before)
+    return replace(plain, other_exemplar=swapped.read(exemplar_from.key, shape), exemplar_from=exemplar_from)
 
 
 def evaluate(
@@ -155,38 +155,41 @@ def evaluate(
     """
     total = min(limit, pairs.total)
     mine = paint.slice_of(total, accelerator.process_index, accelerator.num_processes)
+    # First, so that what is missing is said before anything is painted.
+    metrics, networks = metrics_of(sources, pairs, total, accelerator)
     if isinstance(subject, Folders):
         folders: Folders = subject
         identity: dict[str, Any] = {"pictures": str(subject.pictures)}
     else:
         assert isinstance(pairs, ShardPairs), "only shards have label maps to paint from"
-        paint.paint(subject, pairs, total, roll, out, accelerator.device, mine)
-        folders = Folders(out / paint.PICTURES, out / paint.SWAPPED, roll, total)
+        paint.paint(subject, pairs, roll, out, accelerator.device, mine)
+        folders = Folders(out / paint.PICTURES, out / paint.SWAPPED, roll)
         identity = {"checkpoint": subject.sha256, "method": subject.method, "images": subject.images_seen}
         accelerator.wait_for_everyone()
-    metrics = metrics_of(sources, pairs, total, accelerator)
-    columns = judge(pairs, folders, metrics, mine)
+    columns = judge(pairs, total, folders, metrics, mine)
     parts = [part for part in gather_object([columns]) if part]
+    # The others need not wait while intervals are computed.
+    leave(accelerator)
     if not accelerator.is_main_process:
         return None
     columns = stacked(parts)
-    groups = [pairs.group(pairs.pair(number)) for number in range(total)]
+    groupings = list(zip(*(pairs.groups(pairs.pair(number)) for number in range(total)), strict=True))
     figures = {name: figure for metric in metrics.values() for name, figure in metric.figures.items()}
     evaluation = Evaluation(
         {
             **identity,
             "data": pairs.identity,
             "pairs": total,
-            "groups": len(set(groups)),
-            "networks": sources.identity(),
+            "groups": len(set(groupings[0])),
+            "roll": folders.roll if folders.swapped is not None else None,
+            "networks": networks,
             "versions": {name: packages.version(name) for name in PACKAGES},
         },
         metrics,
         figures,
-        estimates(figures, columns, groups),
+        estimates(figures, columns, groupings),
         columns,
-        range(total),
-        groups,
+        groupings,
     )
     write(evaluation, pairs, folders, sources, out)
     return evaluation
@@ -194,20 +197,22 @@ def evaluate(
 
 def write(evaluation: Evaluation, pairs: Pairs, folders: Folders, sources: Sources, out: Path) -> None:
     """The files of an evaluation: JSON, Parquet, the report page."""
-    records = [pairs.pair(number) for number in evaluation.numbers]
+    total = len(evaluation.groupings[0])
+    records = [pairs.pair(number) for number in range(total)]
     table: dict[str, Any] = {
         "key": [pair.key for pair in records],
         "target": [f"{pair.target.source}#{pair.target.number}" for pair in records],
         "exemplar": [f"{pair.exemplar.source}#{pair.exemplar.number}" for pair in records],
         "same_style": [pair.same_style for pair in records],
-        "group": evaluation.groups,
+        "target_group": evaluation.groupings[0],
+        "exemplar_group": evaluation.groupings[1],
     }
     table |= {name: values for name, values in evaluation.columns.items() if values.ndim == 1}
     pq.write_table(pa.table(table), out / PARQUET)
     result = evaluation.to_json()
 
     def pictures_of(number: int) -> Judged:
-        return judged(pairs, folders, number)
+        return judged(pairs, total, folders, number)
 
     evaluation_report.write(out, result, evaluation.figures, table, pictures_of, sources.truth)
     (out / RESULT).write_text(json.dumps(result, indent=1) + "\n")
@@ -217,6 +222,8 @@ def table_of(result: Mapping[str, Any]) -> str:
     """The figures for people, a line each."""
     rows = [("figure", "value", "95 % interval", "better", "pairs")]
     for name, figure in result["figures"].items():
+        if figure["value"] is None:
+            continue
         unit = f" {figure['unit']}" if figure["unit"] else ""
         interval = "" if figure["low"] is None else f"{_short(figure['low'])} – {_short(figure['high'])}"
         rows.append((name, _short(figure["value"]) + unit, interval, figure["better"] or "", str(figure["pictures"])))
@@ -272,16 +279,13 @@ def _command(arguments: Sequence[str] | None) -> None:
     atomic.refuse_existing(options.out)
     synthesis, location = _subject(options)
     with open_pairs(location) as pairs:
-        subject = _painter(synthesis, pairs, location) or Folders(
-            options.pictures, options.swapped, options.roll, pairs.total
-        )
+        subject = _painter(synthesis, pairs, location) or _folders(options, pairs)
         sources = sources_of(options, pairs)
         accelerator = Accelerator()
         if isinstance(subject, Synthesis):
             subject.module.to(accelerator.device)
         with _new_folder(options.out, accelerator) as folder:
             evaluation = evaluate(accelerator, pairs, options.pairs, subject, sources, folder, options.roll)
-    leave(accelerator)
     if evaluation is not None:
         result = evaluation.to_json()
         print(json.dumps(result, indent=1) if options.json else f"{table_of(result)}\n{options.out / 'report.html'}")
@@ -300,6 +304,16 @@ def _subject(options: argparse.Namespace) -> tuple[Synthesis | None, str]:
     if location is None:
         raise BadInput(f"{options.checkpoint} was trained without held-out shards; name some with --data")
     return synthesis, location
+
+
+def _folders(options: argparse.Namespace, pairs: Pairs) -> Folders:
+    """Raises BadInput when `deploy batch` says that it rolled the swapped labels by another number."""
+    summary = options.swapped and options.swapped / "summary.json"
+    if summary and summary.is_file():
+        rolled = json.loads(summary.read_text()).get("roll_labels")
+        if isinstance(rolled, int) and (rolled - options.roll) % pairs.total:
+            raise BadInput(f"{summary} says --roll-labels {rolled}; give --roll {rolled}, not {options.roll}")
+    return Folders(options.pictures, options.swapped, options.roll)
 
 
 def _painter(synthesis: Synthesis | None, pairs: Pairs, location: str) -> Synthesis | None:

@@ -8,6 +8,7 @@ from typing import Literal
 from accelerate import Accelerator
 
 from shards.command import BadInput
+from shards.labels.parsing import read_description
 from shards.records import Frame, LabelSchema
 from trainer.judged_pairs import ListedPairs, Pairs, ShardPairs
 from trainer.metrics import read_labels
@@ -47,22 +48,11 @@ class Sources:
     truth: Truth | None = None
     reader: Path | None = None
     features: Literal["inception", "world"] | None = None
-    inception: str = "download"
+    inception: str | None = None
     lpips: str | None = None
     detector: str | None = None
     parser: Path | None = None
     eyes: str | None = None
-
-    def identity(self) -> dict[str, str]:
-        """The networks that figures depend on, by name, for the record."""
-        named = {
-            "features": self.inception if self.features == "inception" else self.features,
-            "lpips": self.lpips,
-            "detector": self.detector,
-            "parser": self.parser and self.parser.name,
-            "eyes": self.eyes,
-        }
-        return {name: str(value) for name, value in named.items() if value}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--inception",
-        default="download",
         metavar="PATH",
-        help="weights of --features inception: torch-fidelity's file, or `download` (default)",
+        help="weights of --features inception: torch-fidelity's file (default: downloaded once)",
     )
     add("--lpips", metavar="PATH|download", help="LPIPS, with torchvision's AlexNet from there")
     add("--detector", metavar="mediapipe|PATH", help="LEPE, by MediaPipe or with dlib's predictor file")
@@ -99,8 +88,11 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
     kind = pairs.schema.kind if pairs.schema is not None else None
     if options.eyes is not None and kind != "sketch":
         raise BadInput("--eyes goes with shards of faces: only their records say where the eyes are")
-    if options.parser is not None and kind != "classes":
-        raise BadInput("--parser goes with shards whose label maps are of classes")
+    listed = isinstance(pairs, ListedPairs) and "label" in pairs.columns
+    if options.parser is not None and kind != "classes" and not listed:
+        raise BadInput("--parser goes with shards whose label maps are of classes, or a CSV with the column label")
+    if options.inception is not None and options.features != "inception":
+        raise BadInput("--inception names the weights of --features inception; add that, or leave it away")
     if options.detector is not None and kind == "classes":
         raise BadInput("--detector goes with faces and bodies; label maps of classes have no endpoints")
     return Sources(
@@ -115,42 +107,59 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
     )
 
 
-def metrics_of(sources: Sources, pairs: Pairs, total: int, accelerator: Accelerator) -> dict[str, Metric]:
-    """The metrics, by name. Loads networks, and trains the world's reader where nobody has, rank 0 first.
+def metrics_of(
+    sources: Sources, pairs: Pairs, total: int, accelerator: Accelerator
+) -> tuple[dict[str, Metric], dict[str, str]]:
+    """The metrics by name, and the networks that they depend on, in words.
 
-    Raises BadInput when a network or its weights are missing.
+    Loads networks, and trains the world's reader where nobody has, rank 0 first. Raises BadInput when a network or its
+    weights are missing.
     """
-    device = accelerator.device
-    metrics = {"target": likeness_to_target()}
-    if sources.truth is None:
+    device, truth = accelerator.device, sources.truth
+    metrics, networks = {"target": likeness_to_target()}, {}
+    if truth is None:
         metrics["swaps"] = swap_metric_without_truth()
     else:
         assert isinstance(pairs, ShardPairs)
         styles = styles_of([pairs.pair(number).exemplar for number in range(total)])
         with accelerator.main_process_first():
-            reader = _reader(sources, pairs.schema, sources.truth, styles)
+            reader = _reader(sources, pairs.schema, truth, styles)
         metrics |= {
-            "truth": likeness_to_truth(sources.truth.draw),
-            "style": style_metric(sources.truth, styles, _distractors(styles)),
-            "factors": factor_metric(sources.truth, styles),
-            "swaps": swap_metric(sources.truth),
+            "truth": likeness_to_truth(truth.draw),
+            "style": style_metric(truth, styles, _distractors(styles)),
+            "factors": factor_metric(truth, styles),
+            "swaps": swap_metric(truth),
             "reader": READER[pairs.schema.kind](reader, pairs.schema),
         }
+        recipe = reader.recipe
+        held_out = ", ".join(f"{name} {value:.3g}" for name, value in reader.held_out.items())
+        networks["reader"] = f"{recipe.world} {recipe.width}×{recipe.height} {recipe.digest} (held out: {held_out})"
         if sources.features == "world":
             metrics["features"] = read_labels.world_features_metric(reader)
     if sources.features == "inception":
-        metrics["features"] = fid(sources.inception, device)
+        networks["inception"] = sources.inception or "download"
+        metrics["features"] = fid(networks["inception"], device)
     if sources.lpips is not None:
-        metrics["lpips"] = lpips(sources.lpips, device)
+        networks["lpips"] = sources.lpips
+        metrics["lpips"] = lpips(sources.lpips, device, None if truth is None else truth.draw)
     if sources.detector is not None:
+        networks["detector"] = sources.detector
         predictor = None if sources.detector == "mediapipe" else Path(sources.detector)
-        metrics["lepe"] = lepe("sketch" if isinstance(pairs, ListedPairs) else _schema(pairs).kind, predictor)
+        metrics["lepe"] = lepe("sketch" if pairs.schema is None else pairs.schema.kind, predictor)
     if sources.parser is not None:
-        metrics["parser"] = parsing(sources.parser, _schema(pairs))
+        networks["parser"] = sources.parser.name
+        metrics["parser"] = parsing(sources.parser, pairs.schema or _listed_schema(sources.parser, pairs))
     if sources.eyes is not None:
+        networks["eyes"] = sources.eyes
         divisor = RANDOM_DIVISOR if sources.eyes.startswith("random:") else 1
         metrics["eyes"] = eye_patches(sources.eyes, device, divisor)
-    return metrics
+    return metrics, networks
+
+
+def _listed_schema(parser: Path, pairs: Pairs) -> LabelSchema:
+    """The classes that a parser's description names, for label maps of a list."""
+    height, width, _ = pairs.photos(0).target.shape
+    return read_description(parser).schema(height, width)
 
 
 def _distractors(styles: list[Frame]) -> int:
@@ -159,11 +168,6 @@ def _distractors(styles: list[Frame]) -> int:
     if not (least := min(DISTRACTORS, *others)):
         raise BadInput("all exemplars show one style: there is nothing to tell theirs from; judge more --pairs")
     return least
-
-
-def _schema(pairs: Pairs) -> LabelSchema:
-    assert pairs.schema is not None, "checked with the options"
-    return pairs.schema
 
 
 def _reader(sources: Sources, schema: LabelSchema, truth: Truth, styles: list[Frame]) -> Reader:

@@ -27,10 +27,10 @@ FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What a pair says of the picture painted from it.
+class Photos:
+    """A pair with its photos.
 
-    Photos are uint8 (H, W, 3) RGB. ids: for labels of the kind `classes`, the label map as uint8 (H, W) ids.
+    Pictures are uint8 (H, W, 3) RGB. ids: for labels of the kind `classes`, the label map as uint8 (H, W) ids.
     """
 
     pair: Pair
@@ -54,12 +54,12 @@ class Pairs(ABC):
         """The record of a pair."""
 
     @abstractmethod
-    def truth(self, number: int) -> Truth:
+    def photos(self, number: int) -> Photos:
         """A pair with its photos. Raises BadInput naming what cannot be read."""
 
     @abstractmethod
-    def group(self, pair: Pair) -> str:
-        """The source that a pair's target comes from: pictures of one source resemble each other."""
+    def groups(self, pair: Pair) -> tuple[str, str]:
+        """The sources of a pair's target and of its exemplar: pictures of one source resemble each other."""
 
 
 class ShardPairs(Pairs):
@@ -85,19 +85,19 @@ class ShardPairs(Pairs):
     def pair(self, number: int) -> Pair:
         return samples.decode_pair(self._members(number, ("json",)))
 
-    def truth(self, number: int) -> Truth:
+    def photos(self, number: int) -> Photos:
         members = self._members(number)
         sample = samples.decode(members, self.schema, ("target", "exemplar"), ())
         classes = self.schema.kind == "classes"
         ids = samples.decode_label(members, "target", self.schema, sample.pair) if classes else None
-        return Truth(sample.pair, sample.photos["target"], sample.photos["exemplar"], ids)
+        return Photos(sample.pair, sample.photos["target"], sample.photos["exemplar"], ids)
 
     def sample(self, number: int) -> Sample:
         """A pair with everything that painting reads."""
         return samples.decode(self._members(number), self.schema, ("exemplar",), ("target", "exemplar"))
 
-    def group(self, pair: Pair) -> str:
-        return pair.target.source
+    def groups(self, pair: Pair) -> tuple[str, str]:
+        return pair.target.source, pair.exemplar.source
 
 
 class ListedPairs(Pairs):
@@ -106,7 +106,7 @@ class ListedPairs(Pairs):
     Columns: `picture` (the name of a painted picture in its folder, with or without ending), `target` and `exemplar`
     (photo files, relative to the CSV). If there: `label` (an 8-bit PNG of class ids), `same_style` (1 where target and
     exemplar share a style: only there the target is the true picture) and `group` (what resembles each other: a
-    video's name; without it, the target's folder).
+    video's name; without it, each target by itself).
     Raises BadInput naming line, column and value.
     """
 
@@ -132,7 +132,7 @@ class ListedPairs(Pairs):
             raise BadInput(f"{path} lists no pair")
         self._rows = [self._checked(line, row) for line, row in rows]
         self.identity, self.total = sha256_of(path), len(rows)
-        self._groups = {row["picture"]: row.get("group") or str(Path(row["target"]).parent) for row in self._rows}
+        self._groups = {row["picture"]: row.get("group") or row["target"] for row in self._rows}
         if len(self._groups) != len(rows):
             raise BadInput(f"{path} names a picture twice")
 
@@ -155,16 +155,16 @@ class ListedPairs(Pairs):
         exemplar = Frame(row["exemplar"], 0, 0.0, row["target"] if same else row["exemplar"])
         return Pair(row["picture"], target, exemplar, exemplar, target, same)
 
-    def truth(self, number: int) -> Truth:
+    def photos(self, number: int) -> Photos:
         row = self._rows[number]
         target, exemplar = (read_picture(self.path.parent / row[name]) for name in ("target", "exemplar"))
         ids = None
         if "label" in self.columns:
             ids = _read_ids(self.path.parent / row["label"], target.shape[:2])
-        return Truth(self.pair(number), target, exemplar, ids)
+        return Photos(self.pair(number), target, exemplar, ids)
 
-    def group(self, pair: Pair) -> str:
-        return self._groups[pair.key]
+    def groups(self, pair: Pair) -> tuple[str, str]:
+        return self._groups[pair.key], pair.exemplar.source
 
 
 @contextmanager
@@ -210,6 +210,8 @@ def read_picture(path: Path) -> Array:
     """uint8 (H, W, 3) RGB. Raises BadInput when it is no picture."""
     try:
         with Image.open(path) as opened:
+            if opened.mode.startswith(("I", "F")):
+                raise BadInput(f"{path} has more than 8 bits per channel; write it as an 8-bit picture")
             return np.asarray(opened.convert("RGB"))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadInput(f"{path} cannot be read as a picture: {error}") from error

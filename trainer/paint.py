@@ -27,13 +27,11 @@ def slice_of(total: int, rank: int, ranks: int) -> range:
     return range(total * rank // ranks, total * (rank + 1) // ranks)
 
 
-def paint(
-    synthesis: Synthesis, pairs: ShardPairs, total: int, roll: int, out: Path, device: torch.device, mine: range
-) -> None:
+def paint(synthesis: Synthesis, pairs: ShardPairs, roll: int, out: Path, device: torch.device, mine: range) -> None:
     """Writes a PNG per pair of `mine` into both folders in `out`, named by the pair's key.
 
-    total: how many pairs all ranks paint. roll: swapped label maps come from the pair so much further on, counted
-    around the end, as those of `python -m deploy batch --roll-labels`. Raises BadInput when a pair cannot be read.
+    roll: swapped label maps come from the pair so much further on, counted around the end of all pairs, as those of
+    `python -m deploy batch --roll-labels`. Raises BadInput when a pair cannot be read.
     """
     for name in (PICTURES, SWAPPED):
         (out / name).mkdir(parents=True, exist_ok=True)
@@ -42,11 +40,11 @@ def paint(
         for start in tqdm(starts, "painting", disable=mine.start != 0, unit="batch"):
             numbers = range(start, min(start + BATCH, mine.stop))
             own = [pairs.sample(number) for number in numbers]
-            others = [pairs.sample((number + roll) % total) for number in numbers]
+            others = [pairs.sample((number + roll) % pairs.total) for number in numbers]
             keys = [sample.pair.key for sample in own]
             for name, labels in ((PICTURES, own), (SWAPPED, others)):
                 painted = _painted(synthesis, labels, own, device)
-                list(pool.map(partial(_write, out / name), keys, painted))
+                list(pool.map(partial(write_picture, out / name), keys, painted))
 
 
 def _painted(
@@ -67,6 +65,7 @@ def _stacked(arrays: Sequence[Array], device: torch.device) -> Tensor:
     return torch.from_numpy(np.stack(arrays)).to(device)
 
 
-def _write(folder: Path, key: str, image: Array) -> None:
-    content = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+def write_picture(folder: Path, key: str, picture: Array) -> None:
+    """Writes uint8 (H, W, 3) RGB as the PNG of a pair's key."""
+    content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
     (folder / f"{key}.png").write_bytes(content)

@@ -14,7 +14,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -26,8 +25,8 @@ from shards.records import load_manifest
 from shards.worlds import WORLDS
 from trainer import methods
 from trainer.judged_pairs import Pairs, open_pairs
-from trainer.paint import PICTURES, SWAPPED
-from trainer.tables_markdown import Judged, Results, Row, markdown
+from trainer.paint import PICTURES, SWAPPED, write_picture
+from trainer.tables_markdown import Evaluated, Results, Row, markdown
 from trainer.truth import Truth
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -171,7 +170,7 @@ def draw(world: str, footage: Footage, folder: Path) -> None:
         size = ("--videos", str(footage.videos), "--seconds", str(footage.seconds), "--fps", str(footage.fps))
         film = ("shards", "worlds", world, "--out", str(videos), *size, "--size", str(footage.film_size), "--seed", "1")
         _run(film, folder / "logs" / "worlds.log")
-    if not shards.exists():
+    if not (shards / "test" / "manifest.json").is_file():
         pack = ("shards", "pack", "--source", str(videos), "--out", str(shards / "train"), "--seed", "1")
         pairs = ("--pairs", str(footage.pairs), "--test-pairs", str(footage.test_pairs), "--size", str(footage.size))
         rate = ("--same-style-rate", str(footage.same_style_rate))
@@ -231,7 +230,7 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
         (made / PICTURES).mkdir()
         (made / SWAPPED).mkdir()
         for number in tqdm(range(pairs.total), name, unit="pair", leave=False):
-            own, other = pairs.truth(number), pairs.truth((number + ROLL) % pairs.total)
+            own, other = pairs.photos(number), pairs.photos((number + ROLL) % pairs.total)
             for place, label in ((PICTURES, own), (SWAPPED, other)):
                 painted = {
                     "truth": truth.draw(label.pair.target, own.pair.exemplar),
@@ -239,8 +238,7 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
                     "exemplar copied": own.exemplar,
                     "noise": rng.integers(0, 256, label.target.shape, np.uint8),
                 }[name]
-                file = made / place / f"{own.pair.key}.png"
-                file.write_bytes(cv2.imencode(".png", cv2.cvtColor(painted, cv2.COLOR_RGB2BGR))[1].tobytes())
+                write_picture(made / place, own.pair.key, painted)
 
 
 def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:
@@ -261,10 +259,12 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     """Everything that the tables show of some worlds. Raises BadInput as the commands do that it runs."""
     started = time.perf_counter()
     cards = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = visible.split(",") if visible else [str(number) for number in range(cards)]
     devices: SimpleQueue[str] = SimpleQueue()
     workers = jobs or cards or len(os.sched_getaffinity(0))
     for number in range(workers):
-        devices.put(str(number % cards) if cards else "")
+        devices.put(named[number % cards] if cards else "")
     for world in tqdm(worlds, "drawing", unit="world"):
         draw(world, BUDGETS[budget].footage[world], folder / world)
     # The longest first, so that no core is idle at the end.
@@ -288,11 +288,11 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     seconds = outcomes[len(controls) :]
     rows = [Row(world, name, None, None, _read(folder / world / _plain(name))) for world, name in controls]
     rows += [Row(t.world, t.row, t.seed, s, _read(t.folder)) for t, s in zip(tasks, seconds, strict=True)]
-    return Results(budget, tuple(worlds), rows, time.perf_counter() - started, workers)
+    return Results(budget, images, tuple(worlds), rows, time.perf_counter() - started, workers)
 
 
-def _read(folder: Path) -> Judged:
-    return Judged.read(folder / "evaluation")
+def _read(folder: Path) -> Evaluated:
+    return Evaluated.read(folder / "evaluation")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -317,7 +317,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
-    folder = options.folder / options.budget
+    folder = options.folder / (f"{options.budget}-{options.images}" if options.images else options.budget)
     results = make(options.world, options.budget, folder, options.images, options.jobs)
     out = options.out or folder / "tables.md"
     atomic.write_text(out, markdown(results))

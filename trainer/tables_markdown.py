@@ -22,26 +22,28 @@ from trainer.metrics.metric import Array, mean_of
 PACKAGES = ("torch", "accelerate", "torchmetrics", "numpy")
 OURS = "style-consistent"
 NONE = "–"
+NEAR_CHANCE = 0.1
+"""Further from chance than this must no end of an interval be that says: at chance."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """What an evaluation's folder holds. columns: measurements by name, in the pairs' order."""
 
     result: dict[str, Any]
     columns: dict[str, Array]
-    groups: list[str]
+    groupings: list[list[str]]
 
     @classmethod
-    def read(cls, folder: Path) -> "Judged":
+    def read(cls, folder: Path) -> "Evaluated":
         table = pq.read_table(folder / "pictures.parquet").to_pydict()
-        groups = table["group"]
+        groupings = [table["target_group"], table["exemplar_group"]]
         columns = {
             name: np.array([math.nan if value is None else value for value in values], float)
             for name, values in table.items()
-            if name not in ("key", "target", "exemplar", "same_style", "group")
+            if name not in ("key", "target", "exemplar", "same_style", "target_group", "exemplar_group")
         }
-        return cls(json.loads((folder / "evaluation.json").read_text()), columns, groups)
+        return cls(json.loads((folder / "evaluation.json").read_text()), columns, groupings)
 
     def figure(self, name: str) -> dict[str, Any] | None:
         """Value, interval, unit and direction of a figure; None where it was not computed."""
@@ -57,20 +59,25 @@ class Row:
     name: str
     seed: int | None
     seconds: float | None
-    judged: Judged
+    judged: Evaluated
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the tables are made of. seconds: of the whole command that made the last of it; jobs: runs at a time."""
+    """What the tables are made of.
+
+    images: seen by each run, where they are not the budget's. seconds: of the command that made the last of it. jobs:
+    runs at a time.
+    """
 
     budget: str
+    images: int | None
     worlds: tuple[str, ...]
     rows: list[Row]
     seconds: float
     jobs: int
 
-    def of(self, world: str, name: str) -> list[Judged]:
+    def of(self, world: str, name: str) -> list[Evaluated]:
         """A row's evaluations, one per seed."""
         return [row.judged for row in self.rows if (row.world, row.name) == (world, name)]
 
@@ -123,15 +130,18 @@ def _head(results: Results) -> str:
         else "Published figures are of other data."
     )
     worlds = " ".join(results.worlds)
+    images = f" --images {results.images}" if results.images else ""
     return f"""# The papers' tables, made again ({results.budget} budget)
 
 {toy}
 
-`python -m trainer.tables --world {worlds} --budget {results.budget}`, {results.jobs} runs at a time on {device}: the
-command that finished them took {results.seconds / 60:.0f} minutes. Made on {datetime.now(UTC):%Y-%m-%d}.
+`python -m trainer.tables --world {worlds} --budget {results.budget}{images}`, {results.jobs} runs at a time
+on {device}: {results.seconds / 60:.0f} minutes (less where runs of an earlier start were kept).
+{datetime.now(UTC):%Y-%m-%d}.
 
 A cell is the mean over seeds, and in brackets from the lowest to the highest end of the seeds' 95 % intervals
-(bootstrap over source videos). *Italics* are published figures ({published.SOURCE}).
+(bootstrap over the targets' videos and over the exemplars', the wider one). *Italics* are published figures
+({published.SOURCE}).
 The last four rows are no methods: the truth as the world draws it, the target photo (the right label map, mostly in
 another style), the exemplar copied, and noise."""
 
@@ -149,6 +159,7 @@ def _tables(results: Results) -> list[tuple[str, str, list[str], list[Column]]]:
         if inception
         else "Ours is **not FID**: its formula, on features of a small network trained on each world. Less is better."
     )
+    random_vgg = ", here with **random** VGG weights" if "random" in _first(results, "eye_patches") else ""
     tables = [
         (
             "Table 1: painted beside real pictures",
@@ -169,8 +180,8 @@ def _tables(results: Results) -> list[tuple[str, str, list[str], list[Column]]]:
         ),
         (
             "Tables 4 and 5: ablations on faces",
-            f"{distance_note} Eye patches: VGG distance to the exemplar's eyes, here with **random** VGG weights. The "
-            "columns to the right exist only where the truth can be drawn.",
+            f"{distance_note} Eye patches: VGG distance to the exemplar's eyes{random_vgg}. "
+            "The columns to the right exist only where the truth can be drawn.",
             [*ablations, *controls],
             [
                 Column("set distance", "faces", distance, 2, published.ABLATION_FID),
@@ -194,10 +205,10 @@ def _tables(results: Results) -> list[tuple[str, str, list[str], list[Column]]]:
     tables += [
         (
             f"Against the truth: {world}",
-            "No paper could measure this. Top-1: nearer to the truth in the exemplar's style than to ten others "
-            "(chance 9.1 %); palette: the same by colours alone. Follows: after a swap, nearer to the new truth "
-            "than to the old (chance 50 %). Copy: 0 the truth, 1 the exemplar. Factors: told from another video's "
-            "(chance 50 %).",
+            "No paper could measure this. Top-1: nearer to the truth in the exemplar's style than in others (chance "
+            f"{_chance(results, world):.1f} %); palette: the same by colours alone. Follows: after a swap, nearer to "
+            "the new truth than to the old (chance 50 %). Copy: 0 the truth, 1 the exemplar. Factors: told from "
+            "another video's (chance 50 %).",
             [*trained, *controls],
             [
                 Column("top-1 %", world, "style/top1", 1),
@@ -214,6 +225,15 @@ def _tables(results: Results) -> list[tuple[str, str, list[str], list[Column]]]:
         for world in worlds
     ]
     return tables
+
+
+def _chance(results: Results, world: str) -> float:
+    """Chance of style/top1 in percent, as its evaluation says it."""
+    for row in results.rows:
+        figure = row.judged.result["figures"].get("style/top1")
+        if row.world == world and figure is not None:
+            return float(figure["meaning"].rpartition("chance is ")[2].rstrip("."))
+    return math.nan
 
 
 def _column(table: published.Table, name: str) -> dict[str, float]:
@@ -237,13 +257,13 @@ def _table(results: Results, rows: Sequence[str], columns: Sequence[Column]) -> 
             cells.append(_cell(results.of(column.world, row), column))
             if column.published:
                 value = column.published.get(row)
-                cells.append(NONE if value is None else f"*{value:g}*")
+                cells.append(NONE if value is None else f"*{value:.{column.digits}f}*")
         if set(cells) != {NONE}:
             lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(judged: Sequence[Judged], column: Column) -> str:
+def _cell(judged: Sequence[Evaluated], column: Column) -> str:
     found = [figure for each in judged if (figure := each.figure(column.figure)) is not None]
     if not found:
         return NONE
@@ -267,9 +287,13 @@ def _expected(results: Results) -> list[Claim]:
     return [
         Claim("the full method is ahead of pix2pixHD in style", "faces", style, OURS, "pix2pixHD", True),
         Claim("without the style adversary, style falls", "faces", style, OURS, "w/o style adversary", True),
+        Claim("without adaptive weights, style falls", "faces", style, OURS, "w/o adaptive weights", True),
+        Claim("without the semantic loss, style falls", "faces", style, OURS, "w/o semantic loss", True),
         Claim("without the semantic loss, semantics fall", "faces", lepe, OURS, "w/o semantic loss", False),
         Claim("pix2pixHD is ahead in semantics", "faces", lepe, "pix2pixHD", OURS, False),
-        Claim("pix2pixHD is blind to style: chance", "faces", style, "pix2pixHD", 1 / 11, True),
+        Claim(
+            "pix2pixHD is blind to style: chance", "faces", style, "pix2pixHD", _chance(results, "faces") / 100, True
+        ),
         Claim("colour-aware is ahead in the factors of colour", "faces", tuple(colours), "colour-aware", OURS, False),
     ]
 
@@ -294,7 +318,8 @@ def _claims(results: Results) -> str:
         shown = f"{difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
         outside = difference.low > 0 or difference.high < 0
         if isinstance(claim.worse, float):
-            verdict = "no" if outside else "yes"
+            near = max(abs(difference.low), abs(difference.high)) < NEAR_CHANCE
+            verdict = "**no**" if outside else "yes" if near else "not told from chance"
         else:
             right = (difference.value > 0) == claim.more
             verdict = ("yes" if right else "**no, the opposite**") if outside else "cannot be told apart"
@@ -314,8 +339,8 @@ def _difference(results: Results, claim: Claim) -> Estimate | None:
             return None
         sides.append(np.mean([_mean([each.columns[column] for column in claim.columns]) for each in judged], axis=0))
     columns = {"difference": sides[0] - sides[1]}
-    groups = results.of(claim.world, claim.better)[0].groups
-    return estimates({"difference": mean_of("difference", None, "")}, columns, groups)["difference"]
+    groupings = results.of(claim.world, claim.better)[0].groupings
+    return estimates({"difference": mean_of("difference", None, "")}, columns, groupings)["difference"]
 
 
 def _mean(columns: Sequence[Array]) -> Array:

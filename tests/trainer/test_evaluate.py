@@ -163,11 +163,11 @@ def test_pictures_of_anything_by_a_list(world: World, tmp_path: Path, capsys: py
     rows = []
     with open_pairs(str(world.shards)) as pairs:
         for number in range(6):
-            truth = pairs.truth(number)
+            photos = pairs.photos(number)
             for side in ("target", "exemplar"):
-                Image.fromarray(getattr(truth, side)).save(tmp_path / f"{side}{number}.png")
+                Image.fromarray(getattr(photos, side)).save(tmp_path / f"{side}{number}.png")
             (tmp_path / "painted").mkdir(exist_ok=True)
-            Image.fromarray(truth.target // 2).save(tmp_path / "painted" / f"p{number}.jpg", quality=100)
+            Image.fromarray(photos.target // 2).save(tmp_path / "painted" / f"p{number}.jpg", quality=100)
             rows.append(
                 [f"p{number}.jpg", f"target{number}.png", f"exemplar{number}.png", str(number % 2), f"g{number}"]
             )
@@ -189,7 +189,11 @@ def test_pictures_of_anything_by_a_list(world: World, tmp_path: Path, capsys: py
         (lambda folder: Image.new("RGB", (16, 16)).save(next(folder.iterdir())), [], "is 16×16, but"),
         (lambda folder: next(folder.iterdir()).write_bytes(b"nothing"), [], "cannot be read as a picture"),
         (lambda folder: None, ["--eyes", "nowhere.pth"], "nowhere.pth does not exist"),
-        (lambda folder: None, ["--parser", "parser.onnx"], "--parser goes with shards whose label maps are of classes"),
+        (
+            lambda folder: None,
+            ["--parser", "parser.onnx"],
+            "--parser goes with shards whose label maps are of classes, or a CSV",
+        ),
         (lambda folder: None, ["--features", "world"], "go with --videos"),
         (lambda folder: None, ["--features", "inception"], "likeness[fidelity]"),
         (lambda folder: None, ["--lpips", "download"], "likeness[fidelity]"),

@@ -1,4 +1,4 @@
-"""Figures with confidence intervals: resampled by the video that pictures come from, not picture by picture."""
+"""Figures with confidence intervals: resampled by the videos that pictures come from, not picture by picture."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,15 +43,27 @@ class _Resampled(Mapping[str, Array]):
 
 
 def estimates(
-    figures: Mapping[str, FigureOf], columns: Columns, groups: Sequence[str], seed: int = 0
+    figures: Mapping[str, FigureOf], columns: Columns, groupings: Sequence[Sequence[str]], seed: int = 0
 ) -> dict[str, Estimate]:
     """Every figure over all pictures, with a cluster bootstrap's interval.
 
-    groups: one name per picture, such as its source video. Pictures of one video resemble each other, so whole
-    groups are drawn with replacement, as many as there are; drawing pictures would promise too narrow intervals.
-    The interval holds the middle 95 % of the resampled figures; for biased figures it is value ± 1.96 standard
-    deviations of theirs. Resamples in which a figure cannot be computed (NaN) are left out.
+    groupings: each names a group for every picture, such as the video of its target, or that of its exemplar. Pictures
+    of one video resemble each other, so whole groups are drawn with replacement, as many as there are; drawing pictures
+    would promise too narrow intervals. Of the groupings' intervals the widest counts. It holds the middle 95 % of the
+    resampled figures; for biased figures it is value ± 1.96 standard deviations of theirs. Resamples in which a figure
+    cannot be computed (NaN) are left out.
     """
+    found = [_estimates(figures, columns, groups, seed) for groups in groupings]
+    return {name: max((each[name] for each in found), key=_width) for name in figures}
+
+
+def _width(estimate: Estimate) -> float:
+    return -1.0 if np.isnan(estimate.low) else estimate.high - estimate.low
+
+
+def _estimates(
+    figures: Mapping[str, FigureOf], columns: Columns, groups: Sequence[str], seed: int
+) -> dict[str, Estimate]:
     names, which = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(which == number) for number in range(len(names))]
     most = max((figure.resamples for figure in figures.values()), default=0) if len(members) > 1 else 0

@@ -1,10 +1,10 @@
 """Semantic parsing scores: confusion matrices of single pictures, and what they add up to over a set of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from trainer.metrics.metric import Array, Columns, FigureOf
+from trainer.metrics.metric import Array, Columns, FigureOf, mean_of
 
 
 def confusion(true_ids: Array, predicted_ids: Array, ids: Sequence[int], void: int | None) -> Array:
@@ -91,3 +91,15 @@ def figures(prefix: str, void: int | None = None, of: str = "") -> Mapping[str, 
             f"classes that either shows, {rule}; 1 is perfect.",
         ),
     }
+
+
+def accuracies(matrices: Iterable[Array]) -> Array:
+    """The per-pixel accuracy of every picture in percent: float64 (N,), NaN where nothing is labelled."""
+    return np.array([100 * pixel_accuracy(matrix) for matrix in matrices], np.float64)
+
+
+def picture_figure(prefix: str) -> Mapping[str, FigureOf]:
+    """The mean of the column `<prefix>/picture_accuracy`, by which single pictures are ranked."""
+    name = f"{prefix}/picture_accuracy"
+    meaning = "Per-pixel accuracy of each picture, averaged over pictures; void in the label map is ignored."
+    return {name: mean_of(name, "more", meaning, "%")}

@@ -7,7 +7,7 @@ import numpy as np
 from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric
 
 RESAMPLES = 200
-"""For an interval: each takes milliseconds for a hundred features, and minutes for Inception's 2,048."""
+"""For an interval; each takes milliseconds for a hundred features."""
 Features = Callable[[Sequence[Array]], Array]
 """uint8 (H, W, 3) pictures to numbers (N, D), each picture by itself."""
 
@@ -60,11 +60,13 @@ def _others_mean(features: Array) -> float:
     return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
 
 
-def features_metric(prefix: str, network: Features, frechet: str = "", kernel: str = "", of: str = "") -> Metric:
+def features_metric(
+    prefix: str, network: Features, frechet: str = "", kernel: str = "", of: str = "", resamples: int = RESAMPLES
+) -> Metric:
     """Distances between the painted pictures and the target photos in a network's features.
 
     Columns `<prefix>/ours` and `<prefix>/target`, float32 (N, D). frechet, kernel: the figures' names, by default
-    `<prefix>_frechet` and `<prefix>_kernel`. of: the network in words, for people.
+    `<prefix>_frechet` and `<prefix>_kernel`. of: the network in words, for people. resamples: as of `FigureOf`.
     """
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
@@ -87,7 +89,7 @@ def features_metric(prefix: str, network: Features, frechet: str = "", kernel: s
                 figure(frechet_distance),
                 "less",
                 f"Fréchet distance {said}; {again}. 0 is the photos themselves; grows as pairs get fewer.",
-                resamples=RESAMPLES,
+                resamples=resamples,
                 biased=True,
             ),
             kernel or f"{prefix}_kernel": FigureOf(
@@ -95,7 +97,7 @@ def features_metric(prefix: str, network: Features, frechet: str = "", kernel: s
                 "less",
                 f"Kernel distance (unbiased squared MMD) {said}; {again}. About 0, also a little below it, is the "
                 "photos themselves.",
-                resamples=RESAMPLES,
+                resamples=resamples,
                 biased=True,
             ),
         },

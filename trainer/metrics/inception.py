@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from shards.command import BadInput
 from trainer.metrics.frechet import features_metric
 from trainer.metrics.metric import Array, Metric
-from trainer.metrics.published import published_file
+from trainer.metrics.published_weights import published_file
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 FEATURES = 2048
+RESAMPLES = 30
+"""For an interval: each takes seconds for 2,048 features."""
 
 
 class Inception(nn.Module):
@@ -44,7 +46,7 @@ def fid(weights: str, device: torch.device | str = "cpu") -> Metric:
         "Inception-v3 (torch-fidelity's, 299×299). Pictures are judged as their files hold them: those that went "
         "through JPEG have other figures than lossless ones"
     )
-    return features_metric("inception", features, frechet="fid", kernel="kid", of=told)
+    return features_metric("inception", features, frechet="fid", kernel="kid", of=told, resamples=RESAMPLES)
 
 
 def load_inception(weights: str) -> Inception:

@@ -10,6 +10,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from shards.records import Frame
 from trainer.metrics.metric import Array, Judged, Metric, mean_of
+from trainer.truth import distance
 
 LEAST_SQUARED_ERROR = 1 / 12
 """Squared 1/255: the variance of rounding to whole numbers, below which 8-bit pictures cannot be told apart.
@@ -93,11 +94,6 @@ def psnr(first: Array, second: Array) -> float:
     """Peak signal-to-noise ratio of two uint8 (H, W, 3) in dB, at most 58.92."""
     squared = float(np.square(first.astype(np.float64) - second).mean())
     return 10 * math.log10(255**2 / max(squared, LEAST_SQUARED_ERROR))
-
-
-def distance(first: Array, second: Array) -> float:
-    """Mean absolute difference of two uint8 (H, W, 3), in 1/255."""
-    return float(np.abs(first.astype(np.float64) - second).mean())
 
 
 def exemplar_copy(picture: Array, target: Array, exemplar: Array) -> float:

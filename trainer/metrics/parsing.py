@@ -13,7 +13,7 @@ import numpy as np
 from shards.command import BadInput
 from shards.labels.parsing import Parser
 from shards.records import LabelSchema
-from trainer.metrics.confusion import confusion, figures
+from trainer.metrics.confusion import accuracies, confusion, figures, picture_figure
 from trainer.metrics.metric import Array, Judged, Metric
 
 
@@ -36,17 +36,25 @@ def parsing(model: Path, schema: LabelSchema) -> Metric:
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         matrices = [_confusion(parser, schema, one) for one in judged]
         count = len(schema.ids)
-        return {"sps/confusion": np.reshape(matrices, (-1, count, count)).astype(np.int64)}
+        return {
+            "sps/confusion": np.reshape(matrices, (-1, count, count)).astype(np.int64),
+            "sps/picture_accuracy": accuracies(matrices),
+        }
 
     void = None if schema.void is None else schema.ids.index(schema.void)
     rule = f" Read by {model.name}; where the label map names a class, void is a wrong answer."
     return Metric(
         measure,
-        {name: replace(figure, meaning=figure.meaning + rule) for name, figure in figures("sps", void).items()},
+        {
+            name: replace(figure, meaning=figure.meaning + rule)
+            for name, figure in (*figures("sps", void).items(), *picture_figure("sps").items())
+        },
     )
 
 
 def _confusion(parser: Parser, schema: LabelSchema, one: Judged) -> Array:
     if one.ids is None:
         raise BadInput(f"pair {one.pair.key} has no label map; pack it with labels of kind 'classes'")
+    if unknown := set(np.unique(one.ids).tolist()) - set(schema.ids):
+        raise BadInput(f"the label map of {one.pair.key} holds the id {min(unknown)}, which is none of {schema.ids}")
     return confusion(one.ids, parser.ids(one.picture), schema.ids, schema.void)

@@ -1,36 +1,43 @@
 """LPIPS to the target, where it is the true answer: for pairs whose target has the exemplar's style."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from shards.command import BadInput
+from shards.records import Frame
 from trainer.metrics.metric import Array, Judged, Metric, mean_of
-from trainer.metrics.published import published_file
+from trainer.metrics.published_weights import published_file
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
 
 
-def lpips(weights: str, device: torch.device | str = "cpu") -> Metric:
-    """`lpips` of the painted pictures and their targets: version 0.1 with AlexNet. weights: as for `load_lpips`."""
+def lpips(
+    weights: str, device: torch.device | str = "cpu", draw: Callable[[Frame, Frame], Array] | None = None
+) -> Metric:
+    """LPIPS, version 0.1 with AlexNet, of the painted pictures to the true answer. weights: as for `load_lpips`.
+
+    draw: gives the true picture for the frames of label and style, as `Truth.draw`: `truth/lpips`, of every pair.
+    Without it the targets are the answer where they share the exemplar's style: `lpips`, NaN elsewhere.
+    """
     network = load_lpips(weights).to(device)
+    name = "lpips" if draw is None else "truth/lpips"
+
+    def value(one: Judged) -> float:
+        # One by one: the last digits of a convolution depend on how many pictures it is given.
+        if draw is not None:
+            return _distance(network, one.picture, draw(one.pair.target, one.pair.exemplar), device)
+        return _distance(network, one.picture, one.target, device) if one.pair.same_style else float("nan")
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        # One by one: the last digits of a convolution depend on how many pictures it is given.
-        values = [
-            _distance(network, one.picture, one.target, device) if one.pair.same_style else float("nan")
-            for one in judged
-        ]
-        return {"lpips": np.array(values, np.float64)}
+        return {name: np.array([value(one) for one in judged], np.float64)}
 
-    meaning = (
-        "Learned perceptual distance (LPIPS 0.1, AlexNet) to the target, over pairs whose target has the exemplar's "
-        "style; 0 is the target itself."
-    )
-    return Metric(measure, {"lpips": mean_of("lpips", "less", meaning)})
+    answer = "the target, over pairs whose target has the exemplar's style" if draw is None else "the world's truth"
+    meaning = f"Learned perceptual distance (LPIPS 0.1, AlexNet) to {answer}; 0 is that picture itself."
+    return Metric(measure, {name: mean_of(name, "less", meaning)})
 
 
 def load_lpips(weights: str) -> nn.Module:

@@ -89,8 +89,9 @@ def class_metric(reader: Reader, schema: LabelSchema) -> Metric:
     """Semantic parsing scores of streets: the classes that the reader sees, against the label map's.
 
     Columns `reader/confusion` and `reader/confusion_of_targets`, int64 (N, C, C) as `confusion.confusion` gives them,
-    of the painted picture and of the target photo. Raises BadInput when the reader is of another world, or the label
-    maps have other ids than the world's.
+    of the painted picture and of the target photo, and `reader/picture_accuracy`.
+
+    Raises BadInput when the reader is of another world, or the label maps have other ids than the world's.
     """
     _check_world(reader, schema)
     if unknown := set(reader.ids) - set(schema.ids):
@@ -102,7 +103,7 @@ def class_metric(reader: Reader, schema: LabelSchema) -> Metric:
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         maps = [_ids_of(one) for one in judged]
-        return {
+        columns = {
             f"reader/confusion{end}": np.stack(
                 [count(true, read) for true, read in zip(maps, reader.class_ids(pictures), strict=True)]
             )
@@ -111,12 +112,13 @@ def class_metric(reader: Reader, schema: LabelSchema) -> Metric:
                 ("_of_targets", [one.target for one in judged]),
             )
         }
+        return {**columns, "reader/picture_accuracy": confusion.accuracies(columns["reader/confusion"])}
 
     void = None if schema.void is None else schema.ids.index(schema.void)
     figures: dict[str, FigureOf] = {}
     for of in ("", "_of_targets"):
         figures |= confusion.figures("reader", void, of)
-    return Metric(measure, figures)
+    return Metric(measure, figures | dict(confusion.picture_figure("reader")))
 
 
 def _ids_of(judged: Judged) -> Array:

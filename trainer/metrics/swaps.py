@@ -51,11 +51,14 @@ def swap_metric_without_truth() -> Metric:
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         return {
             f"swap/{what}_changed": np.array(
-                [NAN if swapped is None else distance(swapped, each.picture) for each, swapped in painted]
+                [
+                    NAN if swapped is None or other == each.pair else distance(swapped, each.picture)
+                    for each, swapped, other in painted
+                ]
             )
             for what, painted in {
-                "label": [(each, each.other_label) for each in judged],
-                "exemplar": [(each, each.other_exemplar) for each in judged],
+                "label": [(each, each.other_label, each.label_from) for each in judged],
+                "exemplar": [(each, each.other_exemplar, each.exemplar_from) for each in judged],
             }.items()
         }
 

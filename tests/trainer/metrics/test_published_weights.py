@@ -8,7 +8,7 @@ import torch
 
 from shards.command import BadInput
 from shards.records import sha256_of
-from trainer.metrics.published import published_file
+from trainer.metrics.published_weights import published_file
 
 
 @pytest.fixture
