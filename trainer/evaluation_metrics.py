@@ -132,7 +132,7 @@ def metrics_of(
             "reader": READER[pairs.schema.kind](reader, pairs.schema),
         }
         recipe = reader.recipe
-        held_out = ", ".join(f"{name} {value:.3g}" for name, value in reader.held_out.items())
+        held_out = ", ".join(f"{name} {value:.3g}" for name, value in sorted(reader.held_out.items()))
         networks["reader"] = f"{recipe.world} {recipe.width}×{recipe.height} {recipe.digest} (held out: {held_out})"
         if sources.features == "world":
             metrics["features"] = read_labels.world_features_metric(reader)

@@ -288,7 +288,11 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     seconds = outcomes[len(controls) :]
     rows = [Row(world, name, None, None, _read(folder / world / _plain(name))) for world, name in controls]
     rows += [Row(t.world, t.row, t.seed, s, _read(t.folder)) for t, s in zip(tasks, seconds, strict=True)]
-    return Results(budget, images, tuple(worlds), rows, time.perf_counter() - started, workers)
+    clock = folder / "seconds.json"
+    before = float(json.loads(clock.read_text())) if clock.is_file() else 0.0
+    total = before + time.perf_counter() - started
+    atomic.write_text(clock, json.dumps(total))
+    return Results(budget, images, tuple(worlds), rows, total, workers)
 
 
 def _read(folder: Path) -> Evaluated:
