@@ -32,7 +32,7 @@ from export import compare, gates, graph, quantise, rounding
 from export.eager import Source, eager_pytorch
 from export.machines import physical_cores
 from export.samples import CALIBRATION, Samples, real_samples
-from export.served import BF16_OPSET, Recipe
+from export.served import BF16_OPSET, Recipe, metadata_of
 from trainer import checkpoint
 from trainer.checkpoint import Synthesis
 
@@ -57,7 +57,7 @@ SERVED: Mapping[str, tuple[Precision, Provider]] = {
 
 def exported(synthesis: Synthesis, precision: Precision, real: Samples, folder: Path) -> Path:
     made = graph.to_onnx(synthesis, Recipe(precision=precision))
-    props = graph.metadata_of(synthesis, made.recipe).to_props()
+    props = metadata_of(synthesis, made.recipe).to_props()
     file = folder / precision / "model.onnx"
     file.parent.mkdir()
     graph.save(made.model, props, file)
@@ -161,8 +161,8 @@ def main() -> None:
             name: [compare.distance(wanted[number], paint(number)) for number in range(len(judged))]
             for name, paint in rows.items()
         }
-        known = graph.metadata_of(synthesis, Recipe())
-        source = Source(method=known.method, options=known.options, schema=known.schema)
+        known = metadata_of(synthesis, Recipe())
+        source = Source(method=known.method, options=known.options, schema=known.schema, inputs=synthesis.inputs)
         for name, precision in ROUNDED.items():
             pictures = rounded(synthesis, precision, files["fp32"], judged)
             distances[name] = [compare.distance(*pair) for pair in zip(wanted, pictures, strict=True)]

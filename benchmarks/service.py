@@ -51,12 +51,12 @@ TARGET_MS = 2.0
 def untrained(folder: Path) -> Path:
     """The demo's generator, exported without gates."""
     from export import graph
-    from export.served import Recipe
+    from export.served import Recipe, metadata_of
     from trainer import checkpoint
 
     synthesis = checkpoint.untrained(Path("trainer/configs/demo.yaml"))
     made = graph.to_onnx(synthesis, Recipe())
-    graph.save(made.model, graph.metadata_of(synthesis, made.recipe).to_props(), folder / "model.onnx")
+    graph.save(made.model, metadata_of(synthesis, made.recipe).to_props(), folder / "model.onnx")
     return folder / "model.onnx"
 
 

@@ -218,7 +218,7 @@ def make_training(config: Config, variant: str) -> Training:
 def data_wait(config: Config, training: Training, location: str, steps: int) -> float:
     """The share of the time that training on real shards waits for them."""
     with open_shards(location) as (manifest, store):
-        reading = replace(reading_of(type(training.method), config.batch), workers=config.data.workers, flip=True)
+        reading = replace(reading_of(training.method, config.batch), workers=config.data.workers, flip=True)
         batches = ahead(Stream(manifest, store, reading), manifest.schema, training.device)
         for _ in range(3):
             training.step(next(batches).batch)

@@ -10,8 +10,13 @@ from shards.records import SIZE_MULTIPLE, LabelSchema
 
 FORMAT = "2"
 PREFIX = "likeness."
-INPUTS = ("label", "exemplar_label", "exemplar")
+INPUTS = ("label", "exemplar_label", "exemplar", "instances", "features", "style")
 OUTPUT = "image"
+MOST_INSTANCES = 2**16
+FEATURES = 3
+"""Channels of an instance's features (pix2pixHD 2.4)."""
+STYLE_RANGE = 100.0
+"""Far outside a normal draw; a style code beyond is a mistake."""
 
 Io = Literal["float", "uint8"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
@@ -53,6 +58,8 @@ class Metadata:
         io "float": photos and pictures float32 (3, H, W) RGB in [-1, 1], label channels float32 (C_L, H, W) in [0, 1].
         io "uint8": photos and pictures (H, W, 3) RGB, label channels (C_L, H, W), as files hold them; the graph
         scales. Label maps of kind `classes` are ids, uint8 (H, W), either way: the graph makes channels of them.
+        instances: int32 (H, W), a number for each object of the picture. features: float32 (3, H, W) in [-1, 1],
+        constant within an instance (pix2pixHD). style: float32 (S,), a style code (MUNIT).
         """
         schema = self.schema
         height, width = (None, None) if self.dynamic_size else (schema.height, schema.width)
@@ -67,7 +74,15 @@ class Metadata:
             if self.io == "uint8"
             else Spec("float32", (3, height, width), -1.0, 1.0)
         )
-        return {"label": label, "exemplar_label": label, "exemplar": photo, OUTPUT: photo}
+        return {
+            "label": label,
+            "exemplar_label": label,
+            "exemplar": photo,
+            "instances": Spec("int32", (height, width), 0, MOST_INSTANCES - 1),
+            "features": Spec("float32", (FEATURES, height, width), -1.0, 1.0),
+            "style": Spec("float32", (style_channels(self.options),), -STYLE_RANGE, STYLE_RANGE),
+            OUTPUT: photo,
+        }
 
     def to_props(self) -> dict[str, str]:
         """Strings for `metadata_props`; `from_props` gives the same metadata back."""
@@ -121,7 +136,7 @@ class Metadata:
 class Spec:
     """What a tensor holds, without its batch axis. shape: None where it is free. ids: the only values, if named."""
 
-    dtype: Literal["float32", "uint8"]
+    dtype: Literal["float32", "uint8", "int32"]
     shape: tuple[int | None, ...]
     low: float
     high: float
@@ -131,6 +146,19 @@ class Spec:
         """Such as "(N, 3, 256, 256)"."""
         sides = (f"a multiple of {SIZE_MULTIPLE}" if side is None else str(side) for side in self.shape)
         return f"({', '.join(['N', *sides])})"
+
+
+def style_channels(options: Mapping[str, Any]) -> int:
+    """How long the style codes of a method with these options are; 0 where it has none."""
+    return int(options.get("style_channels", 0))
+
+
+def network_shape(name: str, schema: LabelSchema, options: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape of an input, without its batch axis, as a network in PyTorch takes it."""
+    size = (schema.height, schema.width)
+    channels = {"exemplar": 3, "features": FEATURES}
+    shapes = {"instances": size, "style": (style_channels(options),)}
+    return shapes.get(name, (channels.get(name, schema.channels), *size))
 
 
 def _one_of(value: str, choices: Any) -> Any:

@@ -71,11 +71,14 @@ class Session:
     def tensors(self, loaded: Mapping[str, Array]) -> dict[str, Array]:
         """One sample's inputs as files and shards hold them, as what `run` takes, without the batch axis.
 
-        loaded: photos uint8 (H, W, 3) RGB; label maps uint8 (C_L, H, W), or ids (H, W) for the kind `classes`.
+        loaded: photos uint8 (H, W, 3) RGB; label maps uint8 (C_L, H, W), or ids (H, W) for the kind `classes`;
+        instance maps of whole numbers (H, W); features and style codes as `Metadata.specs` has them.
         """
         return {name: self._tensor(name, value) for name, value in loaded.items()}
 
     def _tensor(self, name: str, loaded: Array) -> Array:
+        if name in ("instances", "features", "style"):
+            return loaded.astype(self._specs[name].dtype, copy=False)
         if self._specs[name].dtype == "uint8":
             return loaded
         return pictures.to_tensor(loaded) if name == "exemplar" else labels.expand(self.schema, loaded)
@@ -84,16 +87,13 @@ class Session:
         """What `run` gave, as uint8 (N, H, W, 3) RGB."""
         return image if image.dtype == np.uint8 else np.stack([pictures.to_picture(each) for each in image])
 
-    def run(
-        self, label: Array | None = None, exemplar_label: Array | None = None, exemplar: Array | None = None
-    ) -> Array:
+    def run(self, **given: Array | None) -> Array:
         """Makes pictures: float32 (N, 3, H, W) RGB in [-1, 1], or uint8 (N, H, W, 3) from a model of io "uint8".
 
         The inputs are those of `Metadata.specs`, with a batch axis in front; `tensors` makes them from photos and
         loaded label maps. Exactly the ones named in `inputs` must be given.
         Raises BadInput naming tensor, shape, type or value when one does not fit the model's schema.
         """
-        given = {"label": label, "exemplar_label": exemplar_label, "exemplar": exemplar}
         feeds = {name: value for name, value in given.items() if value is not None}
         self.check(feeds)
         return self.checked(self.run_unchecked(feeds))
@@ -109,7 +109,7 @@ class Session:
             self._check(name, value)
         if len(counts := {len(value) for value in feeds.values()}) != 1:
             raise BadInput(f"the inputs have {sorted(counts)} pictures; give each the same number")
-        if len(sizes := {_size(self._specs[name], value) for name, value in feeds.items()}) != 1:
+        if len(sizes := {_size(self._specs[name], value) for name, value in feeds.items() if name != "style"}) != 1:
             raise BadInput(f"the inputs have the sizes {sorted(sizes)} (height, width); give each the same")
 
     def run_unchecked(self, feeds: dict[str, Array]) -> Array:
@@ -144,7 +144,7 @@ class Session:
                 raise BadInput(
                     f"{name} holds the id {unknown}; {self.path} takes the ids {labels.classes.in_words(spec.ids)}"
                 )
-        elif spec.dtype == "float32":
+        elif spec.dtype != "uint8":
             # Written so that a value that is not a number fails, too.
             lowest, highest = float(value.min()), float(value.max())
             if not (spec.low - TOLERANCE <= lowest and highest <= spec.high + TOLERANCE):

@@ -113,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         default="candidate",
         help="what the new version is called there: models:/<name>@<alias> (default: %(default)s)",
     )
+    parser.add_argument(
+        "--inputs",
+        nargs="+",
+        metavar="NAME",
+        help="what pictures are made from, for methods that know several ways: --inputs label style for MUNIT's random "
+        "styles (default: the method's first way)",
+    )
     parser.add_argument("--opset", type=int, help="ONNX operator set, 18 to 24 (default: 20; 22 for bf16)")
     parser.add_argument(
         "--provider",
@@ -141,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace, overrides: Sequence[str], command: str) -> int:
     # Imported here, so that help and bad arguments need not wait for torch.
     from deploy.runtime import Session
-    from export import compare, gates, graph, quantise, registry, samples
+    from export import compare, gates, graph, quantise, registry, samples, served
     from export.served import BF16_OPSET, DEFAULT_OPSET, Recipe
     from trainer import checkpoint
 
@@ -150,11 +157,12 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
     opset = default if options.opset is None else options.opset
     recipe = Recipe(opset, options.io, options.precision, options.dynamic_size)
     gates.check_provider(options.provider)
+    inputs = tuple(options.inputs) if options.inputs else None
     _say("loading the generator")
     synthesis = (
-        checkpoint.load_for_synthesis(options.checkpoint)
+        checkpoint.load_for_synthesis(options.checkpoint, inputs)
         if options.checkpoint
-        else checkpoint.untrained(options.config, overrides)
+        else checkpoint.untrained(options.config, overrides, inputs)
     )
     calibrating = samples.CALIBRATION if recipe.precision == "int8" else 0
     real = samples.real_samples(synthesis, options.samples, samples.COUNT + calibrating)
@@ -166,7 +174,7 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
         )
     _say(f"exporting {synthesis.method} to opset {recipe.opset}")
     exported = graph.to_onnx(synthesis, recipe)
-    metadata = graph.metadata_of(synthesis, recipe)
+    metadata = served.metadata_of(synthesis, recipe)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.stem}-") as folder:
         file = Path(folder) / options.out.name

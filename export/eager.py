@@ -22,7 +22,7 @@ class Source:
     """Which network: a checkpoint or run, a config with overrides, or the network of a method's options.
 
     path: of the checkpoint or config; None for `method`, `options` and `schema`, with random weights. overrides: None
-    for a checkpoint.
+    for a checkpoint. images, inputs: see `trainer.checkpoint.architecture`; inputs None for the method's own.
     """
 
     path: Path | None = None
@@ -30,6 +30,8 @@ class Source:
     method: str = ""
     options: Mapping[str, Any] | None = None
     schema: LabelSchema | None = None
+    images: int | None = None
+    inputs: tuple[str, ...] | None = None
 
     @property
     def where(self) -> str:
@@ -99,6 +101,7 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
     from torch import Tensor
     from torch.utils.flop_counter import FlopCounterMode
 
+    from deploy.metadata import network_shape
     from trainer.host_memory import keep_freed_memory
 
     if keep:
@@ -125,12 +128,16 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
         module = synthesis.module.to(device)
 
         def inputs(batch: int) -> tuple[Tensor, ...]:
-            """Random values: label maps (N, C_L, H, W) in [0, 1], photos (N, 3, H, W) in [-1, 1]."""
+            """Random values in the ranges of the inputs, of the shapes that the network in PyTorch takes."""
             made = []
             for name in synthesis.inputs:
-                channels = 3 if name == "exemplar" else schema.channels
-                values = torch.rand(batch, channels, schema.height, schema.width, device=device)
-                made.append(values * 2 - 1 if name == "exemplar" else values)
+                shape = network_shape(name, schema, synthesis.config["options"])
+                if name == "instances":
+                    made.append(torch.randint(0, 100, (batch, *shape), dtype=torch.int32, device=device))
+                elif name.endswith("label"):
+                    made.append(torch.rand(batch, *shape, device=device))
+                else:
+                    made.append(torch.rand(batch, *shape, device=device) * 2 - 1)
             return tuple(made)
 
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -154,8 +161,8 @@ def _load(source: Source) -> Any:
     from trainer import checkpoint
 
     if source.path is None:
-        assert source.schema is not None and source.options is not None
-        return checkpoint.architecture(source.method, source.options, source.schema)
+        assert source.schema is not None and source.options is not None and source.inputs is not None
+        return checkpoint.architecture(source.method, source.options, source.schema, source.images, source.inputs)
     if source.overrides is None:
-        return checkpoint.load_for_synthesis(source.path)
-    return checkpoint.untrained(source.path, source.overrides)
+        return checkpoint.load_for_synthesis(source.path, source.inputs)
+    return checkpoint.untrained(source.path, source.overrides, source.inputs)

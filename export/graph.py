@@ -17,8 +17,8 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 from torch.export import Dim, ExportedProgram
 
-from deploy.metadata import OUTPUT, Metadata
-from export.served import Recipe, Served, example_inputs
+from deploy.metadata import OUTPUT
+from export.served import Recipe, Served, example_inputs, specs_of
 from export.weights import weights_of
 from shards import atomic
 from shards.command import BadInput
@@ -50,7 +50,7 @@ def to_onnx(synthesis: Synthesis, recipe: Recipe | None = None) -> Exported:
     """
     recipe = recipe or Recipe()
     served = Served(synthesis, recipe).eval()
-    inputs = example_inputs(synthesis.schema, synthesis.inputs, recipe.io, TRACED_BATCH)
+    inputs = example_inputs(synthesis, recipe.io, TRACED_BATCH)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -81,13 +81,14 @@ def to_onnx(synthesis: Synthesis, recipe: Recipe | None = None) -> Exported:
 
 def _dynamic_axes(synthesis: Synthesis, recipe: Recipe, name: str) -> dict[int, object]:
     axes: dict[int, object] = {0: Dim("batch", min=1, max=LARGEST_BATCH)}
-    if recipe.dynamic_size:
-        first = 1 if example_inputs(synthesis.schema, (name,), recipe.io, 1)[0].dtype == torch.uint8 else 2
-        if name != "exemplar" and synthesis.schema.kind != "classes":
-            first = 2
-        largest = LARGEST_SIZE // SIZE_MULTIPLE
-        axes[first] = SIZE_MULTIPLE * Dim("height_16", min=2, max=largest)
-        axes[first + 1] = SIZE_MULTIPLE * Dim("width_16", min=2, max=largest)
+    free = [
+        axis
+        for axis, side in enumerate(specs_of(synthesis, recipe.io, recipe.dynamic_size)[name].shape, 1)
+        if side is None
+    ]
+    largest = LARGEST_SIZE // SIZE_MULTIPLE
+    for axis, side in zip(free, ("height_16", "width_16"), strict=False):
+        axes[axis] = SIZE_MULTIPLE * Dim(side, min=2, max=largest)
     return axes
 
 
@@ -199,22 +200,6 @@ def _weights_in(out: Path) -> list[Path]:
     except (OSError, DecodeError):
         return []
     return [file for file in weights_of(earlier, out) if file.name.startswith(f"{out.stem}.")]
-
-
-def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
-    """What the file will say of itself, before its gates."""
-    return Metadata(
-        method=synthesis.method,
-        schema=synthesis.schema,
-        checkpoint_sha256=synthesis.sha256,
-        mlflow_run_id=synthesis.run_id,
-        images_seen=synthesis.images_seen,
-        perceptual=synthesis.perceptual,
-        io=recipe.io,
-        precision=recipe.precision,
-        dynamic_size=recipe.dynamic_size,
-        options=synthesis.config["options"],
-    )
 
 
 @contextlib.contextmanager

@@ -152,7 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         source = Source(options.against, tuple(overrides) if is_config else None)
     elif not on_gpu:
         known = session.metadata
-        source = Source(method=known.method, options=known.options, schema=session.schema)
+        source = Source(
+            method=known.method,
+            options=known.options,
+            schema=session.schema,
+            images=None if known.checkpoint_sha256 == "untrained" else known.images_seen,
+            inputs=session.inputs,
+        )
     with contextlib.ExitStack() as stack:
         eager = None
         if source is not None:

@@ -1,6 +1,6 @@
 """Real samples for the gates: from shards, or drawn by the world that fits an untrained model's labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deploy.metadata import style_channels
 from shards import labels
 from shards.command import BadInput
-from shards.read import first_samples, open_shards
+from shards.read import Reading, first_samples, open_shards
 from shards.records import Frame, LabelSchema
 from shards.worlds import WORLDS
-from trainer import methods
-from trainer.batches import label_channels, photo_channels, reading_of
+from trainer.batches import label_channels, labels_among, photo_channels
 from trainer.checkpoint import Synthesis
 
 Array = np.ndarray[Any, Any]
@@ -32,7 +32,7 @@ class Samples:
     """Samples as files and shards hold them.
 
     loaded: by the model's input, uint8: photos (N, H, W, 3) RGB, label maps (N, C_L, H, W), or ids (N, H, W) for the
-    kind `classes`. where: where they come from, in words.
+    kind `classes`; instances, features and style codes as the graph takes them. where: where they come from, in words.
     """
 
     loaded: Mapping[str, Array]
@@ -46,12 +46,13 @@ class Samples:
 
     def expanded(self, schema: LabelSchema) -> tuple[Tensor, ...]:
         """What the network in PyTorch takes, made by the trainer's own code."""
-        return tuple(
-            photo_channels(torch.from_numpy(value))
-            if name == "exemplar"
-            else label_channels(torch.from_numpy(value), schema)
-            for name, value in self.loaded.items()
-        )
+
+        def tensor(name: str, value: Tensor) -> Tensor:
+            if name in ("instances", "features", "style"):
+                return value
+            return photo_channels(value) if name == "exemplar" else label_channels(value, schema)
+
+        return tuple(tensor(name, torch.from_numpy(value)) for name, value in self.loaded.items())
 
 
 def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -> Samples:
@@ -72,14 +73,21 @@ def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -
                 f"{store.where} holds {manifest.samples} samples, but the gates need at least {LEAST}; "
                 "name other shards with --samples"
             )
-        loaded = first_samples(manifest, store, count, reading_of(methods.find(synthesis.method), 1))
+        loaded = first_samples(manifest, store, count, _reading(synthesis.inputs))
         return _samples(synthesis, loaded.photos, loaded.labels, store.where)
+
+
+def _reading(inputs: Sequence[str]) -> Reading:
+    return Reading(("exemplar",) if "exemplar" in inputs else (), labels_among(inputs), 1)
 
 
 def _samples(synthesis: Synthesis, photos: Mapping[str, Tensor], maps: Mapping[str, Tensor], where: str) -> Samples:
     read = {"label": maps.get("target"), "exemplar_label": maps.get("exemplar"), "exemplar": photos.get("exemplar")}
-    loaded = {name: tensor.numpy() for name in synthesis.inputs if (tensor := read[name]) is not None}
-    return Samples(loaded, where)
+    loaded = {name: tensor.numpy() for name in synthesis.inputs if (tensor := read.get(name)) is not None}
+    if "style" in synthesis.inputs:
+        shape = (len(maps["target"]), style_channels(synthesis.config["options"]))
+        loaded["style"] = np.random.default_rng(0).standard_normal(shape, np.float32)
+    return Samples({name: loaded[name] for name in synthesis.inputs}, where)
 
 
 def drawn(synthesis: Synthesis, count: int) -> Samples:

@@ -1,14 +1,13 @@
 """The generator with everything around it that a client would otherwise have to do, as one module to export."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from deploy.metadata import Io, Precision
+from deploy.metadata import Io, Metadata, Precision, Spec
 from shards.command import BadInput
-from shards.records import LabelSchema
 from trainer.checkpoint import Synthesis
 
 OPSETS = range(18, 25)
@@ -64,6 +63,10 @@ class Served(nn.Module):
         return image
 
     def _expanded(self, name: str, tensor: Tensor) -> Tensor:
+        if name == "instances":
+            return tensor
+        if name in ("features", "style"):
+            return tensor if self.dtype == torch.float32 else tensor.to(self.dtype)
         if name != "exemplar" and self.schema.kind == "classes":
             return torch.eq(tensor.to(torch.int32).unsqueeze(1), torch.as_tensor(self.ids)).to(self.dtype)
         if self.recipe.io == "uint8":
@@ -95,17 +98,32 @@ def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     return copied
 
 
-def example_inputs(schema: LabelSchema, names: tuple[str, ...], io: Io, batch: int) -> tuple[Tensor, ...]:
-    """Zeros of the right types and shapes."""
-    height, width = schema.height, schema.width
+def example_inputs(synthesis: Synthesis, io: Io, batch: int) -> tuple[Tensor, ...]:
+    """Zeros of the right types and shapes, of the size of the label schema."""
+    specs = specs_of(synthesis, io)
 
-    def zeros(name: str) -> Tensor:
-        if name == "exemplar":
-            shape = (batch, height, width, 3) if io == "uint8" else (batch, 3, height, width)
-        elif schema.kind == "classes":
-            return torch.zeros(batch, height, width, dtype=torch.uint8)
-        else:
-            shape = (batch, schema.channels, height, width)
-        return torch.zeros(shape, dtype=torch.uint8 if io == "uint8" else torch.float32)
+    def zeros(spec: Spec) -> Tensor:
+        return torch.zeros(batch, *(side or 0 for side in spec.shape), dtype=getattr(torch, spec.dtype))
 
-    return tuple(zeros(name) for name in names)
+    return tuple(zeros(specs[name]) for name in synthesis.inputs)
+
+
+def specs_of(synthesis: Synthesis, io: Io, dynamic_size: bool = False) -> dict[str, Spec]:
+    """What the inputs of the exported graph will be."""
+    return replace(metadata_of(synthesis, Recipe(io=io)), dynamic_size=dynamic_size).specs()
+
+
+def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
+    """What the file will say of itself, before its gates."""
+    return Metadata(
+        method=synthesis.method,
+        schema=synthesis.schema,
+        checkpoint_sha256=synthesis.sha256,
+        mlflow_run_id=synthesis.run_id,
+        images_seen=synthesis.images_seen,
+        perceptual=synthesis.perceptual,
+        io=recipe.io,
+        precision=recipe.precision,
+        dynamic_size=recipe.dynamic_size,
+        options=synthesis.config["options"],
+    )

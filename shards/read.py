@@ -43,7 +43,7 @@ class Loaded:
     """A batch as loader workers make it, compact and on the CPU.
 
     photos: per side, uint8 (N, H, W, 3) RGB. labels: per side (`target`, `exemplar`), loaded label maps,
-    uint8 (N, C, H, W), or (N, H, W) ids for `classes`. same_style: float32 (N,).
+    uint8 (N, C, H, W), or (N, H, W) ids for `classes`. same_style: float32 (N,). noise: float32 (N, Reading.noise).
     place: how far the stream is once this batch is consumed. padding: how many samples, at the end of the batch,
     repeat others of the epoch. bad: for each sample that could not be read, its shard and key and the reason; another
     sample of the batch stands in its place.
@@ -53,6 +53,7 @@ class Loaded:
     photos: dict[str, Tensor]
     labels: dict[str, Tensor]
     same_style: Tensor
+    noise: Tensor
     place: Place = field(default_factory=Place)
     padding: int = 0
     bad: tuple[tuple[str, str], ...] = ()
@@ -66,7 +67,7 @@ class Reading:
     epochs: how many to read, None for ever. flip: mirror half of the samples, one decision for all pictures of a
     sample. remainder: what becomes of the last samples of an epoch that fill no batch on every rank: `pad` fills up
     with repeats, `drop` leaves them out. resampled: draw shards with replacement. max_bad: the share of all samples
-    that may be unreadable. shuffle: see `shards.order.epoch_order`.
+    that may be unreadable. shuffle: see `shards.order.epoch_order`. noise: normal draws that come with each sample.
     """
 
     photos: tuple[str, ...]
@@ -83,6 +84,7 @@ class Reading:
     remainder: Remainder = "pad"
     resampled: bool = False
     max_bad: float = TRAINING_MAX_BAD
+    noise: int = 0
 
 
 @contextmanager
@@ -300,6 +302,13 @@ def mirrored(seed: int, epoch: int, key: str) -> bool:
     return bool(hashlib.blake2b(f"{seed} {epoch} {key}".encode(), digest_size=1).digest()[0] & 1)
 
 
+def noise_of(seed: int, epoch: int, key: str, count: int) -> Array:
+    """Standard normal draws of a sample in an epoch, float32 (count,): a function of these, wherever it is read."""
+    digest = hashlib.blake2b(f"noise {seed} {epoch} {key}".encode(), digest_size=16).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest)))
+    return generator.standard_normal(count, np.float32)
+
+
 class _Batch:
     """A batch being filled: pictures are decoded straight into its arrays."""
 
@@ -312,6 +321,7 @@ class _Batch:
         self.labels = {side: np.zeros(label, np.uint8) for side in reading.labels}
         self.keys = [""] * size
         self.same_style = np.zeros(size, np.float32)
+        self.noise = np.zeros((size, reading.noise), np.float32)
 
     def fill(self, row: int, members: Members, epoch: int) -> None:
         """Decodes a sample into a row. Raises BadInput naming shard, key and member when it cannot be read."""
@@ -327,10 +337,12 @@ class _Batch:
             label_maps[row] = samples.decode_record_label(members, side, self.schema, record, flip)
         self.keys[row] = key
         self.same_style[row] = record["s"]
+        if reading.noise:
+            self.noise[row] = noise_of(reading.seed, epoch, key, reading.noise)
 
     def copy(self, source: int, row: int) -> None:
         """Makes a row a copy of another one."""
-        arrays: list[Array] = [*self.photos.values(), *self.labels.values(), self.same_style]
+        arrays: list[Array] = [*self.photos.values(), *self.labels.values(), self.same_style, self.noise]
         for array in arrays:
             array[row] = array[source]
         self.keys[row] = self.keys[source]
@@ -341,6 +353,7 @@ class _Batch:
             photos={side: torch.from_numpy(array) for side, array in self.photos.items()},
             labels={side: torch.from_numpy(array) for side, array in self.labels.items()},
             same_style=torch.from_numpy(self.same_style),
+            noise=torch.from_numpy(self.noise),
             place=place,
             padding=padding,
             bad=bad,

@@ -1,6 +1,6 @@
 """Compact batches of the reader to the tensors that networks read."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -13,10 +13,14 @@ from shards.records import LabelSchema
 from trainer.method import Batch, Method
 
 
-def reading_of(method: type[Method], batch: int) -> Reading:
-    """The members that a method reads: its photos, the target's label, the exemplar's label if it is an input."""
-    sides = ("target", "exemplar") if "exemplar_label" in method.inputs else ("target",)
-    return Reading(photos=tuple(method.reads), labels=sides, batch=batch)
+def reading_of(method: Method, batch: int) -> Reading:
+    """What a method trains on: its photos, the label maps and instance maps among its inputs, and its noise."""
+    return Reading(photos=method.reads, labels=labels_among(method.inputs), batch=batch, noise=method.noise)
+
+
+def labels_among(inputs: Sequence[str]) -> tuple[str, ...]:
+    """The sides whose label maps are read for these inputs of `synthesize`."""
+    return ("target", "exemplar") if "exemplar_label" in inputs else ("target",)
 
 
 def photo_channels(photos: Tensor) -> Tensor:
@@ -65,6 +69,8 @@ def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batc
         consistent=photo("consistent"),
         inconsistent=photo("inconsistent"),
         same_style=loaded.same_style.to(device, non_blocking=True),
+        instances=empty,
+        noise=loaded.noise.to(device, non_blocking=True),
     )
 
 
@@ -106,4 +112,5 @@ def pinned(loaded: Loaded) -> Loaded:
         photos={side: tensor.pin_memory() for side, tensor in loaded.photos.items()},
         labels={side: tensor.pin_memory() for side, tensor in loaded.labels.items()},
         same_style=loaded.same_style.pin_memory(),
+        noise=loaded.noise.pin_memory(),
     )

@@ -28,6 +28,8 @@ from trainer.tracking import tracked_run
 
 STATE = "state.json"
 LATEST, BEST = "latest", "best"
+FINISHED = 10**12
+"""More images than any run sees: networks without weights are those of a method's last stage."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,22 @@ class Checkpoint:
         return json.loads(self._read(f"{stem}.json"))
 
 
+def load_network(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Gives a network its weights. Raises BadInput naming `where` and the first tensor that does not fit."""
+    ours = network.state_dict()
+    for name, value in ours.items():
+        if name not in tensors:
+            raise BadInput(f"{where} has no tensor {name}, of shape {tuple(value.shape)}: it is of another network")
+        if tensors[name].shape != value.shape:
+            raise BadInput(
+                f"{where}: {name} has shape {tuple(tensors[name].shape)}, but this network's has {tuple(value.shape)}; "
+                "give the network the sizes that those weights are for, in options"
+            )
+    if extra := tensors.keys() - ours.keys():
+        raise BadInput(f"{where} has a tensor {min(extra)}, which this network has not: it is of another network")
+    network.load_state_dict(dict(tensors))
+
+
 @dataclass(frozen=True)
 class Synthesis:
     """A generator ready to make pictures: what export and evaluation need of a checkpoint.
@@ -237,10 +255,11 @@ class Synthesis:
     perceptual: str
 
 
-def load_for_synthesis(path: Path) -> Synthesis:
+def load_for_synthesis(path: Path, inputs: tuple[str, ...] | None = None) -> Synthesis:
     """Reads the averaged generator of a checkpoint, or of a run's latest one.
 
-    Raises BadInput when there is no checkpoint at `path` or when it is damaged.
+    inputs: one of the sets that the method synthesizes from; None for its first.
+    Raises BadInput when there is no checkpoint at `path`, when it is damaged, or for other inputs.
     """
     folder = find(path)
     if folder is None:
@@ -250,7 +269,7 @@ def load_for_synthesis(path: Path) -> Synthesis:
     # A checkpoint may be older than its run's id, which a server gives when it can.
     run_id = tracked_run(folder.parent, config.tracking.uri) or checkpoint.state.run_id
     state = replace(checkpoint.state, run_id=run_id)
-    synthesis = _synthesis(config, LabelSchema.from_json(state.schema), state)
+    synthesis = _synthesis(config, LabelSchema.from_json(state.schema), state, inputs)
     networks = synthesis.module.networks
     assert isinstance(networks, nn.ModuleDict)
     for name, network in networks.items():
@@ -258,16 +277,24 @@ def load_for_synthesis(path: Path) -> Synthesis:
     return synthesis
 
 
-def untrained(files: Path | Sequence[Path], overrides: Sequence[str] = ()) -> Synthesis:
-    """A config's generator with random weights, to measure an architecture before anybody trained it."""
+def untrained(
+    files: Path | Sequence[Path], overrides: Sequence[str] = (), inputs: tuple[str, ...] | None = None
+) -> Synthesis:
+    """A config's generator with random weights, to measure an architecture before anybody trained it.
+
+    inputs: as those of `load_for_synthesis`.
+    """
     config = configs.load(files, overrides)
     torch.manual_seed(config.seed)
-    return _synthesis(config, config.data.label_schema, None)
+    return _synthesis(config, config.data.label_schema, None, inputs)
 
 
-def architecture(method: str, options: Mapping[str, Any], schema: LabelSchema) -> Synthesis:
+def architecture(
+    method: str, options: Mapping[str, Any], schema: LabelSchema, images: int | None, inputs: tuple[str, ...]
+) -> Synthesis:
     """The network of a method's options and a label schema, with random weights: as large and as slow as trained.
 
+    images: seen when it was exported, None for an untrained one. inputs: as those of `load_for_synthesis`.
     Raises BadInput for a method or an option that this release does not know.
     """
     kind = methods.find(method)
@@ -276,8 +303,10 @@ def architecture(method: str, options: Mapping[str, Any], schema: LabelSchema) -
     except ValidationError as error:
         raise BadInput(f"{method} has other options in this release ({error.errors()[0]['msg']})") from error
     return Synthesis(
-        module=Synthesizer(built, built.networks).eval().requires_grad_(False),
-        inputs=tuple(kind.inputs),
+        module=Synthesizer(built, built.networks, FINISHED if images is None else images, inputs)
+        .eval()
+        .requires_grad_(False),
+        inputs=inputs,
         schema=schema,
         method=method,
         config={"options": dict(options)},
@@ -290,13 +319,20 @@ def architecture(method: str, options: Mapping[str, Any], schema: LabelSchema) -
     )
 
 
-def _synthesis(config: configs.Config, schema: LabelSchema, state: State | None) -> Synthesis:
-    kind = methods.find(config.method)
-    method = kind(config.options, schema)
-    module = Synthesizer(method, method.networks).eval().requires_grad_(False)
+def _synthesis(
+    config: configs.Config, schema: LabelSchema, state: State | None, inputs: tuple[str, ...] | None
+) -> Synthesis:
+    method = methods.find(config.method)(config.options, schema)
+    known = (method.inputs, *method.ways)
+    if inputs is not None and inputs not in known:
+        sets = " | ".join(" ".join(names) for names in known)
+        raise BadInput(f"{config.method} makes no pictures from the inputs {' '.join(inputs)}; it does from: {sets}")
+    inputs = inputs or method.inputs
+    images = state.images if state else FINISHED
+    module = Synthesizer(method, method.networks, images, inputs).eval().requires_grad_(False)
     return Synthesis(
         module=module,
-        inputs=tuple(kind.inputs),
+        inputs=inputs,
         schema=schema,
         method=config.method,
         config=config.model_dump(mode="json"),

@@ -15,6 +15,7 @@ from shards.records import LabelKind, LabelSchema, check_size
 from shards.store import Cache, is_url, redacted
 from trainer import methods
 from trainer.options import Options
+from trainer.schedules import Schedule
 
 COMMAND_LINE = "the command line"
 
@@ -86,7 +87,14 @@ class Optimizer(Options):
     betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's moment decays")
     constant_images: int = Field(500_000, ge=0, description="images until the linear decay to 0 begins")
     decay_images: int = Field(500_000, gt=0, description="images that the linear decay to 0 takes")
+    halve_every: int | None = Field(None, gt=0, description="images after each of which the rate halves; null: never")
+    weight_decay: float = Field(0.0, ge=0, description="Adam's weight decay, an L2 term in every gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the generator's moving average, per step")
+
+    @property
+    def schedule(self) -> Schedule:
+        """How the learning rate falls."""
+        return Schedule(self.constant_images, self.decay_images, self.halve_every)
 
 
 class Tracking(Options):
@@ -136,6 +144,7 @@ class Config(Options):
 
     method: str = Field(description="a file of trainer/methods/")
     run: Path = Field(description="folder of the run: checkpoints, journal, grids")
+    start: Path | None = Field(None, description="run or checkpoint whose networks a fresh run begins with")
     seed: int = Field(0, ge=0, description="seed of weights, data order and augmentation")
     images: int = Field(1_000_000, gt=0, description="images seen at the end of training")
     batch: int = Field(1, gt=0, description="samples per step and rank")

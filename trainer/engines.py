@@ -66,7 +66,11 @@ class Replicated:
             self._scope = accelerator.prepare_model(scope)
         self._parameters = list(scope.parameters())
         self._optimizer = torch.optim.Adam(
-            self._parameters, lr=settings.learning_rate, betas=settings.betas, fused=True
+            self._parameters,
+            lr=settings.learning_rate,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
 
     def run(self, thunk: Callable[[], Result], last: bool) -> Result:

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shards.records import LabelSchema
 from trainer import methods
+from trainer.checkpoint import FINISHED
 from trainer.config import Config
 from trainer.engines import set_trainable
 from trainer.method import Batch, Method
@@ -56,17 +57,17 @@ def estimate(config: Config, schema: LabelSchema) -> Estimate:
     kind = methods.find(config.method)
     with torch.device("meta"):
         method = kind(config.options, schema)
-        if kind.needs_perceptual:
+        if method.needs_perceptual:
             loss = config.perceptual
             network = VGG19(loss.divisor, loss.imagenet_norm, loss.resize_below)
             method.perceptual = network.eval().requires_grad_(False)
     if config.speed.recompute:
         recompute_in(method.networks)
     part = config.batch // config.accumulate
-    flops, saved = _play(method, _batch(part, schema))
+    flops, saved = _play(method, _batch(part, schema, method.noise))
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in method.networks.items()}
-    per_player = {player: sum(counts[name] for name in names) for player, names in kind.players.items()}
-    averaged = sum(counts[name] for name in kind.synthesizers)
+    per_player = {player: sum(counts[name] for name in names) for player, names in method.players.items()}
+    averaged = sum(counts[name] for name in method.synthesizers)
     frozen = sum(p.numel() for p in method.perceptual.parameters()) if method.perceptual is not None else 0
     every = sum(per_player.values())
     half = 2 if config.precision == "bf16" else 1
@@ -79,14 +80,16 @@ def estimate(config: Config, schema: LabelSchema) -> Estimate:
     )
 
 
-def _batch(size: int, schema: LabelSchema) -> Batch:
+def _batch(size: int, schema: LabelSchema, noise: int) -> Batch:
     def tensor(channels: int) -> Tensor:
         return torch.empty(size, channels, schema.height, schema.width, device="meta")
 
     photos = [tensor(3) for _ in range(4)]
     flags = torch.empty(size, device="meta")
     label, exemplar_label = tensor(schema.channels), tensor(schema.channels)
-    return Batch(label, photos[0], exemplar_label, photos[1], photos[2], photos[3], flags)
+    instances = torch.empty(size, schema.height, schema.width, dtype=torch.int32, device="meta")
+    draws = torch.empty(size, noise, device="meta")
+    return Batch(label, photos[0], exemplar_label, photos[1], photos[2], photos[3], flags, instances, draws)
 
 
 def _play(method: Method, batch: Batch) -> tuple[dict[str, int], int]:
@@ -103,7 +106,7 @@ def _play(method: Method, batch: Batch) -> tuple[dict[str, int], int]:
 
     most = 0
     flops: dict[str, int] = {}
-    play = method.play(batch, 10**12)
+    play = method.play(batch, FINISHED)
     for player, names in method.players.items():
         set_trainable(method.networks, names)
         kept.clear()

@@ -5,13 +5,13 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shards import labels
 from shards.read import Loaded
 from shards.records import LabelSchema
 from trainer.batches import to_device
-from trainer.method import Method, synthesize_batch
+from trainer.method import Synthesizer
 
 Array = np.ndarray[Any, Any]
 CELL = 128
@@ -29,11 +29,9 @@ def enlarge(image: Array, least: int = CELL) -> Array:
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
 
 
-def sample_grid(
-    synthesizer: nn.Module, method: Method, loaded: Loaded, schema: LabelSchema, device: torch.device
-) -> Array:
+def sample_grid(synthesizer: Synthesizer, loaded: Loaded, schema: LabelSchema, device: torch.device) -> Array:
     """One row per sample: label map | exemplar | our picture | target. uint8 (rows·h, 4·w, 3)."""
-    ours = synthesize_batch(synthesizer, method, to_device(loaded, schema, device))
+    ours = synthesizer.paint(to_device(loaded, schema, device))
     rows = []
     for index in range(len(loaded.keys)):
         cells = [labels.picture(schema, loaded.labels["target"][index].numpy())]

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from shards.read import Loaded, Reading, Stream
 from shards.records import Manifest
 from shards.store import Store
-from trainer.batches import to_device
+from trainer.batches import labels_among, to_device
 from trainer.losses import feature_distances, semantic_factors
-from trainer.method import Batch, Method
+from trainer.method import Batch
 
 BATCH = 8
 """Pairs that a rank paints at a time."""
@@ -36,21 +36,22 @@ there the target is the true answer.
 class HeldOut:
     """The first `pairs` held-out pairs, in a fixed order, shared out over ranks.
 
+    inputs: what pictures are painted from.
     max_bad: the share of all samples that may be unreadable; others of their batch stand in for them.
     """
 
     manifest: Manifest
     store: Store
     pairs: int
-    method: type[Method]
+    inputs: tuple[str, ...]
     rank: int = 0
     ranks: int = 1
     max_bad: float = 0.0
 
     def batches(self) -> Iterator[tuple[Loaded, int]]:
         """This rank's batches, equally many on each, with the number of pairs at the front that count."""
-        photos = ("target", "exemplar") if "exemplar" in self.method.inputs else ("target",)
-        labels = ("target", "exemplar") if "exemplar_label" in self.method.inputs else ("target",)
+        photos = ("target", "exemplar") if "exemplar" in self.inputs else ("target",)
+        labels = labels_among(self.inputs)
         reading = Reading(photos, labels, BATCH, rank=self.rank, ranks=self.ranks, epochs=1, max_bad=self.max_bad)
         count = min(self.pairs, self.manifest.samples)
         rounds = -(-count // (BATCH * self.ranks))
@@ -62,7 +63,7 @@ class HeldOut:
 
     def measure(
         self,
-        synthesizer: nn.Module,
+        paint: Callable[[Batch], Tensor],
         perceptual: nn.Module | None,
         reduce: Callable[[Tensor], Tensor],
         device: torch.device,
@@ -70,7 +71,7 @@ class HeldOut:
     ) -> dict[str, float] | None:
         """The figures that can be measured, by name; None when `going_on` said no between two batches.
 
-        synthesizer: takes the method's inputs. reduce: sums a tensor over ranks.
+        paint: gives the pictures of a batch. reduce: sums a tensor over ranks.
         """
         sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
         counts = torch.zeros_like(sums)
@@ -79,7 +80,7 @@ class HeldOut:
                 return None
             batch = to_device(loaded, self.manifest.schema, device).first(count)
             if count:
-                values, counted = _values(synthesizer, self.method, perceptual, batch)
+                values, counted = _values(paint, perceptual, batch)
                 sums += values
                 counts += counted
         sums, counts = reduce(sums), reduce(counts)
@@ -90,12 +91,10 @@ class HeldOut:
         }
 
 
-def _values(
-    synthesizer: nn.Module, method: type[Method], perceptual: nn.Module | None, batch: Batch
-) -> tuple[Tensor, Tensor]:
+def _values(paint: Callable[[Batch], Tensor], perceptual: nn.Module | None, batch: Batch) -> tuple[Tensor, Tensor]:
     """Sums over a batch of what FIGURES names, and of how many pairs: two (4,) tensors."""
     with torch.inference_mode():
-        ours = synthesizer(*(getattr(batch, name) for name in method.inputs)).float()
+        ours = paint(batch).float()
         same = batch.same_style.double()
         nothing = torch.zeros_like(same)
         target = _distance(ours, batch.target)

@@ -27,7 +27,6 @@ from trainer.grid import sample_grid
 from trainer.health import Detectors, Skipped
 from trainer.held_out import HeldOut
 from trainer.host_memory import keep_freed_memory
-from trainer.method import Synthesizer
 from trainer.preemption import StopRequests
 from trainer.pulse import LAG, Iteration, Pulse
 from trainer.rendezvous import open_store
@@ -135,16 +134,14 @@ class Run:
         self.training, self.manifest, self.store = training, manifest, store
         self.requests, self.dog = requests, dog
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
-        self.synthesizer = Synthesizer(training.method, training.averages.networks)
         # A broken held-out sample is logged and stood in for: it is no reason to end weeks of training.
-        kind, pairs = type(training.method), config.evaluation.pairs
-        self.held_out = HeldOut(*held_out, pairs, kind, rank, ranks, max_bad=1.0)
+        self.held_out = HeldOut(*held_out, config.evaluation.pairs, training.method.inputs, rank, ranks, max_bad=1.0)
         self.pulse = Pulse(training.accelerator)
         self.skipped = Skipped(config.faults.max_skipped)
         self.observer: Observer | None = None
         self.saver: Saver | None = None
         if training.accelerator.is_main_process:
-            self.observer = Observer(training, manifest, self.held_out, self.synthesizer)
+            self.observer = Observer(training, manifest, self.held_out)
             self.saver = Saver(config.run, config.checkpoint.keep, config.checkpoint.timeout_s)
         self.finished = False
 
@@ -182,7 +179,7 @@ class Run:
     def _batches(self) -> Iterator[Ready]:
         training, config = self.training, self.training.config
         reading = replace(
-            reading_of(type(training.method), config.batch),
+            reading_of(training.method, config.batch),
             seed=config.seed,
             rank=training.accelerator.process_index,
             ranks=training.accelerator.num_processes,
@@ -241,7 +238,7 @@ class Run:
 
         accelerator = training.accelerator
         measured = self.held_out.measure(
-            self.synthesizer, training.method.perceptual, accelerator.reduce, training.device, going_on
+            training.synthesizer().paint, training.method.perceptual, accelerator.reduce, training.device, going_on
         )
         if measured is not None and self.observer:
             self.observer.evaluated(measured)
@@ -293,10 +290,10 @@ class Run:
 class Observer:
     """What a person watches: progress bar, journal, MLflow, sample grids, signs of illness. Main process only."""
 
-    def __init__(self, training: Training, train: Manifest, held_out: HeldOut, synthesizer: Synthesizer) -> None:
+    def __init__(self, training: Training, train: Manifest, held_out: HeldOut) -> None:
         config = training.config
         config.run.mkdir(parents=True, exist_ok=True)
-        self.training, self.synthesizer = training, synthesizer
+        self.training = training
         tracking = config.tracking
         settings = config.model_dump(mode="json")
         self.tracker = Tracker(
@@ -304,7 +301,7 @@ class Observer:
         )
         self.tracker.describe("label_schema.json", training.schema.to_json())
         self.tracker.describe("manifest.json", {"digest": train.digest, "samples": train.samples})
-        reading = reading_of(type(training.method), 1)
+        reading = reading_of(training.method, 1)
         self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, config.evaluation.grid_rows, reading)
         self.detectors = Detectors()
         self.sums: dict[str, float] = {}
@@ -349,7 +346,7 @@ class Observer:
         training = self.training
         self.tracker.log(training.images, {name: value for name, value in figures.items() if math.isfinite(value)})
         self._detect(figures)
-        grid = sample_grid(self.synthesizer, training.method, self.fixed, training.schema, training.device)
+        grid = sample_grid(training.synthesizer(), self.fixed, training.schema, training.device)
         try:
             with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
                 Image.fromarray(grid).save(partial)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from shards.records import LabelSchema
 from trainer.options import Options
+from trainer.schedules import Schedule
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Batch:
 
     label, exemplar_label: (N, C_L, H, W) in [0, 1]. target, exemplar, consistent, inconsistent:
     (N, 3, H, W) RGB in [-1, 1]. same_style: (N,), 1 where target and exemplar share a style.
-    What a method does not name in `reads` is an empty tensor.
+    instances: (N, H, W) int32, the target's objects by number; a number means nothing in another picture.
+    noise: (N, method.noise) standard normal, drawn by sample and epoch: the same on any number of ranks and parts.
+    What a method does not read is an empty tensor.
     """
 
     label: Tensor
@@ -28,6 +31,8 @@ class Batch:
     consistent: Tensor
     inconsistent: Tensor
     same_style: Tensor
+    instances: Tensor = field(default_factory=lambda: torch.empty(0))
+    noise: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def first(self, count: int) -> "Batch":
         """The first `count` samples."""
@@ -35,7 +40,7 @@ class Batch:
 
     def parts(self, count: int) -> list["Batch"]:
         """The batch cut into `count` equal parts."""
-        cut = {field.name: getattr(self, field.name).chunk(count) for field in fields(self)}
+        cut = {each.name: getattr(self, each.name).chunk(count) for each in fields(self)}
         empty = torch.empty(0, device=self.same_style.device)
         return [
             Batch(**{name: pieces[number] if len(pieces) == count else empty for name, pieces in cut.items()})
@@ -47,33 +52,54 @@ class Batch:
         return self._each(lambda tensor: tensor.contiguous(memory_format=memory_format) if tensor.ndim == 4 else tensor)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+        return Batch(**{each.name: change(getattr(self, each.name)) for each in fields(self)})
 
 
 Losses = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What a method does at some time of its training.
+
+    players: player to the networks that its optimizer steps, in the order in which `play` yields them.
+    synthesizers: the networks that `synthesize` runs.
+    """
+
+    players: Mapping[str, tuple[str, ...]]
+    synthesizers: tuple[str, ...]
+
+
 class Method(ABC):
     """One published system: its networks, its losses in the order they are played, and how it makes a picture.
 
-    A file in `trainer/methods/` assigns its subclass to `METHOD`.
+    A file in `trainer/methods/` assigns its subclass to `METHOD`. What depends on options is set in `__init__`.
     """
 
     options_type: ClassVar[type[Options]]
     """What the config's `options` section may hold."""
-    players: ClassVar[Mapping[str, tuple[str, ...]]]
+    players: Mapping[str, tuple[str, ...]]
     """Player to the networks that its optimizer steps, in the order in which `play` yields them."""
-    synthesizers: ClassVar[tuple[str, ...]]
+    synthesizers: tuple[str, ...]
     """The networks that `synthesize` runs; their moving averages are kept, evaluated and exported."""
-    inputs: ClassVar[tuple[str, ...]]
-    """The arguments of `synthesize` after the networks, in order; the inputs of the exported model."""
-    reads: ClassVar[tuple[str, ...]]
-    """The photos of a sample that training reads; the reader decodes no others."""
+    inputs: tuple[str, ...]
+    """What `synthesize` takes, in order; the inputs of the exported model. See `deploy.metadata` for what they are."""
+    ways: tuple[tuple[str, ...], ...] = ()
+    """Other sets of inputs that `synthesize` takes, each for an exported model of its own."""
+    reads: tuple[str, ...]
+    """The photos of a sample that training reads; the reader decodes no others. Instance maps are read where they are
+    among `inputs`."""
+    noise: int = 0
+    """Normal draws that training needs of each sample. A method draws no random numbers itself."""
+    stage_starts: tuple[int, ...] = (0,)
+    """Images seen at which `stage` changes, ascending from 0."""
+    alone: str | None = None
+    """Why it trains on a single process only; None where it does not matter."""
 
     networks: dict[str, nn.Module]
     perceptual: nn.Module | None = None
     """The frozen loss network; the loop sets it where `needs_perceptual`."""
-    needs_perceptual: ClassVar[bool] = False
+    needs_perceptual: bool = False
 
     @abstractmethod
     def __init__(self, options: Any, schema: LabelSchema) -> None:
@@ -87,24 +113,45 @@ class Method(ABC):
         """
 
     @abstractmethod
-    def synthesize(self, networks: Mapping[str, nn.Module], *inputs: Tensor) -> Tensor:
-        """Makes pictures (N, 3, H, W) in (-1, 1) from the tensors named in `inputs`."""
+    def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Makes pictures (N, 3, H, W) in (-1, 1) from the tensors named in `inputs`, or in one of `ways`.
+
+        networks: those that the stage at hand synthesizes with.
+        """
+
+    def stage(self, images: int) -> Stage:
+        """Who plays and who paints after so many images. Between two of `stage_starts` the answer is the same."""
+        return Stage(self.players, self.synthesizers)
+
+    def rate(self, images: int, schedule: Schedule) -> float:
+        """The factor of the learning rate for the step after so many images."""
+        return schedule.at(images)
+
+    def inputs_of(self, networks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
+        """What `synthesize` takes to paint a batch, by name. networks: those of the stage, averaged or not."""
+        return {name: getattr(batch, name) for name in self.inputs}
 
 
 class Synthesizer(nn.Module):
-    """A method's `synthesize` as a module of its own, for evaluation and export."""
+    """A method's `synthesize` as a module of its own, for evaluation and export.
 
-    def __init__(self, method: Method, networks: Mapping[str, nn.Module]) -> None:
+    images: seen when the networks were as they are. inputs: what `forward` takes, in order; None for the method's own.
+    """
+
+    def __init__(
+        self, method: Method, networks: Mapping[str, nn.Module], images: int, inputs: tuple[str, ...] | None = None
+    ) -> None:
         super().__init__()
-        self.networks = nn.ModuleDict({name: networks[name] for name in method.synthesizers})
-        self._synthesize = method.synthesize
+        self.networks = nn.ModuleDict({name: networks[name] for name in method.stage(images).synthesizers})
+        self.inputs = method.inputs if inputs is None else inputs
+        self._method = method
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self._synthesize(dict(self.networks.items()), *inputs)
+        return self._method.synthesize(dict(self.networks.items()), dict(zip(self.inputs, inputs, strict=True)))
 
-
-def synthesize_batch(synthesizer: nn.Module, method: Method, batch: Batch) -> Tensor:
-    """Runs a synthesizer on a batch, without gradients. Returns (N, 3, H, W) in (-1, 1)."""
-    with torch.inference_mode():
-        image: Tensor = synthesizer(*(getattr(batch, name) for name in method.inputs))
-    return image
+    def paint(self, batch: Batch) -> Tensor:
+        """The pictures of a batch, without gradients: (N, 3, H, W) in (-1, 1)."""
+        with torch.inference_mode():
+            inputs = self._method.inputs_of(dict(self.networks.items()), batch)
+            image: Tensor = self(*(inputs[name] for name in self.inputs))
+        return image

@@ -1,6 +1,8 @@
 """The state of a training run, and one iteration of it. It knows players, not methods."""
 
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +16,14 @@ from shards.order import Place
 from shards.records import LabelSchema
 from trainer import checkpoint as checkpoints
 from trainer import methods, zero
-from trainer.checkpoint import Checkpoint, Snapshot, State
+from trainer.checkpoint import Checkpoint, Snapshot, State, load_network
 from trainer.compiling import compile_networks
 from trainer.config import Config
 from trainer.ema import MovingAverages
-from trainer.engines import asked_for_zero, make_engine, set_trainable
-from trainer.method import Batch
+from trainer.engines import Engine, asked_for_zero, make_engine, set_trainable
+from trainer.method import Batch, Synthesizer
 from trainer.recompute import recompute_in
 from trainer.rendezvous import join_again, leave
-from trainer.schedules import linear_decay
 from trainer.vgg import load_vgg19
 
 
@@ -50,28 +51,60 @@ class Training:
         )
         self.device = self.accelerator.device
         set_seed(config.seed)
-        kind = methods.find(config.method)
-        self.method = kind(config.options, self.schema)
-        if kind.needs_perceptual:
+        self.method = methods.find(config.method)(config.options, self.schema)
+        self._check_launch()
+        if self.method.needs_perceptual:
             loss = config.perceptual
             self.method.perceptual = load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
         self._place_networks()
         self.averages = MovingAverages(
-            {name: self.method.networks[name] for name in kind.synthesizers}, config.optimizer.ema
+            {name: self.method.networks[name] for name in self.method.synthesizers}, config.optimizer.ema
         )
-        self.engines = {
-            player: make_engine(
-                {name: self.method.networks[name] for name in names},
-                config.optimizer,
-                self.accelerator,
-                config.batch,
-                config.accumulate,
-            )
-            for player, names in kind.players.items()
-        }
         self.run_id: str | None = None
         if resume is not None:
-            self._restore(resume)
+            self._restore_networks(resume)
+        elif config.start is not None:
+            self._begin_with(config.start)
+        self.players = self.method.stage(self.images).players
+        self.engines = self._make_engines()
+        if resume is not None:
+            self._restore_optimizers({player: resume.tensors(f"{player}.optimizer") for player in self._saved(resume)})
+
+    def _check_launch(self) -> None:
+        """Raises BadInput when the method cannot be trained with the processes that the launcher has started."""
+        method, ranks = self.method, self.accelerator.num_processes
+        if method.alone is not None and ranks > 1:
+            raise BadInput(f"{self.config.method} trains on a single process here, not on {ranks}: {method.alone}")
+        if len(method.stage_starts) > 1 and asked_for_zero():
+            raise BadInput(
+                f"{self.config.method} trains in stages, each with optimizers of its own, which has not been tried "
+                "with DeepSpeed; launch it without"
+            )
+
+    def _make_engines(self) -> dict[str, Engine]:
+        """An engine for each player of the stage at hand."""
+        return {
+            player: make_engine(
+                {name: self.method.networks[name] for name in names},
+                self.config.optimizer,
+                self.accelerator,
+                self.config.batch,
+                self.config.accumulate,
+            )
+            for player, names in self.players.items()
+        }
+
+    def _enter_stage(self) -> None:
+        """Gives the players of a new stage their engines. Networks that learned before keep their moments."""
+        players = self.method.stage(self.images).players
+        if players == self.players:
+            return
+        moments = {player: engine.state() for player, engine in self.engines.items()}
+        self.engines = {}
+        self.accelerator.free_memory()
+        self.players = players
+        self.engines = self._make_engines()
+        self._restore_optimizers(moments)
 
     def _place_networks(self) -> None:
         """Moves networks to the device, and sets how they are computed there."""
@@ -94,14 +127,15 @@ class Training:
         gradient was not finite on any rank. Then neither that player nor those after it have been stepped. Nothing
         here waits for the device.
         """
+        self._enter_stage()
         optimizer, parts = self.config.optimizer, self.config.accumulate
-        rate = optimizer.learning_rate * linear_decay(self.images, optimizer.constant_images, optimizer.decay_images)
+        rate = optimizer.learning_rate * self.method.rate(self.images, optimizer.schedule)
         if self.config.speed.channels_last:
             batch = batch.to(memory_format=torch.channels_last)
         plays = [self.method.play(part, self.images) for part in batch.parts(parts)]
         figures: dict[str, Tensor] = {}
         skip = torch.zeros((), dtype=torch.float32, device=self.device)
-        for player, names in self.method.players.items():
+        for player, names in self.players.items():
             set_trainable(self.method.networks, names)
             engine = self.engines[player]
             for number, play in enumerate(plays, start=1):
@@ -156,7 +190,11 @@ class Training:
         )
         return Snapshot(state, checkpoints.on_host(tensors), plain)
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def synthesizer(self) -> Synthesizer:
+        """The averaged networks, painting as they do at this moment."""
+        return Synthesizer(self.method, self.averages.networks, self.images)
+
+    def _restore_networks(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         difference = self.schema.difference(LabelSchema.from_json(state.schema))
         if difference:
@@ -165,11 +203,41 @@ class Training:
             network.load_state_dict(checkpoint.tensors(name))
         for name, network in self.averages.networks.items():
             network.load_state_dict(checkpoint.tensors(f"{name}.ema"))
-        for player, engine in self.engines.items():
-            engine.restore(checkpoint.tensors(f"{player}.optimizer"))
         self.images, self.steps = state.images, state.steps
         self.place = Place(state.epoch, state.position)
         self.run_id = state.run_id
+
+    def _saved(self, checkpoint: Checkpoint) -> list[str]:
+        """The players whose moments a checkpoint holds: those of the stage in which it was written."""
+        ending = ".optimizer.safetensors"
+        return [file.removesuffix(ending) for file in checkpoint.state.files if file.endswith(ending)]
+
+    def _restore_optimizers(self, moments: dict[str, dict[str, Tensor]]) -> None:
+        """Gives parameters their moments, whichever player they had them of; those that have none begin without."""
+        known = {name: value for tensors in moments.values() for name, value in tensors.items()}
+        for player, engine in self.engines.items():
+            own = tuple(f"{name}." for name in self.players[player])
+            engine.restore({name: value for name, value in known.items() if name.startswith(own)})
+
+    def _begin_with(self, start: Path) -> None:
+        """Takes over the networks that a checkpoint has of this method's; the others stay as they were drawn.
+
+        Raises BadInput when there is none, when it has other label channels, or naming a tensor of another shape.
+        """
+        folder = checkpoints.find(start)
+        if folder is None:
+            raise BadInput(f"start: no checkpoint at {start}; give a run's folder or one of its checkpoint-… folders")
+        checkpoint = Checkpoint(folder)
+        theirs = LabelSchema.from_json(checkpoint.state.schema)
+        sized = replace(theirs, height=self.schema.height, width=self.schema.width)
+        if difference := self.schema.difference(sized):
+            raise BadInput(f"start: {folder} was trained on another label schema: {difference}")
+        for name, network in self.method.networks.items():
+            if f"{name}.safetensors" in checkpoint.state.files:
+                load_network(network, checkpoint.tensors(name), f"start: {folder}/{name}.safetensors")
+        for name, network in self.averages.networks.items():
+            if f"{name}.ema.safetensors" in checkpoint.state.files:
+                load_network(network, checkpoint.tensors(f"{name}.ema"), f"start: {folder}/{name}.ema.safetensors")
 
     def restore_random(self, checkpoint: Checkpoint) -> None:
         """To be called right before the first step: building loaders and trackers may draw numbers.

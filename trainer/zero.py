@@ -87,7 +87,12 @@ class Partitioned:
             zero["offload_optimizer"] = {"device": "cpu"}
         self._engine, *_ = deepspeed.initialize(
             model=scope,
-            optimizer=torch.optim.Adam(scope.parameters(), lr=settings.learning_rate, betas=settings.betas),
+            optimizer=torch.optim.Adam(
+                scope.parameters(),
+                lr=settings.learning_rate,
+                betas=settings.betas,
+                weight_decay=settings.weight_decay,
+            ),
             config={
                 "train_micro_batch_size_per_gpu": batch // parts,
                 "gradient_accumulation_steps": parts,

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from export.gates import Candidate
-from export.graph import Exported, metadata_of, save, to_onnx
+from export.graph import Exported, save, to_onnx
 from export.samples import Samples, real_samples
+from export.served import metadata_of
 from trainer.checkpoint import Synthesis, untrained
 
 ROOT = Path(__file__).parents[2]

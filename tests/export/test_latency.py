@@ -18,10 +18,10 @@ from deploy.metadata import Metadata
 from deploy.runtime import Session
 from export.bound_run import BoundRun
 from export.costs import Costs, Graph, NodeCosts, Traffic
-from export.graph import metadata_of, save, to_onnx
+from export.graph import save, to_onnx
 from export.latency import main
 from export.machines import CARDS, bound, budget, card_named, parsed_state, this_cpu, this_gpu
-from export.served import Recipe
+from export.served import Recipe, metadata_of
 from export.timing import example_feeds
 from shards.command import BadInput, run_command
 from shards.records import LabelSchema

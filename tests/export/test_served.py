@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from deploy.runtime import Session
-from export import compare, gates, graph, quantise
+from export import compare, gates, graph, quantise, served
 from export.__main__ import main
 from export.gates import Candidate
 from export.graph import Exported, to_onnx
@@ -122,7 +122,7 @@ def test_the_gate_of_sizes_stops_a_graph_that_is_right_at_one_size_only(tmp_path
     file = tmp_path / "model.onnx"
 
     def judged() -> gates.GateResult:
-        graph.save(exported.model, graph.metadata_of(synthesis, recipe).to_props(), file)
+        graph.save(exported.model, served.metadata_of(synthesis, recipe).to_props(), file)
         return gates.check_sizes(Candidate(exported, file, synthesis, samples))
 
     assert judged().passed
@@ -258,7 +258,7 @@ def test_int8_is_in_the_residual_blocks_and_as_tensorrt_wants_it(tmp_path: Path,
     trunk = {node.name for node in exported.model.graph.node if node.op_type == "Conv" and ".trunk." in node.input[1]}
     assert set(residual) == trunk and len(residual) == 18
     samples = drawn(synthesis, 80)
-    graph.save(exported.model, graph.metadata_of(synthesis, exported.recipe).to_props(), tmp_path / "model.onnx")
+    graph.save(exported.model, served.metadata_of(synthesis, exported.recipe).to_props(), tmp_path / "model.onnx")
     made = quantise.to_int8(exported, tmp_path / "model.onnx", samples[64:])
     weights = {tensor.name: tensor for tensor in made.model.graph.initializer}
     scales, zeros = [], []
@@ -271,7 +271,7 @@ def test_int8_is_in_the_residual_blocks_and_as_tensorrt_wants_it(tmp_path: Path,
     assert not [tensor for tensor in weights.values() if tensor.data_type == onnx.TensorProto.INT32], "no int32 bias"
     assert max(scale.size for scale in scales) == 32, "a scale per output channel"
     recipe = Recipe(precision="int8")
-    graph.save(made.model, graph.metadata_of(synthesis, recipe).to_props(), tmp_path / "model.onnx")
+    graph.save(made.model, served.metadata_of(synthesis, recipe).to_props(), tmp_path / "model.onnx")
     verdict = gates.run_gates(
         Candidate(replace(made, recipe=recipe), tmp_path / "model.onnx", synthesis, samples[:64]), 20
     )
@@ -326,6 +326,6 @@ def test_style_codes_attention_and_resizing_pass_the_same_gates(recipe: Recipe, 
     )
     samples: Samples = drawn(synthesis, 64)
     exported = to_onnx(synthesis, recipe)
-    graph.save(exported.model, graph.metadata_of(synthesis, recipe).to_props(), tmp_path / "model.onnx")
+    graph.save(exported.model, served.metadata_of(synthesis, recipe).to_props(), tmp_path / "model.onnx")
     verdict = gates.run_gates(Candidate(exported, tmp_path / "model.onnx", synthesis, samples), 20)
     assert verdict.passed, verdict.results[-1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from shards.command import BadInput
 from shards.pairs import preset
@@ -17,25 +17,22 @@ from shards.records import Manifest
 from shards.store import Store
 from shards.worlds.film import film
 from shards.write import Packing, pack
-from trainer import methods
 from trainer.batches import photo_channels
 from trainer.held_out import HeldOut
+from trainer.method import Batch
 from trainer.vgg import load_vgg19
 
 CPU = torch.device("cpu")
-METHOD = methods.find("style_consistent")
+INPUTS = ("label", "exemplar_label", "exemplar")
 
 
-class Copy(nn.Module):
+def copy(batch: Batch) -> Tensor:
     """Paints the exemplar."""
-
-    def forward(self, label: Tensor, exemplar_label: Tensor, exemplar: Tensor) -> Tensor:
-        return exemplar
+    return batch.exemplar
 
 
-class White(nn.Module):
-    def forward(self, label: Tensor, exemplar_label: Tensor, exemplar: Tensor) -> Tensor:
-        return torch.ones_like(exemplar)
+def white(batch: Batch) -> Tensor:
+    return torch.ones_like(batch.exemplar)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +61,8 @@ def by_hand(held_out: HeldOut) -> tuple[list[float], list[float], list[bool]]:
 
 
 def test_a_copy_of_the_exemplar_is_recognised(mixed: tuple[Manifest, Store]) -> None:
-    held_out = HeldOut(*mixed, 21, METHOD)
-    figures = held_out.measure(Copy(), None, lambda tensor: tensor, CPU)
+    held_out = HeldOut(*mixed, 21, INPUTS)
+    figures = held_out.measure(copy, None, lambda tensor: tensor, CPU)
     assert figures is not None
     distances, whites, flags = by_hand(held_out)
     assert len(flags) == 21 and 3 < sum(flags) < 18
@@ -73,24 +70,24 @@ def test_a_copy_of_the_exemplar_is_recognised(mixed: tuple[Manifest, Store]) -> 
     same = [distance for distance, flag in zip(distances, flags, strict=True) if flag]
     assert figures["held_out/l1"] == pytest.approx(np.mean(same), rel=1e-5)
     assert "held_out/semantic" not in figures, "it needs the loss network"
-    white = held_out.measure(White(), load_vgg19("random:0", 16, resize_below=0), lambda tensor: tensor, CPU)
-    assert white is not None
-    assert white["held_out/l1"] == pytest.approx(
+    blank = held_out.measure(white, load_vgg19("random:0", 16, resize_below=0), lambda tensor: tensor, CPU)
+    assert blank is not None
+    assert blank["held_out/l1"] == pytest.approx(
         np.mean([value for value, flag in zip(whites, flags, strict=True) if flag]), rel=1e-5
     )
-    assert white["held_out/saturated"] > 0.9 > 0.1 > figures["held_out/saturated"]
-    assert white["held_out/semantic"] > 0
+    assert blank["held_out/saturated"] > 0.9 > 0.1 > figures["held_out/saturated"]
+    assert blank["held_out/semantic"] > 0
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_share_the_pairs_and_agree(mixed: tuple[Manifest, Store], ranks: int) -> None:
     perceptual = load_vgg19("random:0", 16, resize_below=0)
-    alone = HeldOut(*mixed, 13, METHOD).measure(Copy(), perceptual, lambda tensor: tensor, CPU)
+    alone = HeldOut(*mixed, 13, INPUTS).measure(copy, perceptual, lambda tensor: tensor, CPU)
     shares: list[list[Tensor]] = []
     for rank in range(ranks):
         seen: list[Tensor] = []
-        held_out = HeldOut(*mixed, 13, METHOD, rank, ranks)
-        held_out.measure(Copy(), perceptual, lambda tensor, seen=seen: seen.append(tensor) or tensor, CPU)
+        held_out = HeldOut(*mixed, 13, INPUTS, rank, ranks)
+        held_out.measure(copy, perceptual, lambda tensor, seen=seen: seen.append(tensor) or tensor, CPU)
         shares.append(seen)
     sums, counts = (torch.stack([share[which] for share in shares]).sum(0) for which in (0, 1))
     assert counts[0] == 13
@@ -105,11 +102,11 @@ def test_a_broken_sample_is_stood_in_for_in_training_only(mixed: tuple[Manifest,
     shard = folder / manifest.shards[1].name
     shard.write_bytes(shard.read_bytes()[:-20_000] + bytes(20_000))
     with open_shards(folder) as opened:
-        tolerant = HeldOut(*opened, 21, METHOD, max_bad=1.0)
-        figures = tolerant.measure(Copy(), None, lambda tensor: tensor, CPU)
+        tolerant = HeldOut(*opened, 21, INPUTS, max_bad=1.0)
+        figures = tolerant.measure(copy, None, lambda tensor: tensor, CPU)
         assert figures is not None and figures["held_out/exemplar_copy"] == 1
         with pytest.raises(BadInput, match=manifest.shards[1].name):
-            HeldOut(*opened, 21, METHOD).measure(Copy(), None, lambda tensor: tensor, CPU)
+            HeldOut(*opened, 21, INPUTS).measure(copy, None, lambda tensor: tensor, CPU)
 
 
 def test_it_stops_between_batches_when_asked(mixed: tuple[Manifest, Store]) -> None:
@@ -119,5 +116,5 @@ def test_it_stops_between_batches_when_asked(mixed: tuple[Manifest, Store]) -> N
         asked.append(1)
         return len(asked) < 2
 
-    assert HeldOut(*mixed, 21, METHOD).measure(Copy(), None, lambda tensor: tensor, CPU, going_on) is None
+    assert HeldOut(*mixed, 21, INPUTS).measure(copy, None, lambda tensor: tensor, CPU, going_on) is None
     assert len(asked) == 2

@@ -37,7 +37,7 @@ def batch(count: int = 2) -> Batch:
 
 
 def paint(method: StyleConsistent, given: Batch) -> Tensor:
-    return method.synthesize(method.networks, given.label, given.exemplar_label, given.exemplar)
+    return method.synthesize(method.networks, method.inputs_of(method.networks, given))
 
 
 def shifted(given: Batch) -> Batch:

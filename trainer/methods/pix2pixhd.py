@@ -1,7 +1,6 @@
 """pix2pixHD: Wang et al., CVPR 2018; the single-scale generator, without instance features."""
 
 from collections.abc import Generator, Mapping
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -31,7 +30,7 @@ class Pix2PixHD(Method):
     """A label map to a picture, without an exemplar."""
 
     options_type = Pix2PixHDOptions
-    players: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    players: Mapping[str, tuple[str, ...]] = {
         "generator": ("generator",),
         "discriminator": ("discriminator",),
     }
@@ -51,13 +50,12 @@ class Pix2PixHD(Method):
             ),
         }
 
-    def synthesize(self, networks: Mapping[str, nn.Module], *inputs: Tensor) -> Tensor:
-        (label,) = inputs
-        image: Tensor = networks["generator"](label)
+    def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
+        image: Tensor = networks["generator"](inputs["label"])
         return image
 
     def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
-        fake = self.synthesize(self.networks, batch.label)
+        fake = self.synthesize(self.networks, {"label": batch.label})
         judged = self._discriminate(batch.label, fake)
         losses = {"realism": torch.stack([least_squares(scale[-1], 1.0) for scale in judged]).sum()}
         if self.options.feature_weight:

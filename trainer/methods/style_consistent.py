@@ -1,7 +1,7 @@
 """Style-consistent example-guided synthesis: Wang et al., CVPR 2019."""
 
 from collections.abc import Generator, Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -77,7 +77,7 @@ class StyleConsistent(Method):
     """G against D_R (is it real, given the label?) and D_SC (do these two photos share a style?)."""
 
     options_type = StyleConsistentOptions
-    players: ClassVar[Mapping[str, tuple[str, ...]]] = {
+    players: Mapping[str, tuple[str, ...]] = {
         "generator": ("generator",),
         "realism": ("realism",),
         "style": ("style",),
@@ -95,13 +95,12 @@ class StyleConsistent(Method):
             "style": PatchGAN(6, options.discriminator_base),
         }
 
-    def synthesize(self, networks: Mapping[str, nn.Module], *inputs: Tensor) -> Tensor:
-        label, exemplar_label, exemplar = inputs
-        image: Tensor = networks["generator"](label, exemplar_label, exemplar)
+    def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
+        image: Tensor = networks["generator"](*(inputs[name] for name in self.inputs))
         return image
 
     def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
-        fake = self.synthesize(self.networks, batch.label, batch.exemplar_label, batch.exemplar)
+        fake = self.synthesize(self.networks, self.inputs_of(self.networks, batch))
         yield "generator", self._generator_losses(batch, fake, phase(images, self.options.style_phases))
 
         fake = fake.detach()
