@@ -20,7 +20,7 @@ from shards.flip import flip_frame
 from shards.labels import load
 from shards.order import Place
 from shards.pairs import preset
-from shards.read import Loaded, Reading, Stream, first_samples, mirrored, open_shards
+from shards.read import Loaded, Reading, Stream, first_samples, mirrored, noise_of, open_shards
 from shards.records import Frame, Manifest, sha256_of
 from shards.samples import OpenShard
 from shards.store import Store
@@ -317,3 +317,33 @@ def test_resampled_epochs_repeat_some_shards(packed: Packed) -> None:
     batches = [keys(packed, reading(resampled=True, seed=seed, epochs=1), SAMPLES) for seed in range(8)]
     assert all(len(batch) == SAMPLES for batch in batches)
     assert any(len(set(batch)) < SAMPLES for batch in batches)
+
+
+def noise_by_key(packed: Packed, settings_: Reading) -> dict[str, list[float]]:
+    return {
+        key: row.tolist()
+        for loaded in Stream(*packed, replace(settings_, epochs=1))
+        for key, row in zip(loaded.keys, loaded.noise, strict=True)
+    }
+
+
+def test_noise_belongs_to_the_sample_and_its_epoch(packed: Packed) -> None:
+    """However it is read: on one rank or three, in any batches, by any number of workers, from any place on."""
+    alone = noise_by_key(packed, reading(noise=5, batch=4, seed=3))
+    assert len(alone) == SAMPLES and len({tuple(values) for values in alone.values()}) == SAMPLES
+    shared: dict[str, list[float]] = {}
+    for rank in range(3):
+        shared |= noise_by_key(packed, reading(noise=5, batch=2, seed=3, rank=rank, ranks=3, workers=1))
+    assert shared == alone
+    later = noise_by_key(packed, reading(noise=5, batch=1, seed=3, start=Place(0, 9)))
+    assert later and all(alone[key] == values for key, values in later.items())
+    assert noise_of(3, 1, "00000000", 5).tolist() != noise_of(3, 0, "00000000", 5).tolist()
+    assert noise_of(4, 0, "00000000", 5).tolist() != noise_of(3, 0, "00000000", 5).tolist()
+
+
+def test_noise_is_standard_normal() -> None:
+    drawn = np.concatenate([noise_of(0, 0, f"{number:08d}", 32) for number in range(2000)])
+    assert drawn.dtype == np.float32
+    # 64,000 draws: the mean's standard error is 0.004, that of the standard deviation 0.003.
+    assert abs(drawn.mean()) < 0.02 and abs(drawn.std() - 1) < 0.015
+    assert abs(np.mean(drawn > 0) - 0.5) < 0.01

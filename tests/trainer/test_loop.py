@@ -65,6 +65,40 @@ def test_two_and_resume_and_two_are_four(method: str, workers: int, small_config
     assert_same_checkpoint(end, resumed)
 
 
+def test_a_fresh_run_begins_with_another_runs_networks(small_config: MakeConfig, tmp_path: Path) -> None:
+    """One step at a rate of next to nothing: the networks are still those of the first run, which counts from 0."""
+    first = small_config("style_consistent", images=4)
+    train(first)
+    still = small_config(
+        "style_consistent",
+        start=str(first.run),
+        images=2,
+        run=str(tmp_path / "second"),
+        optimizer__learning_rate=1e-12,
+        seed=9,
+    )
+    assert train(still) == 0
+    before, after = tensors_of(first.run / "checkpoint-0000000004"), tensors_of(still.run / "checkpoint-0000000002")
+    networks = ("generator.safetensors/", "realism.safetensors/", "style.safetensors/")
+    for name in before:
+        if name.startswith(networks):
+            torch.testing.assert_close(after[name], before[name], atol=1e-9, rtol=0)
+
+
+def test_a_start_that_does_not_fit_is_named(small_config: MakeConfig, tmp_path: Path) -> None:
+    first = small_config("style_consistent", images=2)
+    train(first)
+
+    def start(**changes: object) -> None:
+        train(small_config("style_consistent", run=str(tmp_path / "second"), **changes))
+
+    with pytest.raises(BadInput, match="start: no checkpoint at"):
+        (tmp_path / "empty").mkdir()
+        start(start=str(tmp_path / "empty"))
+    with pytest.raises(BadInput, match=r"generator.safetensors: body.first.1.weight has shape \(4, .*has \(8, "):
+        start(start=str(first.run), options__generator_base=8)
+
+
 def test_weights_move_and_the_average_follows(small_config: MakeConfig) -> None:
     config = small_config("style_consistent")
     train(config)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trainer.losses import RELATIVE_SIZES, feature_distances, least_squares, same_style_l1, semantic_loss
 from trainer.methods.pix2pixhd import feature_matching
-from trainer.schedules import linear_decay, phase
+from trainer.schedules import Schedule, linear_decay, phase
 
 OFFICIAL_FACE = [(0, 0.0), (500_000, 0.1), (550_000, 0.3), (600_000, 0.5), (700_000, 1.0)]
 
@@ -83,6 +83,17 @@ def test_paper_schedule() -> None:
     assert rates == pytest.approx([2e-4, 2e-4, 1e-4, 0])
     paper = [(0, 0.0), (250_000, 1.0)]
     assert [phase(images, paper) for images in (0, 249_999, 250_000, 999_999)] == [0, 0, 1, 1]
+
+
+def test_munits_rate_halves_every_100_000_iterations() -> None:
+    schedule = Schedule(10**9, 1, halve_every=100_000)
+    assert [1e-4 * schedule.at(images) for images in (0, 99_999, 100_000, 250_000)] == [1e-4, 1e-4, 5e-5, 2.5e-5]
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**6), st.integers(1, 10**6), st.none() | st.integers(1, 10**6))
+def test_a_schedule_never_rises(images: int, constant: int, decay: int, halve_every: int | None) -> None:
+    schedule = Schedule(constant, decay, halve_every)
+    assert 0 <= schedule.at(images + 1000) <= schedule.at(images) <= schedule.at(0) == 1
 
 
 def test_official_face_schedule() -> None:
