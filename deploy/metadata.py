@@ -15,6 +15,8 @@ OUTPUT = "image"
 MOST_INSTANCES = 2**16
 FEATURES = 3
 """Channels of an instance's features (pix2pixHD 2.4)."""
+STYLE_CHANNELS = 8
+"""Length of a style code (MUNIT 2)."""
 STYLE_RANGE = 100.0
 """Far outside a normal draw; a style code beyond is a mistake."""
 
@@ -59,7 +61,7 @@ class Metadata:
         io "uint8": photos and pictures (H, W, 3) RGB, label channels (C_L, H, W), as files hold them; the graph
         scales. Label maps of kind `classes` are ids, uint8 (H, W), either way: the graph makes channels of them.
         instances: int32 (H, W), a number for each object of the picture. features: float32 (3, H, W) in [-1, 1],
-        constant within an instance (pix2pixHD). style: float32 (S,), a style code (MUNIT).
+        constant within an instance (pix2pixHD). style: float32 (8,), a style code (MUNIT).
         """
         schema = self.schema
         height, width = (None, None) if self.dynamic_size else (schema.height, schema.width)
@@ -80,7 +82,7 @@ class Metadata:
             "exemplar": photo,
             "instances": Spec("int32", (height, width), 0, MOST_INSTANCES - 1),
             "features": Spec("float32", (FEATURES, height, width), -1.0, 1.0),
-            "style": Spec("float32", (style_channels(self.options),), -STYLE_RANGE, STYLE_RANGE),
+            "style": Spec("float32", (STYLE_CHANNELS,), -STYLE_RANGE, STYLE_RANGE),
             OUTPUT: photo,
         }
 
@@ -148,16 +150,11 @@ class Spec:
         return f"({', '.join(['N', *sides])})"
 
 
-def style_channels(options: Mapping[str, Any]) -> int:
-    """How long the style codes of a method with these options are; 0 where it has none."""
-    return int(options.get("style_channels", 0))
-
-
-def network_shape(name: str, schema: LabelSchema, options: Mapping[str, Any]) -> tuple[int, ...]:
+def network_shape(name: str, schema: LabelSchema) -> tuple[int, ...]:
     """The shape of an input, without its batch axis, as a network in PyTorch takes it."""
     size = (schema.height, schema.width)
     channels = {"exemplar": 3, "features": FEATURES}
-    shapes = {"instances": size, "style": (style_channels(options),)}
+    shapes = {"instances": size, "style": (STYLE_CHANNELS,)}
     return shapes.get(name, (channels.get(name, schema.channels), *size))
 
 

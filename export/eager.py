@@ -131,7 +131,7 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
             """Random values in the ranges of the inputs, of the shapes that the network in PyTorch takes."""
             made = []
             for name in synthesis.inputs:
-                shape = network_shape(name, schema, synthesis.config["options"])
+                shape = network_shape(name, schema)
                 if name == "instances":
                     made.append(torch.randint(0, 100, (batch, *shape), dtype=torch.int32, device=device))
                 elif name.endswith("label"):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.metadata import style_channels
+from deploy.metadata import STYLE_CHANNELS
 from shards import labels
 from shards.command import BadInput
 from shards.read import Reading, first_samples, open_shards
@@ -85,7 +85,7 @@ def _samples(synthesis: Synthesis, photos: Mapping[str, Tensor], maps: Mapping[s
     read = {"label": maps.get("target"), "exemplar_label": maps.get("exemplar"), "exemplar": photos.get("exemplar")}
     loaded = {name: tensor.numpy() for name in synthesis.inputs if (tensor := read.get(name)) is not None}
     if "style" in synthesis.inputs:
-        shape = (len(maps["target"]), style_channels(synthesis.config["options"]))
+        shape = (len(maps["target"]), STYLE_CHANNELS)
         loaded["style"] = np.random.default_rng(0).standard_normal(shape, np.float32)
     return Samples({name: loaded[name] for name in synthesis.inputs}, where)
 
