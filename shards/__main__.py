@@ -46,13 +46,16 @@ Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says 
 WORLDS_TEXT = """\
 Draws H.264 videos of a procedural world. Within a video everything moves (expression, head, pose, traffic);
 between videos the style differs (identity, clothes, light, weather). Beside each video a sidecar holds its style
-and every frame's true label, so nothing needs to be detected.
+and every frame's true label, so nothing needs to be detected. Streets have instance maps, too: PNG files of 16 bits in
+Cityscapes' convention, below 1000 the class of stuff, else class · 1000 + n for the n-th thing.
 """
 
 PACK = """\
 Decodes every file under --source once, labels its photos, draws pairs and writes pairs-000000.tar ... and
 manifest.json. A sample holds a target photo, an exemplar, another photo with the exemplar's style (consistent), one
-with another style (inconsistent), and what the label maps are drawn from. The same input gives the same bytes.
+with another style (inconsistent), what the label maps are drawn from, and the target's instance map (which pixels are
+one thing) where every file has one: streets, cityscapes, pictures with a folder instances/. The same input gives the
+same bytes.
 
 datasets:
 {datasets}
@@ -97,12 +100,13 @@ each: ok, note, or wrong. Exit code 2 when anything is wrong.
 INSPECT = """\
 Prints split, size, labels, styles, sources and sampling of a folder of shards, and writes a PNG that shows some
 samples: label map | target | both | exemplar label | exemplar | consistent | inconsistent, marked S (target and
-exemplar have one style) or N. The last line printed is the path of the PNG.
+exemplar have one style) or N, and the target's instance map where there is one. The last line printed is the path of
+the PNG.
 """
 
 VERIFY = """\
-Recomputes the size and SHA-256 of every shard and checks every sample: its members, picture sizes, label ids,
-landmarks, styles, and that train and test share no video. Stops at the first violation with exit code 2.
+Recomputes the size and SHA-256 of every shard and checks every sample: its members, picture sizes, label ids, instance
+maps, landmarks, styles, and that train and test share no video. Stops at the first violation with exit code 2.
 """
 
 

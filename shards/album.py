@@ -29,7 +29,7 @@ from shards.command import BadInput
 from shards.photos import Labelling, Photo, labelled_photos
 from shards.records import LABELLED_SIDES, SIDES, Frame, Pair, recorded_label
 from shards.retrieval import Features, describe
-from shards.samples import PICTURE_FORMATS
+from shards.samples import INSTANCES, PICTURE_FORMATS
 from shards.sources.dataset import Item
 from shards.worlds.sidecar import sidecar_path
 
@@ -87,7 +87,7 @@ def units_of(items: Sequence[Item], developing: Developing) -> list[Unit]:
 def _name(items: Sequence[Item], how: str) -> str:
     digest = hashlib.sha256(how.encode())
     for item in items:
-        for path in (item.path, item.label, sidecar_path(item.path)):
+        for path in (item.path, item.label, item.instances, sidecar_path(item.path)):
             known = path.stat() if path is not None and path.is_file() else None
             digest.update(f"{item.source}\0{item.style}\0{known and (known.st_size, known.st_mtime_ns)}\0".encode())
     return digest.hexdigest()[:32]
@@ -174,7 +174,7 @@ def _to_json(development: Development) -> dict[str, Any]:
 def encoded(photo: Photo, developing: Developing) -> dict[str, bytes]:
     """The files of a photo by extension, a small copy of it, and its features where they are wanted.
 
-    Raises BadInput when photo or label picture has not the schema's size.
+    Raises BadInput when photo, label picture or instance map has not the schema's size.
     """
     schema, picture_format = developing.labelling.schema, developing.picture_format
     frame, image = photo.frame, np.ascontiguousarray(photo.image)
@@ -190,6 +190,10 @@ def encoded(photo: Photo, developing: Developing) -> dict[str, bytes]:
         if photo.ids is None or photo.ids.shape[:2] != image.shape[:2]:
             raise BadInput(f"{name} has no label picture of its size, which labels of kind {schema.kind} need here")
         contents["label.png"] = _png(np.ascontiguousarray(photo.ids, np.uint8))
+    if developing.labelling.instances:
+        if photo.instances is None or photo.instances.shape != image.shape[:2]:
+            raise BadInput(f"{name} has no instance map of its size")
+        contents["instances.png"] = _png(np.ascontiguousarray(photo.instances, np.uint16))
     contents["thumb"] = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA).tobytes()
     if developing.features is not None:
         contents["features"] = describe(image, developing.features).astype(np.float32).tobytes()
@@ -242,6 +246,8 @@ class Album:
             content[f"{side}.{picture_format}"] = self.kept(frame, picture_format)
             if recorded_label(self.developing.labelling.schema) and side in LABELLED_SIDES:
                 content[f"{side}.label.png"] = self.kept(frame, "label.png")
+            if self.developing.labelling.instances and side == "target":
+                content[INSTANCES] = self.kept(frame, "instances.png")
         return content
 
     def kept(self, frame: Frame, extension: str) -> bytes:

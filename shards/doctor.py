@@ -124,13 +124,15 @@ def _samples(name: str, store: Store, manifest: Manifest) -> Iterator[Finding]:
                     if len(opened) != shard.samples:
                         raise BadInput(f"{shard.name} holds {len(opened)} samples, the manifest says {shard.samples}")
                     if number % step == 0:
-                        decode(opened.members(number % max(1, len(opened))), manifest.schema)
+                        members = opened.members(number % max(1, len(opened)))
+                        decode(members, manifest.schema, instances=manifest.instances)
                         tried += 1
             except BadInput as error:
                 yield Finding("wrong", f"{name}: {error}")
                 return
     kind = "label ids are in the schema" if recorded_label(manifest.schema) else "labels can be drawn"
-    yield Finding("ok", f"{name}: a sample of {tried} shards decoded, {kind} ({', '.join(LABELLED_SIDES)})")
+    also = "; there are instance maps" if manifest.instances else ""
+    yield Finding("ok", f"{name}: a sample of {tried} shards decoded, {kind} ({', '.join(LABELLED_SIDES)}){also}")
 
 
 def _fits(job: Job, schema: LabelSchema) -> Iterator[Finding]:

@@ -57,7 +57,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
     Raises BadInput when none of the files that were tried can be labelled, or the disk is too small.
     """
     items = {item.source: item for unit in plan.units for item in unit.items}
-    photo_bytes, label_bytes = _sizes(plan, list(items.values()))
+    photo_bytes, label_bytes, instance_bytes = _sizes(plan, list(items.values()))
     packing, sampling = plan.packing, plan.sampling
     splits = SPLITS if held_out else SPLITS[:1]
     frames = {
@@ -69,7 +69,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
         split: packing.test_pairs if split == "test" else packing.pairs or sampling.repeat * frames[split]
         for split in splits
     }
-    sample = len(SIDES) * photo_bytes + len(LABELLED_SIDES) * label_bytes + HEADERS + PHOTOS_OVERHEAD
+    sample = len(SIDES) * photo_bytes + len(LABELLED_SIDES) * label_bytes + instance_bytes + HEADERS + PHOTOS_OVERHEAD
     total = sum(pairs.values()) * sample
     photos = sum(frames.values())
     parent = out.resolve().parent
@@ -81,7 +81,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
         pairs,
         {split: -(-pairs[split] // packing.samples_per_shard) for split in splits},
         total,
-        photos * (photo_bytes + label_bytes + PHOTOS_OVERHEAD),
+        photos * (photo_bytes + label_bytes + instance_bytes + PHOTOS_OVERHEAD),
         shutil.disk_usage(parent).free,
     )
     if found.bytes + found.work_bytes > found.free_bytes:
@@ -105,17 +105,18 @@ def _frames(item: Item, every: int) -> int:
     return -(-round(float(meta["duration"]) * float(meta["fps"])) // every)
 
 
-def _sizes(plan: Plan, items: list[Item]) -> tuple[int, int]:
-    """Mean bytes of a photo and of a label picture, from a few files spread over the list."""
-    photos, label_pictures, reason = [], [], "none were tried"
+def _sizes(plan: Plan, items: list[Item]) -> tuple[int, int, int]:
+    """Mean bytes of a photo, of a label picture and of an instance map, from a few files spread over the list."""
+    extensions = (plan.developing.picture_format, "label.png", "instances.png")
+    tried, reason = [], "none were tried"
     for item in items[:: max(1, len(items) // TRIED)][: 2 * TRIED]:
         try:
             for photo in islice(labelled_photos(item, plan.developing.labelling), TRIED_FRAMES):
                 contents = encoded(photo, plan.developing)
-                photos.append(len(contents[plan.developing.picture_format]))
-                label_pictures.append(len(contents.get("label.png", b"")))
+                tried.append([len(contents.get(extension, b"")) for extension in extensions])
         except BadInput as error:
             reason = str(error)
-    if not photos:
+    if not tried:
         raise BadInput(f"none of the files that were tried can be used: {reason}")
-    return sum(photos) // len(photos), sum(label_pictures) // len(label_pictures)
+    photo, label, instances = (sum(sizes) // len(tried) for sizes in zip(*tried, strict=True))
+    return photo, label, instances

@@ -13,7 +13,7 @@ import numpy as np
 from shards.command import BadInput
 from shards.labels import classes
 from shards.labels.face_landmarks import Detector, Face, FaceLandmarks, crop_face
-from shards.picture_files import read_ids, read_picture
+from shards.picture_files import read_ids, read_instances, read_picture
 from shards.records import Frame, LabelSchema
 from shards.sources.dataset import Item
 from shards.video import decode
@@ -32,12 +32,14 @@ class Photo:
     """A photo with what its label is drawn from.
 
     image: uint8 (H, W, 3), RGB, at the schema's size. ids: what the label picture holds, None where there is none:
-    uint8 (H, W) for `classes`, uint8 (H, W, 3) for `pose` with DensePose.
+    uint8 (H, W) for `classes`, uint8 (H, W, 3) for `pose` with DensePose. instances: uint16 (H, W), the instance map
+    where the labelling takes them.
     """
 
     frame: Frame
     image: Array
     ids: Array | None
+    instances: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Labelling:
     operator: one of OPERATORS. every: keep every n-th frame of a video. of_raw: for `given`, the publisher's class id
     to the schema's. predictor: dlib's 68-point predictor, None for MediaPipe. openpose, densepose: folders of
     keypoint files and of IUV pictures. parser: an ONNX segmentation model. timeout_s: seconds that one video may take,
-    with all that is done to its frames meanwhile; None for no limit.
+    with all that is done to its frames meanwhile; None for no limit. instances: take the instance maps that lie beside
+    label pictures (`given`, and `worlds` of class maps); every photo must have one.
     """
 
     operator: str
@@ -59,6 +62,7 @@ class Labelling:
     densepose: Path | None = None
     parser: Path | None = None
     timeout_s: float | None = 1800.0
+    instances: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Found:
     landmarks: tuple[tuple[int, int], ...] | None = None
     keypoints: tuple[tuple[float, float, float], ...] | None = None
     ids: Array | None = None
+    instances: Array | None = None
 
 
 def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | None = None) -> Iterator[Photo]:
@@ -126,7 +131,7 @@ def _photo(
     outcomes["used"] += 1
     frame = Frame(item.source, number, seconds, item.style, found.landmarks, found.keypoints)
     schema = labelling.schema
-    return Photo(frame, resized(found.image, schema.height, schema.width), found.ids)
+    return Photo(frame, resized(found.image, schema.height, schema.width), found.ids, found.instances)
 
 
 def prepare(labelling: Labelling) -> None:
@@ -178,6 +183,21 @@ def _nearest(ids: Array, schema: LabelSchema) -> Array:
     return cv2.resize(ids, (schema.width, schema.height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
+def _check_same_size(path: Path, ids: Array, image: Array) -> None:
+    if ids.shape != image.shape[:2]:
+        raise BadInput(
+            f"{path} is {ids.shape[1]}×{ids.shape[0]} pixels, but its photo {image.shape[1]}×{image.shape[0]}; "
+            "the two must have one size"
+        )
+
+
+def _instances(path: Path, image: Array, schema: LabelSchema) -> Array:
+    """The instance map of a photo at the schema's size."""
+    numbers = read_instances(path)
+    _check_same_size(path, numbers, image)
+    return _nearest(numbers, schema)
+
+
 def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> Iterator[Photo]:
     """Labels that a world wrote beside its video."""
     video, schema = item.path, labelling.schema
@@ -197,16 +217,20 @@ def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> I
             raise BadInput(
                 f"{beside} is of the world {sidecar['world']!r}, which has no {member} for a {schema.kind!r} label"
             )
-        ids = None
+        ids = instances = None
         place: dict[str, Any] = {}
         if schema.kind == "classes":
             path = video.parent / entry[member]
             ids = classes.checked(schema, _nearest(read_ids(path), schema), str(path))
+            if labelling.instances:
+                if "instances" not in entry:
+                    raise BadInput(f"{beside} names no instance maps; draw the world again")
+                instances = _instances(video.parent / entry["instances"], image, schema)
         else:
             place[member] = tuple(tuple(point) for point in entry[member])
         outcomes["used"] += 1
         frame = Frame(item.source, number, seconds, item.style, **place)
-        yield Photo(frame, resized(image, schema.height, schema.width), ids)
+        yield Photo(frame, resized(image, schema.height, schema.width), ids, instances)
     if last < len(told) - labelling.every:
         raise BadInput(
             f"{video} ends with frame {last}, but {beside.name} describes {len(told)} frames; draw the world again"
@@ -273,15 +297,11 @@ def _find_parsing(image: Array, item: Item, number: int, labelling: Labelling) -
 
 
 def _find_given(image: Array, item: Item, number: int, labelling: Labelling) -> Found | str:
-    """The label picture that lies beside a still, in the schema's ids."""
+    """The label picture that lies beside a still, in the schema's ids, and its instance map as it is."""
     if item.label is None:
         raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
     raw = read_ids(item.label)
-    if raw.shape != image.shape[:2]:
-        raise BadInput(
-            f"{item.label} is {raw.shape[1]}×{raw.shape[0]} pixels, but its photo {image.shape[1]}×{image.shape[0]}; "
-            "the two must have one size"
-        )
+    _check_same_size(item.label, raw, image)
     schema = labelling.schema
     ids = _nearest(raw, schema)
     if labelling.of_raw is not None:
@@ -295,7 +315,12 @@ def _find_given(image: Array, item: Item, number: int, labelling: Labelling) -> 
                 f"{classes.in_words(tuple(labelling.of_raw))}"
             )
         ids = mapped.astype(np.uint8)
-    return Found(image, ids=classes.checked(schema, ids, str(item.label)))
+    ids = classes.checked(schema, ids, str(item.label))
+    if not labelling.instances:
+        return Found(image, ids=ids)
+    if item.instances is None:
+        raise BadInput(f"{item.path} has no instance map; give every picture one, or none")
+    return Found(image, ids=ids, instances=_instances(item.instances, image, schema))
 
 
 _FINDERS: dict[str, Callable[[Array, Item, int, Labelling], Found | str]] = {

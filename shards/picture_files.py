@@ -60,6 +60,19 @@ def decode_ids(content: bytes, name: str) -> Array:
         raise BadInput(f"{name} is no label picture ({error}); give an 8-bit grey or palette PNG of ids") from error
 
 
+def read_instances(path: Path) -> Array:
+    """A grey PNG of 16 or 8 bits whose values are instance numbers: uint16 (H, W).
+
+    Raises BadInput when it is missing, broken or another kind of file.
+    """
+    try:
+        return _png_ids(read_bytes(path)).astype(np.uint16)
+    except (ValueError, cv2.error) as error:
+        raise BadInput(
+            f"{path} is no instance map ({error}); give a grey PNG of 16 or 8 bits with a number per pixel"
+        ) from error
+
+
 def is_png(content: bytes) -> bool:
     """Whether a file begins as PNG files do."""
     return content.startswith(PNG_SIGNATURE)

@@ -44,6 +44,7 @@ class Loaded:
 
     photos: per side, uint8 (N, H, W, 3) RGB. labels: per side (`target`, `exemplar`), loaded label maps,
     uint8 (N, C, H, W), or (N, H, W) ids for `classes`. same_style: float32 (N,). noise: float32 (N, Reading.noise).
+    instances: int32 (N, H, W), the targets' instance maps, None unless they were asked for.
     place: how far the stream is once this batch is consumed. padding: how many samples, at the end of the batch,
     repeat others of the epoch. bad: for each sample that could not be read, its shard and key and the reason; another
     sample of the batch stands in its place.
@@ -57,6 +58,7 @@ class Loaded:
     place: Place = field(default_factory=Place)
     padding: int = 0
     bad: tuple[tuple[str, str], ...] = ()
+    instances: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Reading:
     sample. remainder: what becomes of the last samples of an epoch that fill no batch on every rank: `pad` fills up
     with repeats, `drop` leaves them out. resampled: draw shards with replacement. max_bad: the share of all samples
     that may be unreadable. shuffle: see `shards.order.epoch_order`. noise: normal draws that come with each sample.
+    instances: decode the targets' instance maps.
     """
 
     photos: tuple[str, ...]
@@ -85,6 +88,7 @@ class Reading:
     resampled: bool = False
     max_bad: float = TRAINING_MAX_BAD
     noise: int = 0
+    instances: bool = False
 
 
 @contextmanager
@@ -107,13 +111,14 @@ def open_shards(
 class Stream:
     """The batches of one rank, in order. Iterating over it starts the loader workers.
 
-    Raises BadInput when an epoch has no batch, and while iterating when more than `max_bad` of all samples turn out
-    to be unreadable on this rank; each of them is logged once.
+    Raises BadInput when an epoch has no batch or the shards lack the instance maps asked for, and while iterating when
+    more than `max_bad` of all samples turn out to be unreadable on this rank; each of them is logged once.
     """
 
     def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
         self.manifest, self.store, self.reading = manifest, store, reading
         self.bad: dict[str, str] = {}
+        _check_instances(manifest, store, reading)
         # Refuses here, before workers start, what they would refuse.
         next(_steps(manifest, replace(reading, start=Place(), epochs=None)))
 
@@ -144,6 +149,14 @@ class Stream:
                 f"{len(self.bad)} of {self.manifest.samples} samples cannot be read, more than the {allowed:g} that "
                 f"max_bad {self.reading.max_bad:g} allows; the last one, {where}: {reason}"
             )
+
+
+def _check_instances(manifest: Manifest, store: Store, reading: Reading) -> None:
+    if reading.instances and not manifest.instances:
+        raise BadInput(
+            f"{store.where} has no instance maps; draw the streets world again and pack it, or pack a dataset that has "
+            "them (cityscapes with its gtFine_instanceIds, pictures with a folder instances)"
+        )
 
 
 def _outlive_signals(worker: int) -> None:
@@ -261,6 +274,8 @@ class _Worker(IterableDataset[Loaded]):
     def _extensions(self) -> frozenset[str]:
         """The members that the reading needs; a photo is a JPEG or a PNG."""
         wanted = {"json"} | {f"{side}.{kind}" for side in self.reading.photos for kind in samples.PICTURE_FORMATS}
+        if self.reading.instances:
+            wanted.add(samples.INSTANCES)
         return frozenset(wanted | {f"{side}.label.png" for side in self.reading.labels})
 
     def _locate(self, number: int) -> tuple[int, int]:
@@ -319,6 +334,7 @@ class _Batch:
         self.unturned = np.empty((schema.height, schema.width, 3), np.uint8)
         label = picture if schema.kind == "classes" else (size, schema.channels, schema.height, schema.width)
         self.labels = {side: np.zeros(label, np.uint8) for side in reading.labels}
+        self.instances = np.zeros(picture, np.int32) if reading.instances else None
         self.keys = [""] * size
         self.same_style = np.zeros(size, np.float32)
         self.noise = np.zeros((size, reading.noise), np.float32)
@@ -335,6 +351,9 @@ class _Batch:
                 cv2.flip(photo, 1, photos[row])
         for side, label_maps in self.labels.items():
             label_maps[row] = samples.decode_record_label(members, side, self.schema, record, flip)
+        if self.instances is not None:
+            numbers = samples.decode_instances(members, self.schema)
+            self.instances[row] = cv2.flip(numbers, 1) if flip else numbers
         self.keys[row] = key
         self.same_style[row] = record["s"]
         if reading.noise:
@@ -343,6 +362,8 @@ class _Batch:
     def copy(self, source: int, row: int) -> None:
         """Makes a row a copy of another one."""
         arrays: list[Array] = [*self.photos.values(), *self.labels.values(), self.same_style, self.noise]
+        if self.instances is not None:
+            arrays.append(self.instances)
         for array in arrays:
             array[row] = array[source]
         self.keys[row] = self.keys[source]
@@ -357,14 +378,16 @@ class _Batch:
             place=place,
             padding=padding,
             bad=bad,
+            instances=None if self.instances is None else torch.from_numpy(self.instances),
         )
 
 
 def first_samples(manifest: Manifest, store: Store, count: int, reading: Reading) -> Loaded:
     """The first `count` samples in the order of the shards, as they are: the fixed rows of a sample grid.
 
-    Raises BadInput when one of them cannot be read.
+    Raises BadInput when one of them cannot be read, or the shards lack the instance maps asked for.
     """
+    _check_instances(manifest, store, reading)
     numbers = range(min(count, manifest.samples))
     worker = _Worker(manifest, store, replace(reading, flip=False, max_bad=0.0))
     loaded = worker.batch(numbers, Step(0, len(numbers), tuple(numbers), 0))

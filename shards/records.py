@@ -200,6 +200,8 @@ class Manifest:
         the splits are halves of the same videos (the dance split of the paper).
     audit: what the pairs were checked for, with the figures found (see `shards.audit`). notes: what was left out and
         why, in words. slice: (i, n) in a part of the data that `merge` joins, None when all shards are here.
+    instances: whether samples have `target.instances.png`, the target's instance map. The JSON leaves it out where it
+        is false, so that manifests from before there were instance maps keep their digests.
     """
 
     schema: LabelSchema
@@ -212,6 +214,7 @@ class Manifest:
     audit: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     slice: tuple[int, int] | None = None
+    instances: bool = False
     version: int = field(default=FORMAT_VERSION)
 
     @property
@@ -224,7 +227,10 @@ class Manifest:
         return hashlib.sha256(self.dumps().encode()).hexdigest()
 
     def dumps(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True) + "\n"
+        data = asdict(self)
+        if not self.instances:
+            del data["instances"]
+        return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     def save(self, folder: Path) -> None:
         """Writes `folder/manifest.json` atomically."""
@@ -266,7 +272,10 @@ def parse_manifest(text: str | bytes, where: str | Path) -> Manifest:
             audit=data["audit"],
             notes=tuple(data["notes"]),
             slice=None if data["slice"] is None else (int(data["slice"][0]), int(data["slice"][1])),
+            instances=data.get("instances", False),
         )
+        if not isinstance(manifest.instances, bool):
+            raise ValueError(f"instances is {manifest.instances!r}, not true or false")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise

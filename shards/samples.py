@@ -39,6 +39,8 @@ Members = dict[str, bytes]
 
 KEY, SHARD = "__key__", "__url__"
 PICTURE_FORMATS = ("jpg", "png")
+INSTANCES = "target.instances.png"
+"""The member that holds the target's instance map, where the manifest says that there are any."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_RGB = 0, 2
@@ -48,12 +50,14 @@ _PNG_GREY, _PNG_RGB = 0, 2
 class Sample:
     """A decoded sample, as far as asked for.
 
-    photos: per side, uint8 (H, W, 3) RGB. labels: per side (`target`, `exemplar`), the loaded label map.
+    photos: per side, uint8 (H, W, 3) RGB. labels: per side (`target`, `exemplar`), the loaded label map. instances:
+    uint16 (H, W), the target's instance map.
     """
 
     pair: Pair
     photos: dict[str, Array]
     labels: dict[str, Array]
+    instances: Array | None = None
 
 
 def iter_samples(
@@ -154,8 +158,9 @@ def decode(
     schema: LabelSchema,
     photos: Sequence[str] = SIDES,
     labels: Sequence[str] = LABELLED_SIDES,
+    instances: bool = False,
 ) -> Sample:
-    """Decodes the pair and only the photos and label maps of the sides asked for.
+    """Decodes the pair and only the photos and label maps of the sides asked for, and the instance map if it is.
 
     Raises BadInput naming shard, key and member when one is missing, is no picture of the schema's size, or has
     a label id outside the schema.
@@ -165,6 +170,7 @@ def decode(
         pair,
         {side: decode_photo(members, side, schema) for side in photos},
         {side: decode_label(members, side, schema, pair) for side in labels},
+        decode_instances(members, schema) if instances else None,
     )
 
 
@@ -241,6 +247,14 @@ def decode_ids(members: Members, side: str, schema: LabelSchema) -> Array | None
     return _decode_png(members, f"{side}.label.png", schema, colour_type)
 
 
+def decode_instances(members: Members, schema: LabelSchema) -> Array:
+    """The target's instance map, uint16 (H, W): the same number is the same thing, within this picture.
+
+    Raises BadInput when it is missing, broken or of another size.
+    """
+    return _decode_png(members, INSTANCES, schema, _PNG_GREY, 16)
+
+
 def decode_label(members: Members, side: str, schema: LabelSchema, pair: Pair) -> Array:
     """The loaded label map of a side: uint8 (C, H, W), or (H, W) ids for `classes`.
 
@@ -269,16 +283,16 @@ def _content(members: Members, name: str) -> bytes:
         raise BadInput(f"{place(members, name)} is missing; {AGAIN}") from None
 
 
-def _decode_png(members: Members, name: str, schema: LabelSchema, colour_type: int) -> Array:
+def _decode_png(members: Members, name: str, schema: LabelSchema, colour_type: int, depth: int = 8) -> Array:
     content = _content(members, name)
 
     def decoded() -> Array:
         # The header stands at fixed offsets: signature, IHDR, width, height, bit depth, colour type.
         if content[:8] != _PNG_SIGNATURE or len(content) < 26:
             raise ValueError("not a PNG file")
-        if (content[24], content[25]) != (8, colour_type):
-            wanted = "RGB" if colour_type == _PNG_RGB else "grey"
-            raise ValueError(f"not an 8-bit {wanted} PNG (bit depth {content[24]}, colour type {content[25]})")
+        if (content[24], content[25]) != (depth, colour_type):
+            wanted = f"{'an 8' if depth == 8 else f'a {depth}'}-bit {'RGB' if colour_type == _PNG_RGB else 'grey'} PNG"
+            raise ValueError(f"not {wanted} (bit depth {content[24]}, colour type {content[25]})")
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         _check_size(members, name, schema, height, width)
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)

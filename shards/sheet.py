@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from shards.atomic import new_file
 from shards.command import BadInput
-from shards.labels import picture
+from shards.labels import instances, picture
 from shards.records import SIDES, Frame, Manifest, load_manifest
 from shards.samples import Sample, decode, decode_pair, iter_samples
 
@@ -42,7 +42,7 @@ class Overview:
             "samples": f"{manifest.samples:,}",
             "shards": f"{len(manifest.shards)} ({total / 1e6:,.1f} MB)",
             "size": f"{schema.width}×{schema.height} pixels",
-            "labels": f"{schema.kind}, {schema.channels} channels",
+            "labels": f"{schema.kind}, {schema.channels} channels" + (", instance maps" if manifest.instances else ""),
             "same style": f"{self.same_style / max(1, manifest.samples):.1%} of the pairs "
             f"(asked for {manifest.sampling.get('same_style_rate', 0):.1%})",
             "styles": f"{self.styles:,}",
@@ -71,9 +71,9 @@ def overview(path: Path) -> Overview:
 def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
     """Writes a PNG that shows samples spread evenly over the shards, one per row.
 
-    Columns: label map, target, the one over the other, the exemplar's label map, exemplar, consistent, inconsistent. A
-    row is marked S when target and exemplar have one style, else N. Raises BadInput when `rows` is less than 1 or a
-    sample is broken.
+    Columns: label map, target, the one over the other, the exemplar's label map, exemplar, consistent, inconsistent,
+    and, where there is one, the target's instance map in colours that tell its numbers apart. A row is marked S when
+    target and exemplar have one style, else N. Raises BadInput when `rows` is less than 1 or a sample is broken.
     """
     if rows < 1:
         raise BadInput(f"--rows {rows} shows nothing; ask for at least 1")
@@ -82,7 +82,7 @@ def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
     shown = []
     for position, (_, members) in enumerate(iter_samples(folder, manifest)):
         if position in chosen:
-            shown.append(decode(members, manifest.schema))
+            shown.append(decode(members, manifest.schema, instances=manifest.instances))
     sheet = np.concatenate([_header(manifest), *(_row(manifest, sample) for sample in shown)])
     encoded, content = cv2.imencode(".png", sheet[..., ::-1])
     if not encoded:
@@ -98,10 +98,15 @@ def _cell(manifest: Manifest) -> tuple[int, int]:
     return schema.width * factor, schema.height * factor
 
 
+def _columns(manifest: Manifest) -> tuple[str, ...]:
+    return (*COLUMNS, "instances") if manifest.instances else COLUMNS
+
+
 def _header(manifest: Manifest) -> Array:
     width, _ = _cell(manifest)
-    header = np.full((HEADER, MARGIN + len(COLUMNS) * (width + GAP), 3), PAPER, np.uint8)
-    for number, name in enumerate(COLUMNS):
+    columns = _columns(manifest)
+    header = np.full((HEADER, MARGIN + len(columns) * (width + GAP), 3), PAPER, np.uint8)
+    for number, name in enumerate(columns):
         _write(header, name, (MARGIN + number * (width + GAP), HEADER - 9), INK, 0.5)
     return header
 
@@ -110,7 +115,7 @@ def _row(manifest: Manifest, sample: Sample) -> Array:
     width, height = _cell(manifest)
     pair = sample.pair
     maps = {side: picture(manifest.schema, label) for side, label in sample.labels.items()}
-    cells = (
+    cells = [
         (maps["target"], f"pair {pair.key}"),
         (sample.photos["target"], _caption(pair.target)),
         (_laid_over(maps["target"], sample.photos["target"]), ""),
@@ -118,8 +123,10 @@ def _row(manifest: Manifest, sample: Sample) -> Array:
         (sample.photos["exemplar"], _caption(pair.exemplar)),
         (sample.photos["consistent"], _caption(pair.consistent)),
         (sample.photos["inconsistent"], _caption(pair.inconsistent)),
-    )
-    row = np.full((height + CAPTION + GAP, MARGIN + len(COLUMNS) * (width + GAP), 3), PAPER, np.uint8)
+    ]
+    if sample.instances is not None:
+        cells.append((instances.picture(sample.instances), f"{len(np.unique(sample.instances))} numbers"))
+    row = np.full((height + CAPTION + GAP, MARGIN + len(cells) * (width + GAP), 3), PAPER, np.uint8)
     mark, colour = ("S", SAME) if pair.same_style else ("N", OTHER)
     _write(row, mark, (8, height // 2), colour, 0.8)
     for number, (cell, caption) in enumerate(cells):

@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from shards.command import BadInput
 from shards.labels import pose, sketch
-from shards.records import LABELLED_SIDES, SIDES, Frame, LabelSchema, Manifest, Pair, load_manifest, recorded_label
+from shards.records import LABELLED_SIDES, SIDES, Frame, Manifest, Pair, load_manifest, recorded_label
 from shards.samples import (
+    INSTANCES,
     KEY,
     PICTURE_FORMATS,
     SHARD,
@@ -38,9 +39,9 @@ class Report:
 def verify(path: Path) -> Report:
     """Recomputes size and SHA-256 of every shard, then decodes and checks every sample.
 
-    Checked: the set of members, picture sizes, label ids, landmarks or keypoints, `s`, the styles of `consistent`
-    and `inconsistent`, that `consistent` is not the exemplar, that keys are unique, that every source belongs to
-    the manifest's split, and (by `load_manifest`) that train and test share no source.
+    Checked: the set of members, picture sizes, label ids, instance maps, landmarks or keypoints, `s`, the styles of
+    `consistent` and `inconsistent`, that `consistent` is not the exemplar, that keys are unique, that every source
+    belongs to the manifest's split, and (by `load_manifest`) that train and test share no source.
 
     Raises BadInput at the first violation, naming shard, key, member, value and remedy.
     """
@@ -55,9 +56,10 @@ def verify(path: Path) -> Report:
         if members[KEY] in keys:
             raise BadInput(f"{members[SHARD].decode()} holds the key {members[KEY].decode()} again; {_AGAIN}")
         keys.add(members[KEY])
-        _check_members(members, manifest.schema)
+        _check_members(members, manifest)
         # A sketch or a pose can be drawn from any points; only id pictures can hold something wrong.
-        pair = decode(members, manifest.schema, labels=LABELLED_SIDES if recorded_label(manifest.schema) else ()).pair
+        drawn = LABELLED_SIDES if recorded_label(manifest.schema) else ()
+        pair = decode(members, manifest.schema, labels=drawn, instances=manifest.instances).pair
         _check_pair(members, pair, manifest, sources)
         same_style += pair.same_style
         styles |= {getattr(pair, side).style for side in SIDES}
@@ -70,8 +72,9 @@ def verify(path: Path) -> Report:
     )
 
 
-def _check_members(members: Members, schema: LabelSchema) -> None:
-    expected = {"json"}
+def _check_members(members: Members, manifest: Manifest) -> None:
+    schema = manifest.schema
+    expected = {"json", INSTANCES} if manifest.instances else {"json"}
     for side in SIDES:
         present = [f"{side}.{extension}" for extension in PICTURE_FORMATS if f"{side}.{extension}" in members]
         if len(present) > 1:
@@ -83,7 +86,8 @@ def _check_members(members: Members, schema: LabelSchema) -> None:
     for name in sorted(expected - found):
         raise BadInput(f"{place(members, name)} is missing; {_AGAIN}")
     for name in sorted(found - expected):
-        raise BadInput(f"{place(members, name)} does not belong in a sample of kind {schema.kind!r}; {_AGAIN}")
+        kind = f"kind {schema.kind!r}" + (" without instance maps" if name == INSTANCES else "")
+        raise BadInput(f"{place(members, name)} does not belong in a sample of {kind}; {_AGAIN}")
 
 
 def _check_pair(members: Members, pair: Pair, manifest: Manifest, sources: Collection[str]) -> None:

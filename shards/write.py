@@ -113,9 +113,14 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
     if not data.items:
         raise BadInput(f"{packing.source} holds nothing to pack; check --dataset {packing.dataset}")
     operator = _operator(packing, data)
+    worlds = _worlds(data.items) if operator == "worlds" else {}
+    bare = _without_instances(data, operator, worlds)
+    if 0 < len(bare) < len(data.items):
+        note = f"files without an instance map, so that no sample has one: {len(bare)} ({bare[0]} is the first)"
+        data = replace(data, notes=(*data.notes, note))
     labelling = Labelling(
         operator=operator,
-        schema=_schema(packing, data, operator),
+        schema=_schema(packing, data, operator, worlds),
         every=packing.every or (1 if operator == "worlds" else 10),
         of_raw=None if data.classes is None else data.classes.of_raw,
         predictor=packing.predictor,
@@ -123,6 +128,7 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
         densepose=packing.densepose,
         parser=packing.parser,
         timeout_s=packing.timeout_s,
+        instances=not bare,
     )
     sampling = packing.sampling
     if packing.pair_list is not None:
@@ -242,7 +248,17 @@ def _write_split(
         unfinished.unlink()
     shards = write_shards(pairs, album, folder, packing.samples_per_shard, part, work / f"{folder.name}-notes")
     manifest = Manifest(
-        plan.schema, split, packing.seed, how, shards, plan.sources, shared, found, tuple(sorted(notes)), part
+        schema=plan.schema,
+        split=split,
+        seed=packing.seed,
+        sampling=how,
+        shards=shards,
+        sources=plan.sources,
+        shared_sources=shared,
+        audit=found,
+        notes=tuple(sorted(notes)),
+        slice=part,
+        instances=plan.developing.labelling.instances,
     )
     return manifest, folder
 
@@ -370,10 +386,10 @@ def _no_sidecar(source: str) -> BadInput:
     )
 
 
-def _schema(packing: Packing, data: Dataset, operator: str) -> LabelSchema:
+def _schema(packing: Packing, data: Dataset, operator: str, worlds: Mapping[str, "_World"]) -> LabelSchema:
     size = packing.size
     if operator == "worlds":
-        return _world_schema(data.items, size)
+        return _world_schema(worlds, size)
     height = round(size / data.aspect / SIZE_MULTIPLE) * SIZE_MULTIPLE
     if operator == "face-landmarks":
         return standard_schema("sketch", size, size)
@@ -395,17 +411,37 @@ def _parsed_schema(parser: Path | None, height: int, width: int) -> LabelSchema:
     return read_description(parser).schema(height, width)
 
 
-def _world_schema(items: Sequence[Item], size: int) -> LabelSchema:
+@dataclass(frozen=True)
+class _World:
+    """What a plan needs to know of a video's sidecar: the world, and whether its frames have instance maps."""
+
+    name: str
+    instances: bool
+
+
+def _worlds(items: Sequence[Item]) -> dict[str, _World]:
+    """What the sidecar of every video says, by source."""
     worlds = {}
     for item in items:
         sidecar = sidecar_of(item.path)
         if sidecar is None:
             raise _no_sidecar(item.source)
-        worlds[item.source] = sidecar["world"]
-    first, world = next(iter(worlds.items()))
+        worlds[item.source] = _World(sidecar["world"], all("instances" in frame for frame in sidecar["frames"]))
+    return worlds
+
+
+def _without_instances(data: Dataset, operator: str, worlds: Mapping[str, _World]) -> list[str]:
+    """The sources that have no instance map; all of them where labels are not read from files of class ids."""
+    if operator == "given":
+        return [item.source for item in data.items if item.instances is None]
+    return [item.source for item in data.items if not (item.source in worlds and worlds[item.source].instances)]
+
+
+def _world_schema(worlds: Mapping[str, _World], size: int) -> LabelSchema:
+    first, world = next((source, told.name) for source, told in worlds.items())
     for name, other in worlds.items():
-        if other != world:
-            raise BadInput(f"{name} is of the world {other!r}, but {first} of {world!r}; pack one world at a time")
+        if other.name != world:
+            raise BadInput(f"{name} is of the world {other.name!r}, but {first} of {world!r}; pack one world at a time")
     height = round(WORLDS[world].height_of(size) / SIZE_MULTIPLE) * SIZE_MULTIPLE
     return standard_schema(WORLDS[world].KIND, height, size)
 

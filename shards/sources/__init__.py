@@ -8,10 +8,10 @@ from shards.sources.dataset import Dataset
 
 SOURCES = {
     "videos": "a folder of videos, searched with its subfolders",
-    "pictures": "a folder with images/, labels/ and, if there is one, styles.csv",
+    "pictures": "a folder with images/, labels/ and, if there are any, instances/ and styles.csv",
     "face-forensics": "FaceForensics++ or FaceForensics (2018): the real videos",
     "bdd100k": "BDD100K: the 10K segmentation maps with the attributes of weather and time of day",
-    "cityscapes": "Cityscapes: leftImg8bit and gtFine",
+    "cityscapes": "Cityscapes: leftImg8bit and gtFine, with its instance maps",
     "coco-stuff": "COCO-Stuff: 182 classes",
     "ade20k": "ADE20K: the 150 classes of the scene parsing challenge",
 }

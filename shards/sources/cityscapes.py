@@ -5,11 +5,15 @@ The layout that the publisher's archives leftImg8bit_trainvaltest and gtFine_tra
 
     leftImg8bit/{train,val,test}/CITY/CITY_000000_000019_leftImg8bit.png
     gtFine/{train,val,test}/CITY/CITY_000000_000019_gtFine_labelIds.png       ids 0 to 33
+    gtFine/{train,val,test}/CITY/CITY_000000_000019_gtFine_instanceIds.png    optional, 16 bits
 
 The label pictures hold the publisher's 34 ids, not train ids. The 35th class, license plate, has the id -1 there and
 is not drawn in the publisher's own files: those pixels belong to the car. Files that other programs drew have 255 in
 its place, as -1 does not fit into a byte. It is the 35th channel here, with the id 34, so that there are as many
 channels as in published systems (35, ids 0 to 34). "unlabeled", id 0, is void.
+
+Instance maps hold the label id where things are not counted (stuff, and groups too dense to be told apart), else label
+id · 1000 + n. The numbers are kept as they are; license plates belong to their cars there, too.
 
 train is for training and val for testing; the labels of test are empty dummies, and test is left out.
 """
@@ -18,10 +22,10 @@ from pathlib import Path
 
 from shards.records import Split
 from shards.sources.dataset import Classes, Dataset, Item
-from shards.sources.layout import chosen, files, paired
+from shards.sources.layout import chosen, files, files_if_any, paired
 
 SHAPE = ("leftImg8bit/train", "leftImg8bit/val", "gtFine/train", "gtFine/val")
-PICTURE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
+PICTURE, LABEL, INSTANCES = "_leftImg8bit.png", "_gtFine_labelIds.png", "_gtFine_instanceIds.png"
 SPLITS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "test"))
 LICENSE_PLATE = 34
 
@@ -76,9 +80,10 @@ def find(root: Path) -> Dataset:
     for folder, split in SPLITS:
         labels = root / "gtFine" / folder
         pairs = paired(files(root / "leftImg8bit" / folder, PICTURE), files(labels, LABEL), labels, LABEL)
+        instances = files_if_any(labels, INSTANCES)
         for key, (picture, label) in pairs.items():
             city = key.rpartition("/")[2].partition("_")[0]
-            items.append(Item(picture.relative_to(root).as_posix(), picture, city, label, split))
+            items.append(Item(picture.relative_to(root).as_posix(), picture, city, label, split, instances.get(key)))
     notes = []
     dummies = root / "leftImg8bit" / "test"
     if dummies.is_dir():

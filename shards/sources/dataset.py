@@ -17,6 +17,7 @@ class Item:
     path: the file itself. style: the style key; items with equal keys have one style.
     label: for still pictures, the PNG with one class id per pixel; None where labels are detected.
     split: the publisher's own split, None where it has none.
+    instances: for still pictures, the PNG of 16 or 8 bits with an instance number per pixel; None where there is none.
     """
 
     source: str
@@ -24,6 +25,7 @@ class Item:
     style: str
     label: Path | None = None
     split: Split | None = None
+    instances: Path | None = None
 
     @property
     def still(self) -> bool:

@@ -42,6 +42,14 @@ def files(folder: Path, *endings: str) -> dict[str, Path]:
     Keys are the paths relative to `folder`, with forward slashes and without the ending; they are in order.
     Raises BadInput when there is none, and when two files differ only in their endings.
     """
+    found = files_if_any(folder, *endings)
+    if not found:
+        raise BadInput(f"{folder} holds no files that end in {' or '.join(endings)}; unpack the dataset there")
+    return found
+
+
+def files_if_any(folder: Path, *endings: str) -> dict[str, Path]:
+    """As `files`, but there may be none."""
     found: dict[str, Path] = {}
     # Names only: asking after every file of a large dataset takes minutes on a network disk.
     for place, folders, names in os.walk(folder):
@@ -55,8 +63,6 @@ def files(folder: Path, *endings: str) -> dict[str, Path]:
             if key in found:
                 raise BadInput(f"{path} and {found[key].name} differ only in their endings; take one of them out")
             found[key] = path
-    if not found:
-        raise BadInput(f"{folder} holds no files that end in {' or '.join(endings)}; unpack the dataset there")
     return dict(sorted(found.items()))
 
 

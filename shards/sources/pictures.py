@@ -2,6 +2,8 @@
 
     images/**/NAME.{jpg,jpeg,png,webp}
     labels/**/NAME.png        the same path: images/park/1.jpg has labels/park/1.png; grey, 8 bits, an id per pixel
+    instances/**/NAME.png     optional; the same path; grey, 16 or 8 bits, a number per pixel, one for each object of
+                              the picture; what the numbers are does not matter
     styles.csv                optional; columns picture and style, pictures as paths in images/: park/1.jpg,autumn
     classes.json              optional; {"names": ["road", ...], "ids": [0, ...], "colours": [[r, g, b], ...],
                               "void": 255}, of which colours and void may be missing or null
@@ -15,7 +17,7 @@ the label pictures, which need no decoding.
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -34,23 +36,25 @@ VOID = 255
 
 
 def find(root: Path) -> Dataset:
-    """The pictures of `images` with their labels.
+    """The pictures of `images` with their labels, and with their instance maps where there is a folder of them.
 
-    Raises BadInput when a folder is missing, when a picture has no label or the other way round, when styles.csv does
-    not name just the pictures that are there, and for a classes.json or label pictures that are not as described.
+    Raises BadInput when a folder is missing, when a picture has no label or instance map or the other way round, when
+    styles.csv does not name just the pictures that are there, and for a classes.json or label pictures that are not as
+    described.
     """
     root = Path(root)
     chosen(root, "a dataset of pictures", (("images", "labels"),))
     labels = root / "labels"
     pairs = paired(files(root / "images", *ENDINGS), files(labels, ".png"), labels, ".png")
-    told, names = root / "styles.csv", root / "classes.json"
+    told, names, maps = root / "styles.csv", root / "classes.json", root / "instances"
+    instances = _instances(maps, pairs) if maps.is_dir() else {}
     pictures = {picture.relative_to(root / "images").as_posix(): picture for picture, _ in pairs.values()}
     style_of = _styles(told, pictures) if told.is_file() else {}
     items = []
-    for picture, label in pairs.values():
+    for key, (picture, label) in pairs.items():
         source = picture.relative_to(root).as_posix()
         style = style_of.get(picture.relative_to(root / "images").as_posix(), source)
-        items.append(Item(source, picture, style, label))
+        items.append(Item(source, picture, style, label, instances=instances.get(key)))
     beside = [label for _, label in pairs.values()]
     classes = _told_classes(names) if names.is_file() else _found_classes(beside)
     return Dataset(
@@ -59,6 +63,21 @@ def find(root: Path) -> Dataset:
         styled=told.is_file(),
         aspect=_aspect(beside),
     )
+
+
+def _instances(folder: Path, pictures: Mapping[str, tuple[Path, Path]]) -> dict[str, Path]:
+    """The instance map of every picture, by key."""
+    found = files(folder, ".png")
+    for key, (picture, _) in pictures.items():
+        if key not in found:
+            raise BadInput(
+                f"{picture}: its instance map {folder / (key + '.png')} is missing; add it, or take the folder "
+                f"{folder.name} away"
+            )
+    for key, path in found.items():
+        if key not in pictures:
+            raise BadInput(f"{path} is the instance map of no picture; add the picture {key}, or remove the map")
+    return found
 
 
 def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:

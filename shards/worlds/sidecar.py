@@ -20,6 +20,8 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
 
     Keys: world, version, size (the picture's width in pixels), fps, style_key, style, and frames, each with number,
     seconds, state, and landmarks (faces), keypoints (dance) or label (streets: the id picture, relative to the video).
+    Frames of streets have instances, too (the instance map, a PNG of 16 bits), unless they were drawn before there were
+    any.
     Raises BadInput when it is not one that this release reads.
     """
     path = sidecar_path(video)
@@ -37,6 +39,8 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
         for place, frame in enumerate(data["frames"]):
             if frame["number"] != place or not frame[member]:
                 raise ValueError(f"frame {place} is out of order or has no {member}")
+            if ("instances" in frame) != ("instances" in data["frames"][0]):
+                raise ValueError(f"frame {place} and frame 0 have not both an instance map")
         style_of(data)
         states_of(data)
         float(data["fps"]), int(data["size"]), str(data["style_key"])

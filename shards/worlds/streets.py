@@ -19,8 +19,12 @@ from shards.worlds.drawing import Array, Canvas, Colour, ellipse, hsv, mix, ramp
 KIND: LabelKind = "classes"
 
 VOID = 255
+PER_CLASS = 1000
+"""Cityscapes' convention for instance maps: the n-th thing of a class has the number class · 1000 + n."""
 (ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN, VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR, TRUCK, BUS,
  TRAIN, MOTORCYCLE, BICYCLE) = range(19)  # fmt: skip
+COUNTED = frozenset({PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE})
+"""The classes whose things Cityscapes tells apart; all others are stuff, poles, lights and signs included."""
 
 WEATHERS = ("clear", "partly cloudy", "overcast", "rainy", "snowy", "foggy")
 GROUPS: tuple[str, ...] = ("night", *(f"{weather}-{time}" for weather in WEATHERS for time in ("daytime", "dawn/dusk")))
@@ -245,6 +249,17 @@ def class_ids(state: State, size: int) -> Array:
     return brush.finish()
 
 
+def instance_ids(state: State, size: int) -> Array:
+    """Which thing each pixel shows: uint16 (size * 9 // 16, size), as fine as `class_ids`.
+
+    Stuff and void have their class id. A part of a thing of a class in COUNTED has class · 1000 + the thing's place in
+    `state.things`, so that a rider and the cycle below are two instances, as in Cityscapes.
+    """
+    brush = _InstanceBrush(size, height_of(size))
+    _paint(state, brush)
+    return brush.finish()
+
+
 def render(state: State, style: Style, size: int) -> Array:
     """The picture of a state in a style: uint8 (size * 9 // 16, size, 3), RGB.
 
@@ -261,6 +276,9 @@ class _Brush(Protocol):
     def sky(self, horizon: float) -> None: ...
 
     def ground(self, points: Array, train_id: int, paint: str) -> None: ...
+
+    def begin(self, number: int) -> None:
+        """What comes next belongs to the thing of this place in the state."""
 
     def put(self, points: Array, train_id: int, paint: str, z: float, shade: float = 1.0) -> None:
         """A part of a thing of a class."""
@@ -287,6 +305,9 @@ class _IdBrush:
     def ground(self, points: Array, train_id: int, paint: str) -> None:
         self.put(points, train_id, paint, 0.0)
 
+    def begin(self, number: int) -> None:
+        pass
+
     def put(self, points: Array, train_id: int, paint: str, z: float, shade: float = 1.0) -> None:
         corners = np.rint((points * self.unit - 0.5) * 16).astype(np.int32)
         cv2.fillPoly(self.ids, [corners], train_id, cv2.LINE_8, 4)
@@ -296,6 +317,22 @@ class _IdBrush:
 
     def glow(self, centre: Array, radius: float, paint: str, z: float) -> None:
         pass
+
+
+class _InstanceBrush(_IdBrush):
+    """Draws instance numbers where the other one draws train ids."""
+
+    def __init__(self, width: int, height: int) -> None:
+        super().__init__(width, height)
+        self.ids = self.ids.astype(np.uint16)
+        self.number = 0
+
+    def begin(self, number: int) -> None:
+        self.number = number
+
+    def put(self, points: Array, train_id: int, paint: str, z: float, shade: float = 1.0) -> None:
+        value = train_id * PER_CLASS + self.number if train_id in COUNTED else train_id
+        super().put(points, value, paint, z, shade)
 
 
 @dataclass(frozen=True)
@@ -443,6 +480,9 @@ class _ColourBrush:
         tones = np.clip(base * share + self.haze * (1 - share), 0, 255).astype(np.uint8)
         self.canvas.graded(points, tones, np.array([0.0, horizon]), np.array([0.0, _HEIGHT]))
 
+    def begin(self, number: int) -> None:
+        pass
+
     def put(self, points: Array, train_id: int, paint: str, z: float, shade: float = 1.0) -> None:
         self.canvas.fill(points, self.seen(paint, z, shade))
 
@@ -556,8 +596,9 @@ def _paint(state: State, brush: _Brush) -> None:
     brush.sky(state.horizon)
     _grounds(state, view, brush)
     # A thing is drawn at its far end's turn, so that what stands before a long front comes after it.
-    for thing in sorted(state.things, key=lambda thing: -(thing[2] + thing[3])):
+    for number, thing in sorted(enumerate(state.things), key=lambda entry: -(entry[1][2] + entry[1][3])):
         if not view.hidden(thing):
+            brush.begin(number)
             _THINGS[thing[0].rstrip("+-")](thing, view, brush)
     bonnet = np.array([[0.08, 0.57], [0.2, 0.542], [0.38, 0.53], [0.62, 0.53], [0.8, 0.542], [0.92, 0.57]])
     brush.put(bonnet, VOID, "bonnet", 0.0)
