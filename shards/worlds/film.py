@@ -19,8 +19,6 @@ from shards.video_writer import encode
 from shards.worlds import WORLDS
 from shards.worlds.sidecar import VERSION, sidecar_path
 
-_FOLDERS = {"label": "labels", "instances": "instances"}
-
 
 def film(world: str, out: Path, videos: int, seconds: float, size: int, seed: int, fps: float = 8.0) -> None:
     """Draws `videos` videos of a world into a new folder `out`: `video-0000.mp4`, `video-0000.json`, and so on.
@@ -64,11 +62,9 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
     for number, state in enumerate(states):
         entry: dict[str, Any] = {"number": number, "seconds": number / fps, "state": asdict(state)}
         if place.KIND == "classes":
-            for member, ids in (
-                ("label", place.class_ids(state, size)),
-                ("instances", place.instance_ids(state, size)),
-            ):
-                entry[member] = f"{video.stem}.{_FOLDERS[member]}/{number:06d}.png"
+            drawn = {"labels": place.class_ids(state, size), "instances": place.instance_ids(state, size)}
+            for member, (kind, ids) in zip(("label", "instances"), drawn.items(), strict=True):
+                entry[member] = f"{video.stem}.{kind}/{number:06d}.png"
                 picture = folder / entry[member]
                 picture.parent.mkdir(exist_ok=True)
                 picture.write_bytes(cv2.imencode(".png", ids)[1].tobytes())

@@ -40,7 +40,7 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
             if frame["number"] != place or not frame[member]:
                 raise ValueError(f"frame {place} is out of order or has no {member}")
             if ("instances" in frame) != ("instances" in data["frames"][0]):
-                raise ValueError(f"frame {place} and frame 0 have not both an instance map")
+                raise ValueError("some frames have an instance map and others none")
         style_of(data)
         states_of(data)
         float(data["fps"]), int(data["size"]), str(data["style_key"])

@@ -93,7 +93,8 @@ def write_bdd100k(root: Path, pictures: int = 8, seed: int = 0, old: bool = Fals
 def write_cityscapes(root: Path, pictures: int = 8, seed: int = 0) -> None:
     """`pictures` in train and as many in val, in two cities each, 128×64; two in test, with dummy labels.
 
-    The label pictures hold raw ids; the bar at the bottom is 255, as some programs write a license plate.
+    The label pictures hold raw ids; the bar at the bottom is 255, as some programs write a license plate. In instance
+    maps the n-th picture's car is the n-th.
     """
     rng = np.random.default_rng(seed)
     ids = {"sky": 23, "building": 11, "road": 7, "car": 26, "edge": 255}
@@ -107,7 +108,9 @@ def write_cityscapes(root: Path, pictures: int = 8, seed: int = 0) -> None:
             save(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", picture)
             label = label if split != "test" else np.zeros_like(label)
             save(root / "gtFine" / split / city / f"{name}_gtFine_labelIds.png", label)
-            save(root / "gtFine" / split / city / f"{name}_gtFine_instanceIds.png", label.astype(np.uint16) * 1000)
+            numbers = label.astype(np.uint16)
+            numbers[label == ids["car"]] = ids["car"] * 1000 + number
+            save(root / "gtFine" / split / city / f"{name}_gtFine_instanceIds.png", numbers)
             save(root / "gtFine" / split / city / f"{name}_gtFine_color.png", picture)
             (root / "gtFine" / split / city / f"{name}_gtFine_polygons.json").write_text("{}")
 

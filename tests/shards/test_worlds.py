@@ -190,6 +190,45 @@ def test_street_labels_hold_valid_classes_and_many_of_them() -> None:
         assert (ids[1:] != ids[:-1]).mean() > 0.01, "the camera moves"
 
 
+def of_class(numbers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Cityscapes' convention, read backwards."""
+    return np.where(numbers < 1000, numbers, numbers // 1000)
+
+
+def test_instance_maps_agree_with_the_label_in_every_pixel() -> None:
+    counted = set()
+    for seed in range(4):
+        for state in drawn(streets, seed, 6)[0]:
+            numbers, ids = streets.instance_ids(state, 256), streets.class_ids(state, 256)
+            assert numbers.dtype == np.uint16 and np.array_equal(of_class(numbers), ids)
+            things = set(np.unique(numbers[numbers >= 1000]).tolist())
+            assert {number // 1000 for number in things} == set(np.unique(ids).tolist()) & set(range(11, 19))
+            assert all(number % 1000 < len(state.things) for number in things)
+            counted |= {number // 1000 for number in things}
+    assert len(counted) >= 6
+
+
+def test_the_nearer_of_two_cars_hides_the_other_whatever_their_order() -> None:
+    """The label cannot tell the two apart: what each shows follows from its own silhouette, drawn alone."""
+    street = streets.State(0.265, 0.0, 0.0, 2.5, 5.0, 3.0, ())
+    near, far = ("car+", 0.3, 9.0, 4.2, 1.5, 0.0), ("car+", -0.4, 15.0, 4.2, 1.5, 0.0)
+    shapes = [streets.class_ids(replace(street, things=(car,)), 256) == streets.CAR for car in (near, far)]
+    assert (shapes[0] & shapes[1]).sum() > 50
+    for things, front, back in (((near, far), 13000, 13001), ((far, near), 13001, 13000)):
+        numbers = streets.instance_ids(replace(street, things=things), 256)
+        assert np.array_equal(numbers == front, shapes[0])
+        assert np.array_equal(numbers == back, shapes[1] & ~shapes[0])
+        assert (numbers == back).sum() > 50
+
+
+def test_a_rider_and_the_cycle_are_two_instances_and_poles_are_stuff() -> None:
+    street = streets.State(0.265, 0.0, 0.0, 2.5, 5.0, 3.0, ())
+    sign, rider = ("sign", 2.0, 9.0, 0.0, 2.8, 0.3), ("rider+", -0.5, 8.0, 1.7, 1.75, 0.2)
+    numbers = set(np.unique(streets.instance_ids(replace(street, things=(sign, rider)), 256)).tolist())
+    assert {number for number in numbers if number >= 1000} == {12001, 18001}
+    assert {streets.POLE, streets.SIGN, streets.VOID} <= numbers
+
+
 def test_a_street_label_lies_on_its_picture() -> None:
     states, style = drawn(streets, 0)
     clear = replace(style, group="clear-daytime")
@@ -236,6 +275,11 @@ def test_films_are_real_h264_with_the_true_frames(filmed: tuple[str, Path]) -> N
             if name == "streets":
                 ids = cv2.imread(str(video.parent / entry["label"]), cv2.IMREAD_UNCHANGED)
                 assert ids is not None and np.array_equal(ids, world.class_ids(state, size))
+                numbers = cv2.imread(str(video.parent / entry["instances"]), cv2.IMREAD_UNCHANGED)
+                assert numbers is not None and numbers.dtype == np.uint16
+                assert np.array_equal(numbers, world.instance_ids(state, size))
+            else:
+                assert "instances" not in entry
         keys.append(sidecar["style_key"])
     assert set(keys) <= GROUPS if name == "streets" else keys == ["video-0000", "video-0001"]
 
@@ -283,6 +327,20 @@ def test_a_full_disk_is_named_as_such() -> None:
     with pytest.raises(OSError) as caught:
         encode(Path("/dev/full"), frames, 8.0, 32, 32)
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == "/dev/full"
+
+
+def test_sidecars_have_instance_maps_of_all_frames_or_of_none(tmp_path: Path) -> None:
+    film("streets", tmp_path / "out", videos=1, seconds=0.5, size=256, seed=0)
+    video = tmp_path / "out" / "video-0000.mp4"
+    data = json.loads(sidecar_path(video).read_text())
+    del data["frames"][2]["instances"]
+    sidecar_path(video).write_text(json.dumps(data))
+    with pytest.raises(BadInput, match=r"video-0000\.json .*some frames have an instance map and others none"):
+        sidecar_of(video)
+    for frame in data["frames"]:
+        frame.pop("instances", None)
+    sidecar_path(video).write_text(json.dumps(data))
+    assert sidecar_of(video) is not None
 
 
 def test_a_broken_sidecar_is_refused_and_a_missing_one_is_none(tmp_path: Path) -> None:
