@@ -15,7 +15,13 @@ from trainer.method import Batch, Method
 
 def reading_of(method: Method, batch: int) -> Reading:
     """What a method trains on: its photos, the label maps and instance maps among its inputs, and its noise."""
-    return Reading(photos=method.reads, labels=labels_among(method.inputs), batch=batch, noise=method.noise)
+    return Reading(
+        photos=method.reads,
+        labels=labels_among(method.inputs),
+        batch=batch,
+        noise=method.noise,
+        instances="instances" in method.inputs,
+    )
 
 
 def labels_among(inputs: Sequence[str]) -> tuple[str, ...]:
@@ -69,7 +75,7 @@ def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batc
         consistent=photo("consistent"),
         inconsistent=photo("inconsistent"),
         same_style=loaded.same_style.to(device, non_blocking=True),
-        instances=empty,
+        instances=empty if loaded.instances is None else loaded.instances.to(device, non_blocking=True),
         noise=loaded.noise.to(device, non_blocking=True),
     )
 
@@ -113,4 +119,5 @@ def pinned(loaded: Loaded) -> Loaded:
         labels={side: tensor.pin_memory() for side, tensor in loaded.labels.items()},
         same_style=loaded.same_style.pin_memory(),
         noise=loaded.noise.pin_memory(),
+        instances=None if loaded.instances is None else loaded.instances.pin_memory(),
     )

@@ -52,7 +52,16 @@ class HeldOut:
         """This rank's batches, equally many on each, with the number of pairs at the front that count."""
         photos = ("target", "exemplar") if "exemplar" in self.inputs else ("target",)
         labels = labels_among(self.inputs)
-        reading = Reading(photos, labels, BATCH, rank=self.rank, ranks=self.ranks, epochs=1, max_bad=self.max_bad)
+        reading = Reading(
+            photos,
+            labels,
+            BATCH,
+            rank=self.rank,
+            ranks=self.ranks,
+            epochs=1,
+            max_bad=self.max_bad,
+            instances="instances" in self.inputs,
+        )
         count = min(self.pairs, self.manifest.samples)
         rounds = -(-count // (BATCH * self.ranks))
         stream = islice(Stream(self.manifest, self.store, reading), rounds)
