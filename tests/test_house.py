@@ -16,7 +16,7 @@ FORBIDDEN = {
     "export": ("webdataset", "onnxruntime", "trainer.run"),
     "deploy": ("trainer", "export", "torch", "webdataset", "onnxruntime", "shards.read", "shards.write"),
 }
-NETWORKS = ("generator.py", "norms.py", "patchgan.py", "vgg.py")
+NETWORKS = ("generator.py", "munit_networks.py", "norms.py", "patchgan.py", "vgg.py")
 ONE_FILE = {"onnxruntime": "shards/onnx_runtime.py", "webdataset": "shards/write.py"}
 
 

@@ -1,6 +1,9 @@
 """Normalisation layers whose statistics are exact at any precision."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -12,6 +15,45 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        if features.dtype in (torch.bfloat16, torch.float16):
-            return super().forward(features.float()).to(features.dtype)
-        return super().forward(features)
+        return super().forward(_exact(features)).to(features.dtype)
+
+
+class AdaptiveInstanceNorm2d(nn.Module):
+    """AdaIN: instance norm (eps 1e-5, biased variance), times `scale`, plus `bias`; (N, C, H, W) to the same.
+
+    scale, bias: (N, C), of each sample: arguments, so that nothing is written into the module between calls. After it
+    a channel has the mean `bias` and the standard deviation |scale|. Rounds once, as `InstanceNorm2d` does.
+    """
+
+    def forward(self, features: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        normed = F.instance_norm(_exact(features))
+        scale, bias = (_exact(each).unsqueeze(-1).unsqueeze(-1) for each in (scale, bias))
+        return (normed * scale + bias).to(features.dtype)
+
+
+class SampleNorm2d(nn.Module):
+    """MUNIT's layer norm: each sample's mean over channels and positions, and its spread, become 0 and 1.
+
+    (N, C, H, W) to the same. Divides by (unbiased standard deviation + 1e-5), then has a gain and a bias per channel,
+    which start as 1 and 0. Channels keep their means and spreads relative to each other. Rounds once, as
+    `InstanceNorm2d` does.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        exact = _exact(features)
+        centred = exact - exact.mean((1, 2, 3), keepdim=True)
+        # The norm has a gradient also where a sample is constant; the root of a variance has none there.
+        deviation = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
+        deviation = deviation / math.sqrt(math.prod(features.shape[1:]) - 1)
+        out: Tensor = centred / (deviation + 1e-5) * _exact(self.gain) + _exact(self.bias)
+        return out.to(features.dtype)
+
+
+def _exact(values: Tensor) -> Tensor:
+    """At least float32."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values

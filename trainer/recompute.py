@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from shards.command import BadInput
 from trainer.generator import ResidualBlock
+from trainer.munit_networks import AdaptiveResidualBlock
 
 
 def recompute_in(networks: Mapping[str, nn.Module]) -> None:
@@ -16,7 +17,8 @@ def recompute_in(networks: Mapping[str, nn.Module]) -> None:
     Gradients are the same to the last bit: the blocks draw no random numbers and keep no statistics.
     Raises BadInput when the networks have no such block.
     """
-    blocks = [part for network in networks.values() for part in network.modules() if isinstance(part, ResidualBlock)]
+    kinds = ResidualBlock | AdaptiveResidualBlock
+    blocks = [part for network in networks.values() for part in network.modules() if isinstance(part, kinds)]
     if not blocks:
         raise BadInput("speed.recompute: no network of this method has residual blocks; leave it false")
     for block in blocks:
