@@ -143,6 +143,86 @@ def multi_scale_patchgan(x: Array, state: State, scales: int) -> list[list[Array
     return outputs
 
 
+def adaptive_instance_norm(x: Array, scale: Array, bias: Array) -> Array:
+    """MUNIT 2; scale, bias: (N, C)."""
+    return instance_norm(x) * scale[:, :, None, None] + bias[:, :, None, None]
+
+
+def sample_norm(x: Array, gain: Array, bias: Array) -> Array:
+    """MUNIT 2: each sample by its own mean and unbiased standard deviation; gain, bias: (C, 1, 1)."""
+    out = np.empty_like(x)
+    for number, sample in enumerate(x):
+        centred = sample - sample.mean()
+        deviation = np.sqrt((centred**2).sum() / (sample.size - 1))
+        out[number] = centred / (deviation + 1e-5) * gain + bias
+    return out
+
+
+def adaptive_residual_block(x: Array, amounts: Array, state: State, prefix: str = "") -> Array:
+    """amounts: (N, 4·C): each norm's biases come before its scales."""
+    first_bias, first_scale, second_bias, second_scale = np.split(amounts, 4, axis=1)
+
+    def padded(x: Array, name: str) -> Array:
+        return convolution(reflect(x, 1), state[f"{prefix}{name}.1.weight"], state[f"{prefix}{name}.1.bias"])
+
+    inner = relu(adaptive_instance_norm(padded(x, "first"), first_scale, first_bias))
+    inner = adaptive_instance_norm(padded(inner, "second"), second_scale, second_bias)
+    return x + inner
+
+
+def content_encoder(x: Array, state: State) -> Array:
+    """MUNIT 2; as many blocks and levels as the state holds."""
+
+    def layer(name: str) -> tuple[Array, Array]:
+        return state[f"{name}.weight"], state[f"{name}.bias"]
+
+    x = relu(instance_norm(convolution(reflect(x, 3), *layer("first.1"))))
+    for level in range(_many(state, "down.{}.1.weight")):
+        x = relu(instance_norm(convolution(reflect(x, 1), *layer(f"down.{level}.1"), stride=2)))
+    for block in range(_many(state, "trunk.{}.body.1.weight")):
+        x = residual_block(x, layer(f"trunk.{block}.body.1"), layer(f"trunk.{block}.body.5"))
+    return x
+
+
+def style_encoder(x: Array, state: State) -> Array:
+    """MUNIT 2: codes (N, 8)."""
+    x = relu(convolution(reflect(x, 3), state["first.1.weight"], state["first.1.bias"]))
+    for level in range(4):
+        x = relu(convolution(reflect(x, 1), state[f"down.{level}.1.weight"], state[f"down.{level}.1.bias"], stride=2))
+    return x.mean((2, 3)) @ state["code.weight"][:, :, 0, 0].T + state["code.bias"]
+
+
+def decoder(content: Array, style: Array, state: State) -> Array:
+    """MUNIT 2; as many blocks and levels as the state holds."""
+    amounts = style
+    for number in (0, 2, 4):
+        amounts = amounts @ state[f"perceptron.{number}.weight"].T + state[f"perceptron.{number}.bias"]
+        amounts = relu(amounts) if number < 4 else amounts
+    x, each = content, 4 * content.shape[1]
+    for block in range(_many(state, "trunk.{}.first.1.weight")):
+        x = adaptive_residual_block(x, amounts[:, block * each : (block + 1) * each], state, f"trunk.{block}.")
+    for level in range(_many(state, "up.{}.2.weight")):
+        name = f"up.{level}."
+        x = x.repeat(2, axis=2).repeat(2, axis=3)
+        x = convolution(reflect(x, 2), state[f"{name}2.weight"], state[f"{name}2.bias"])
+        x = relu(sample_norm(x, state[f"{name}3.gain"], state[f"{name}3.bias"]))
+    return np.tanh(convolution(reflect(x, 3), state["last.1.weight"], state["last.1.bias"]))
+
+
+def scaled_discriminators(x: Array, state: State) -> list[Array]:
+    """MUNIT 2: the scores of each scale, from full size down."""
+    scores = []
+    for copy in range(_many(state, "copies.{}.1.weight")):
+        inner = x
+        for stage in range(4):
+            name = f"copies.{copy}.{3 * stage + 1}"
+            inner = convolution(reflect(inner, 1), state[f"{name}.weight"], state[f"{name}.bias"], stride=2)
+            inner = leaky_relu(inner)
+        scores.append(convolution(inner, state[f"copies.{copy}.12.weight"], state[f"copies.{copy}.12.bias"]))
+        x = average_pool(x)
+    return scores
+
+
 def average_pool(x: Array) -> Array:
     """3×3, stride 2, padding 1; at the border the mean of the pixels that exist."""
     height, width = x.shape[2:]
