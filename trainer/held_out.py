@@ -1,7 +1,7 @@
 """What training measures on held-out pairs while it runs: how near the pictures are to the true ones."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -48,20 +48,15 @@ class HeldOut:
     ranks: int = 1
     max_bad: float = 0.0
 
+    @property
+    def reading(self) -> Reading:
+        """What is read of a pair to paint it and to look at it, whatever training reads."""
+        photos = ("target", "exemplar") if "exemplar" in self.inputs else ("target",)
+        return Reading(photos, labels_among(self.inputs), BATCH, instances="instances" in self.inputs)
+
     def batches(self) -> Iterator[tuple[Loaded, int]]:
         """This rank's batches, equally many on each, with the number of pairs at the front that count."""
-        photos = ("target", "exemplar") if "exemplar" in self.inputs else ("target",)
-        labels = labels_among(self.inputs)
-        reading = Reading(
-            photos,
-            labels,
-            BATCH,
-            rank=self.rank,
-            ranks=self.ranks,
-            epochs=1,
-            max_bad=self.max_bad,
-            instances="instances" in self.inputs,
-        )
+        reading = replace(self.reading, rank=self.rank, ranks=self.ranks, epochs=1, max_bad=self.max_bad)
         count = min(self.pairs, self.manifest.samples)
         rounds = -(-count // (BATCH * self.ranks))
         stream = islice(Stream(self.manifest, self.store, reading), rounds)

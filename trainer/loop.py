@@ -301,8 +301,8 @@ class Observer:
         )
         self.tracker.describe("label_schema.json", training.schema.to_json())
         self.tracker.describe("manifest.json", {"digest": train.digest, "samples": train.samples})
-        reading = reading_of(training.method, 1)
-        self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, config.evaluation.grid_rows, reading)
+        rows = config.evaluation.grid_rows
+        self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, rows, held_out.reading)
         self.detectors = Detectors()
         self.sums: dict[str, float] = {}
         self.count = 0

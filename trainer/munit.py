@@ -21,6 +21,7 @@ from trainer.munit_networks import STYLE_CHANNELS, ContentEncoder, Decoder, Scal
 from trainer.options import Options
 
 DISCRIMINATOR_HALVINGS = 4
+TURNS, DOMAINS = 2, 2
 
 
 class MunitOptions(Options):
@@ -66,7 +67,7 @@ class TwoDomains(Method):
     synthesizers = ("label_content", "photo_style", "photo_decoder")
     inputs = ("label", "exemplar")
     ways = (("label", "style"),)
-    noise = 4 * STYLE_CHANNELS
+    noise = TURNS * DOMAINS * STYLE_CHANNELS
     needs_perceptual = True
 
     def __init__(self, options: MunitOptions, schema: LabelSchema) -> None:
@@ -104,7 +105,7 @@ class TwoDomains(Method):
 
     @abstractmethod
     def _painted_styles(self, batch: Batch, turn: int, encoded: Callable[[], Tensor]) -> Tensor:
-        """The styles (N, 8) in which labels become photos. encoded: gives those of the batch's exemplars."""
+        """The styles (N, 8) in which labels become photos. encoded: gives those of the exemplars."""
 
     @abstractmethod
     def _further_losses(self, batch: Batch, codes: Codes) -> Losses:
@@ -112,7 +113,7 @@ class TwoDomains(Method):
 
     def _prior(self, batch: Batch, turn: int, domain: int) -> Tensor:
         """The styles drawn for the discriminators' turn, 0, or the generators', 1; of labels, 0, or of photos, 1."""
-        first = (2 * turn + domain) * STYLE_CHANNELS
+        first = (DOMAINS * turn + domain) * STYLE_CHANNELS
         return batch.noise[:, first : first + STYLE_CHANNELS]
 
     def _discriminator_losses(self, batch: Batch, labels: Tensor, photos: Tensor) -> Losses:

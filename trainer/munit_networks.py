@@ -60,10 +60,10 @@ class ContentEncoder(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """`c7s1-64, d128, d256, d256, d256`, global average pool, 1×1 convolution: (N, channels, H, W) to codes (N, 8).
+    """`c7s1-64, d128, d256, d256, d256`, global average pool, 1×1 convolution: pictures to style codes.
 
-    Nothing is normalised: instance norm would take the style away. The mean is summed in float32. H and W must be at
-    least 32.
+    (N, channels, H, W) to (N, 8). Nothing is normalised: instance norm would take the style away. The mean is summed
+    in float32. H and W must be at least 32.
     """
 
     def __init__(self, channels: int = 3, base: int = 64) -> None:
@@ -106,9 +106,9 @@ class AdaptiveResidualBlock(nn.Module):
 class Decoder(nn.Module):
     """`R256×4` with AdaIN, `u128, u64` (nearest ×2, 5×5, layer norm), `c7s1-3`, tanh: a picture from content and style.
 
-    content: (N, base·2^downsamplings, h, w). style: (N, 8). Gives (N, channels, h·2^downsamplings, w·2^downsamplings)
-    in (-1, 1). A perceptron 8 → 4·base → 4·base → 4·blocks·base·2^downsamplings makes every AdaIN's bias and scale of
-    the style: 4,096 numbers at the defaults, in the order of the layers.
+    content: (N, base·2^downsamplings, h, w). style: (N, 8). The picture: (N, channels, h·2^downsamplings,
+    w·2^downsamplings) in (-1, 1). A perceptron with two hidden layers of 4·base makes every AdaIN's bias and scale of
+    the style: 4·blocks·base·2^downsamplings numbers, 4,096 at the defaults, in the order of the layers.
     """
 
     def __init__(self, channels: int = 3, base: int = 64, downsamplings: int = 2, blocks: int = 4) -> None:

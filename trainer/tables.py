@@ -41,7 +41,12 @@ ABLATIONS = {
 """Rows of the ablation tables, and the files of trainer/configs/ablations/ that make them."""
 ONE_SEED = ("official weighting", "w/o EMA")
 """Rows of one seed everywhere: no paper has them."""
-NAMES = {"style_consistent": "style-consistent", "pix2pixhd": "pix2pixHD"}
+NAMES = {
+    "style_consistent": "style-consistent",
+    "pix2pixhd": "pix2pixHD",
+    "munit": "MUNIT",
+    "paired_munit": "PairedMUNIT",
+}
 """What methods are called in tables; others are called by their file's name."""
 ROLL = 1
 

@@ -62,7 +62,8 @@ def test_activations_are_those_of_a_real_step(method: str, small_config: MakeCon
     from trainer.engines import set_trainable
     from trainer.method import Batch
 
-    batch = Batch(label, photo, label.clone(), *(photo.clone() for _ in range(3)), torch.ones(2))
+    draws = torch.randn(2, training.method.noise, generator=generator)
+    batch = Batch(label, photo, label.clone(), *(photo.clone() for _ in range(3)), torch.ones(2), noise=draws)
     play = training.method.play(batch, 10**12)
     for names in training.method.players.values():
         set_trainable(training.method.networks, names)

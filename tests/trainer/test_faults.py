@@ -243,11 +243,12 @@ def weights(training: Training) -> dict[str, torch.Tensor]:
     }
 
 
-def fake_batch(size: int, channels: int) -> Batch:
+def fake_batch(size: int, channels: int, noise: int = 0) -> Batch:
     torch.manual_seed(3)
     photos = [torch.rand(size, 3, 32, 32) * 2 - 1 for _ in range(4)]
     labels = [torch.rand(size, channels, 32, 32) for _ in range(2)]
-    return Batch(labels[0], photos[0], labels[1], photos[1], photos[2], photos[3], torch.ones(size))
+    draws = torch.randn(size, noise)
+    return Batch(labels[0], photos[0], labels[1], photos[1], photos[2], photos[3], torch.ones(size), noise=draws)
 
 
 @pytest.mark.parametrize("method", ["pix2pixhd", "style_consistent"])

@@ -58,6 +58,8 @@ SMALL: dict[str, Any] = {
     "discriminator_base": 4,
     "discriminator_scales": 2,
 }
+PRIOR = 32
+"""Draws of MUNIT: styles of 8 numbers, for two turns and two domains. PairedMUNIT's coins follow."""
 OFF: dict[str, Any] = {"exemplar_styles": False, "semantic_weight": 0, "pair_weight": 0, "pixel_weight": 0}
 CONFIGS = Path(__file__).parents[2] / "trainer" / "configs"
 
@@ -69,7 +71,7 @@ def make(kind: type[TwoDomains] = MUNIT, **options: Any) -> TwoDomains:
     return method
 
 
-def batch(count: int = 2, noise: int = TwoDomains.noise + 2) -> Batch:
+def batch(count: int = 2, noise: int = PRIOR + 2) -> Batch:
     generator = torch.Generator().manual_seed(1)
     photos = [torch.rand(count, 3, 32, 32, generator=generator) * 2 - 1 for _ in range(4)]
     labels = [torch.rand(count, SCHEMA.channels, 32, 32, generator=generator) for _ in range(2)]
@@ -88,7 +90,7 @@ def batch(count: int = 2, noise: int = TwoDomains.noise + 2) -> Batch:
 def with_coins(given: Batch, *coins: float) -> Batch:
     """The batch with a coin for each turn, the same for all samples."""
     noise = given.noise.clone()
-    noise[:, TwoDomains.noise :] = torch.tensor(coins)
+    noise[:, PRIOR:] = torch.tensor(coins)
     return replace(given, noise=noise)
 
 
@@ -536,7 +538,7 @@ def test_with_all_switches_off_it_is_munit_bit_for_bit() -> None:
 
 def test_the_coin_decides_in_whose_style_a_label_is_painted() -> None:
     paired, given = make(PAIRED, semantic_weight=0, pair_weight=0), batch(4)
-    assert paired.noise == TwoDomains.noise + 2
+    assert paired.noise == PRIOR + 2
     plain = played(make(MUNIT), given)
     tails = played(paired, with_coins(given, -1, -1))
     for player, terms in plain.items():
@@ -547,7 +549,7 @@ def test_the_coin_decides_in_whose_style_a_label_is_painted() -> None:
     played(paired, given)
     encoded = paired.networks["photo_style"](given.exemplar)
     for turn, used in enumerate((styles[0], styles[1][4:])):
-        heads = given.noise[:, TwoDomains.noise + turn] > 0
+        heads = given.noise[:, PRIOR + turn] > 0
         assert 0 < heads.sum() < 4, "both sides are seen"
         drawn = given.noise[:, 16 * turn + 8 : 16 * turn + 16]
         assert torch.equal(used, torch.where(heads[:, None], encoded, drawn))

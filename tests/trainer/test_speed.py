@@ -94,7 +94,7 @@ class Watched(TorchDispatchMode):
 def test_a_step_makes_the_host_wait_for_nothing(method: str, small_config: MakeConfig) -> None:
     config = small_config(method)
     training = Training(config, config.data.label_schema, None)
-    batch = fake_batch(2, training.schema.channels)
+    batch = fake_batch(2, training.schema.channels, training.method.noise)
     pulse = Pulse(training.accelerator)
     with Watched() as watched:
         for _ in range(3):

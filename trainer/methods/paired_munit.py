@@ -14,10 +14,7 @@ from torch.nn import functional as F
 from shards.records import LabelSchema
 from trainer.losses import exact, feature_distances, same_style_l1, semantic_loss
 from trainer.method import Batch, Losses
-from trainer.munit import Codes, MunitOptions, TwoDomains, distance
-
-COINS = 2
-"""One draw per sample for each player's turn, behind MUNIT's."""
+from trainer.munit import TURNS, Codes, MunitOptions, TwoDomains, distance
 
 
 class PairedMunitOptions(MunitOptions):
@@ -61,7 +58,7 @@ class PairedMunit(TwoDomains):
             *(("consistent", "inconsistent") if options.pair_weight else ()),
         )
         if options.exemplar_styles:
-            self.noise = TwoDomains.noise + COINS
+            self.noise = TwoDomains.noise + TURNS
 
     def _painted_styles(self, batch: Batch, turn: int, encoded: Callable[[], Tensor]) -> Tensor:
         drawn = self._prior(batch, turn, 1)
