@@ -472,6 +472,24 @@ def test_the_discriminators_losses_leave_no_gradient_in_the_auto_encoders(kind: 
             assert (parameter.grad is not None) == name.endswith("discriminator")
 
 
+def test_where_codes_are_read_back_from_moves_for_contents_and_not_for_styles() -> None:
+    """What is left of the gradients once no translated photo carries any: content targets have some, styles none."""
+    method = make(PAIRED)
+    codes: dict[str, list[Tensor]] = {"label_content": [], "photo_style": []}
+    for name, seen in codes.items():
+        method.networks[name].register_forward_hook(lambda *call, seen=seen: seen.append(call[2]))
+    method.networks["photo_decoder"].register_forward_hook(lambda *call: call[2].detach())
+    plays = method.play(with_coins(batch(), 1, 1), 0)
+    next(plays)
+    for seen in codes.values():
+        seen.clear()
+    _, losses = next(plays)
+    (moved,) = torch.autograd.grad(losses["content"], codes["label_content"][0], retain_graph=True)
+    assert moved.any()
+    (kept,) = torch.autograd.grad(losses["style"], codes["photo_style"][0], allow_unused=True)
+    assert kept is None
+
+
 def test_each_turn_has_fresh_styles_and_draws_nothing_itself() -> None:
     method, given = make(), batch()
     state = torch.get_rng_state()

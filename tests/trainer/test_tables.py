@@ -30,7 +30,7 @@ def test_every_method_and_ablation_has_a_config_that_loads(world: str, budget: s
     if world == "faces":
         assert set(loaded) >= {*tables.ABLATIONS, *published.ABLATION_FID}
     ours = loaded["style-consistent"]
-    assert len({(config.images, config.batch, config.optimizer.learning_rate) for config in loaded.values()}) == 1
+    assert len({(config.images, config.batch) for config in loaded.values()}) == 1
     for row, config in loaded.items():
         if config.method == ours.method and row != "style-consistent":
             changed = {
