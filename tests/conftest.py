@@ -21,7 +21,13 @@ settings.load_profile("suite")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-TINY = {"generator_base": 4, "generator_downsamplings": 2, "generator_blocks": 1, "discriminator_base": 4}
+TINY = {
+    "generator_base": 4,
+    "generator_downsamplings": 2,
+    "generator_blocks": 1,
+    "discriminator_base": 4,
+    "encoder_base": 4,
+}
 
 
 def _tiny_options(method: str) -> dict[str, int]:

@@ -65,6 +65,11 @@ class Training:
             self._restore_networks(resume)
         elif config.start is not None:
             self._begin_with(config.start)
+        elif self.method.given:
+            raise BadInput(
+                f"start is not set, but {config.method} with these options begins with "
+                f"{' and '.join(self.method.given)} of another run, which do not learn at first; set start to its folder"
+            )
         self.players = self.method.stage(self.images).players
         self.engines = self._make_engines()
         if resume is not None:
@@ -232,12 +237,19 @@ class Training:
         sized = replace(theirs, height=self.schema.height, width=self.schema.width)
         if difference := self.schema.difference(sized):
             raise BadInput(f"start: {folder} was trained on another label schema: {difference}")
+        if missing := [name for name in self.method.given if f"{name}.safetensors" not in checkpoint.state.files]:
+            raise BadInput(
+                f"start: {folder} has no network {missing[0]}, which does not learn at first with these options; "
+                "start from a checkpoint that has it"
+            )
         for name, network in self.method.networks.items():
             if f"{name}.safetensors" in checkpoint.state.files:
-                load_network(network, checkpoint.tensors(name), f"start: {folder}/{name}.safetensors")
+                tensors = self.method.taken_over(name, checkpoint.tensors(name))
+                load_network(network, tensors, f"start: {folder}/{name}.safetensors")
         for name, network in self.averages.networks.items():
             if f"{name}.ema.safetensors" in checkpoint.state.files:
-                load_network(network, checkpoint.tensors(f"{name}.ema"), f"start: {folder}/{name}.ema.safetensors")
+                tensors = self.method.taken_over(name, checkpoint.tensors(f"{name}.ema"))
+                load_network(network, tensors, f"start: {folder}/{name}.ema.safetensors")
 
     def restore_random(self, checkpoint: Checkpoint) -> None:
         """To be called right before the first step: building loaders and trackers may draw numbers.

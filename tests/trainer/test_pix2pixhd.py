@@ -1,17 +1,34 @@
 """pix2pixHD as its specification says it: networks, instance maps, pool, losses, and three stages (sections 2 to 8)."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from shards.command import BadInput
+from shards.labels import standard_schema
+from tests.trainer import numpy_reference as reference
+from trainer import checkpoint as checkpoints
+from trainer.checkpoint import Checkpoint
+from trainer.config import Config
 from trainer.enhancer import LocalEnhancer
 from trainer.feature_encoder import FeatureEncoder
 from trainer.generator import GlobalGenerator, halved
 from trainer.image_pool import ImagePool
 from trainer.instances import boundaries, instance_classes, instance_means
+from trainer.method import Batch, Synthesizer
+from trainer.methods.pix2pixhd import Pix2PixHD, Pix2PixHDOptions
 from trainer.patchgan import MultiScalePatchGAN
+from trainer.schedules import Schedule
+from trainer.training import Training
+from trainer.vgg import load_vgg19
 
 FULL = (1024, 2048)
 COUNTS = {
@@ -242,3 +259,374 @@ def test_the_pool_goes_on_from_its_state_and_keeps_no_picture_that_is_not_finite
     shown = ours(condition, fake * torch.nan, torch.ones(1, 2))
     assert torch.equal(shown[0], condition) and shown[1].isnan().all()
     assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+
+
+def stirred(network: nn.Module) -> nn.Module:
+    """Every weight and bias drawn anew, in double precision, none of them near 0."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            scale = parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 2
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) / scale)
+    return network.double()
+
+
+def state_of(network: nn.Module) -> dict[str, reference.Array]:
+    return {name: value.detach().numpy() for name, value in network.state_dict().items()}
+
+
+def test_the_enhancer_agrees_with_the_reference() -> None:
+    network, _ = small()
+    stirred(network)
+    x = np.random.default_rng(0).standard_normal((2, 5, 64, 96))
+    ours = network(torch.from_numpy(x)).detach().numpy()
+    wanted = reference.local_enhancer(x, state_of(network.body), state_of(network.enhancer))
+    np.testing.assert_allclose(ours, wanted, atol=1e-10, rtol=0)
+
+
+def test_the_feature_encoder_agrees_with_the_reference() -> None:
+    encoder = stirred(FeatureEncoder(base=4))
+    x = np.random.default_rng(0).standard_normal((2, 3, 32, 48))
+    np.testing.assert_allclose(
+        encoder(torch.from_numpy(x)).detach().numpy(), reference.generator(x, state_of(encoder)), atol=1e-10, rtol=0
+    )
+
+
+SCHEMA = standard_schema("sketch", 32, 32)
+CLASSES = standard_schema("classes", 32, 64)
+INSTANCES = {"instances": True}
+FEATURES = {"instances": True, "features": "instances"}
+STAGES = {**FEATURES, "enhancer": True, "enhancer_blocks": 1, "global_images": 4, "fixed_images": 4}
+IN_STAGE = {"global": 0, "fixed": 4, "joint": 8}
+Tiny = Callable[[str], dict[str, int]]
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture
+def tiny(tiny_options: Tiny) -> Callable[..., Pix2PixHD]:
+    """Makes a small method with some options."""
+
+    def make(schema: Any = SCHEMA, **options: Any) -> Pix2PixHD:
+        torch.manual_seed(0)
+        method = Pix2PixHD(Pix2PixHDOptions(**{**tiny_options("pix2pixhd"), **options}), schema)
+        method.perceptual = load_vgg19("random:0", divisor=16, resize_below=0)
+        return method
+
+    return make
+
+
+def batch_of(schema: Any, count: int = 2, seed: int = 1, noise: int = 2) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    size = (schema.height, schema.width)
+    target = torch.rand(count, 3, *size, generator=generator) * 2 - 1
+    label = torch.rand(count, schema.channels, *size, generator=generator)
+    if schema.kind == "classes":
+        label = nn.functional.one_hot(label.argmax(1), schema.channels).permute(0, 3, 1, 2).float()
+    blocks = torch.randint(0, 4, (count, size[0] // 8, size[1] // 8), generator=generator, dtype=torch.int32)
+    instances = blocks.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    empty = torch.empty(0)
+    draws = torch.randn(count, noise, generator=generator)
+    return Batch(label, target, empty, empty, empty, empty, torch.ones(count), instances, draws)
+
+
+ALL_OPTIONS = [
+    ({}, (0,)),
+    (INSTANCES, (0,)),
+    (FEATURES, (0,)),
+    ({**INSTANCES, "pool": 3}, (0,)),
+    (STAGES, (0, 4, 8)),
+    ({"enhancer": True, "enhancer_blocks": 0}, (0,)),
+    ({**STAGES, "pool": 1, "discriminator_scales": 3}, (0, 4, 8)),
+]
+
+
+@pytest.mark.parametrize(("options", "starts"), ALL_OPTIONS)
+def test_in_every_stage_each_player_gets_every_gradient_and_nobody_else_any(
+    options: dict[str, Any], starts: tuple[int, ...], tiny: Callable[..., Pix2PixHD]
+) -> None:
+    method = tiny(**options)
+    assert method.stage_starts == starts
+    given = batch_of(SCHEMA)
+    for images in starts:
+        plays = method.play(given, images)
+        players = method.stage(images).players
+        for player, names in players.items():
+            for name, network in method.networks.items():
+                network.requires_grad_(name in names)
+            played, losses = next(plays)
+            assert played == player
+            torch.stack(list(losses.values())).sum().backward()
+            for name, network in method.networks.items():
+                for parameter in network.parameters():
+                    assert (parameter.grad is not None) == (name in names), (images, player, name)
+                    parameter.grad = None
+        assert next(plays, None) is None
+
+
+@pytest.mark.parametrize(("options", "starts"), ALL_OPTIONS)
+def test_pictures_have_the_labels_size_in_every_stage(
+    options: dict[str, Any], starts: tuple[int, ...], tiny: Callable[..., Pix2PixHD]
+) -> None:
+    method = tiny(**options)
+    given = batch_of(SCHEMA)
+    for images in (*starts, 10**12):
+        image = Synthesizer(method, method.networks, images).paint(given)
+        assert image.shape == given.target.shape and image.abs().max() < 1
+        pairs = zip(fields(Batch), (getattr(given, field.name)[:1] for field in fields(Batch)), strict=True)
+        alone = Synthesizer(method, method.networks, images).paint(Batch(**{field.name: v for field, v in pairs}))
+        torch.testing.assert_close(image[:1], alone, atol=1e-5, rtol=0)
+
+
+def test_the_baseline_is_what_it_was(tiny: Callable[..., Pix2PixHD]) -> None:
+    method = tiny()
+    assert method.inputs == ("label",) and method.synthesizers == ("generator",)
+    assert method.players == {"generator": ("generator",), "discriminator": ("discriminator",)}
+    assert list(method.networks) == ["generator", "discriminator"] and not method.noise and method.alone is None
+    losses = {player: list(terms) for player, terms in method.play(batch_of(SCHEMA), 0)}
+    assert losses == {"generator": ["realism", "features", "perceptual"], "discriminator": ["real", "fake"]}
+
+
+def test_who_plays_and_who_paints_in_each_stage(tiny: Callable[..., Pix2PixHD]) -> None:
+    method = tiny(**STAGES)
+    coarse, fine = ("generator", "global_picture", "encoder"), ("generator", "enhancer", "encoder")
+    both = ("discriminator", "fine_discriminator")
+    table = {
+        0: (coarse, ("discriminator",), coarse),
+        3: (coarse, ("discriminator",), coarse),
+        # The enhancer learns next; what has learned so far paints at half size.
+        4: (("enhancer",), both, coarse),
+        5: (("enhancer",), both, fine),
+        7: (("enhancer",), both, fine),
+        8: (("generator", "enhancer"), both, fine),
+        10**9: (("generator", "enhancer"), both, fine),
+    }
+    for images, (generator, discriminator, painters) in table.items():
+        stage = method.stage(images)
+        assert dict(stage.players) == {"generator": generator, "discriminator": discriminator}, images
+        assert sorted(stage.synthesizers) == sorted(painters), images
+    assert sorted(method.synthesizers) == sorted({*coarse, *fine})
+
+
+def test_the_rate_begins_anew_after_the_coarse_stage(tiny: Callable[..., Pix2PixHD]) -> None:
+    method = tiny(enhancer=True, global_images=100, fixed_images=10)
+    schedule = Schedule(constant=50, decay=50)
+    rates = {0: 1, 50: 1, 75: 0.5, 99: 0.02, 100: 1, 110: 1, 150: 1, 175: 0.5, 200: 0}
+    assert {images: method.rate(images, schedule) for images in rates} == pytest.approx(rates)
+    assert tiny().rate(75, schedule) == 0.5
+
+
+@pytest.mark.parametrize(("classes", "features"), [(False, "instances"), (True, "instances"), (True, "classes")])
+def test_who_reads_what(classes: bool, features: str, tiny: Callable[..., Pix2PixHD]) -> None:
+    """G: labels, boundary, features; D: labels, boundary, photo (1)."""
+    schema = CLASSES if classes else SCHEMA
+    method = tiny(schema, instances=features == "instances", features=features)
+    assert method.inputs == (("label", "instances", "features") if features == "instances" else ("label", "features"))
+    conditions = schema.channels + (features == "instances")
+    generator, discriminator = method.networks["generator"], method.networks["discriminator"]
+    assert generator.first[1].in_channels == conditions + 3
+    assert discriminator.copies[0].stages[0][0].in_channels == conditions + 3
+    seen: dict[str, list[Tensor]] = {"generator": [], "discriminator": []}
+    for name in seen:
+        method.networks[name].register_forward_pre_hook(lambda _, given, name=name: seen[name].append(given[0]))
+    given = batch_of(schema)
+    list(method.play(given, 0))
+    condition = torch.cat([given.label, boundaries(given.instances)], 1)[:, :conditions]
+    regions = given.instances if features == "instances" else given.label.argmax(1)
+    wanted = instance_means(method.networks["encoder"](given.target), regions)
+    assert torch.equal(seen["generator"][0], torch.cat([condition, wanted], 1))
+    assert all(torch.equal(inputs[:2, :conditions], condition) for inputs in seen["discriminator"])
+    assert torch.equal(seen["discriminator"][1][:, conditions:], given.target)
+
+
+def test_the_coarse_stage_reads_what_the_enhancer_will_show_the_global_generator(
+    tiny: Callable[..., Pix2PixHD],
+) -> None:
+    method = tiny(**STAGES, discriminator_scales=3)
+    seen: dict[str, list[Tensor]] = {name: [] for name in method.networks}
+    for name, network in method.networks.items():
+        network.register_forward_pre_hook(lambda _, given, name=name: seen[name].append(given[0].detach()))
+    given = batch_of(SCHEMA)
+    coarse = []
+    for images in (0, 4, 8):
+        list(method.play(given, images))
+        coarse.append(seen["generator"].pop())
+        assert seen["encoder"].pop().shape == (2, 3, 16, 16)
+        painted = [*seen["discriminator"]]
+        assert {inputs.shape[-2:] for inputs in painted} == {(16, 16)}
+        assert bool(seen["fine_discriminator"]) == bool(seen["enhancer"]) == (images > 0)
+        assert torch.equal(painted[1][:, -3:], halved(given.target))
+        for names in seen.values():
+            names.clear()
+    assert torch.equal(coarse[0], coarse[1]) and torch.equal(coarse[1], coarse[2])
+    features = method.inputs_of(method.networks, given)["features"]
+    own = instance_means(method.networks["encoder"](halved(given.target)), given.instances[:, ::2, ::2])
+    assert torch.equal(features, own.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert len(method.networks["discriminator"].copies) == 2 and len(method.networks["fine_discriminator"].copies) == 1
+    coarse_picture = method.networks["global_picture"](method.networks["generator"](coarse[0])).detach()
+    wanted = nn.functional.interpolate(coarse_picture, (32, 32), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(Synthesizer(method, method.networks, 1).paint(given), wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": "instances"}, "features: instances needs instances: true"),
+        ({"fixed_images": 3}, "global_images and fixed_images are stages of enhancer: true"),
+        ({"global_images": 3}, "global_images and fixed_images are stages of enhancer: true"),
+        ({"enhancer": True, "discriminator_scales": 1}, "needs discriminator_scales of at least 2"),
+        ({"enhancer": True, "generator_base": 5}, "needs an even generator_base"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], message: str, small_config: MakeConfig) -> None:
+    with pytest.raises(BadInput, match=message):
+        small_config("pix2pixhd", options=options)
+
+
+def test_sizes_and_labels_that_do_not_fit_are_refused(tiny: Callable[..., Pix2PixHD]) -> None:
+    with pytest.raises(BadInput, match="multiples of 32, not 48×64"):
+        tiny(standard_schema("sketch", 64, 48), enhancer=True)
+    with pytest.raises(BadInput, match=r"features classes needs label maps of classes, but data.label is sketch"):
+        tiny(features="classes")
+
+
+def test_old_pictures_are_shown_to_the_discriminator_alone(tiny: Callable[..., Pix2PixHD]) -> None:
+    method = tiny(**INSTANCES, pool=2)
+    assert method.noise == 2 and method.alone is not None
+    first, second = batch_of(SCHEMA, seed=1), batch_of(SCHEMA, seed=2)
+    list(method.play(first, 0))
+    pool = method.networks["pool"]
+    fakes = pool.fakes.clone()
+    torch.testing.assert_close(fakes, Synthesizer(method, method.networks, 0).paint(first), atol=1e-6, rtol=0)
+    seen: list[Tensor] = []
+    method.networks["discriminator"].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    # The first is swapped for the pair in place 0, the second is not swapped.
+    list(method.play(replace(second, noise=torch.tensor([[1.0, -3.0], [-1.0, 3.0]])), 0))
+    shown = seen[-1][2:]
+    condition = torch.cat([first.label, boundaries(first.instances)], 1)
+    assert torch.equal(shown[0], torch.cat([condition[0], fakes[0]]))
+    assert torch.equal(shown[1], torch.cat([seen[0][1]]))
+    assert torch.equal(pool.fakes[0], seen[0][0, -3:].detach()) and torch.equal(pool.fakes[1], fakes[1])
+
+
+def everything(training: Training) -> dict[str, Tensor]:
+    """Weights, averages, pools and moments."""
+    networks = training.method.networks | {f"{n}.ema": network for n, network in training.averages.networks.items()}
+    named = {
+        f"{name}.{key}": v.clone() for name, network in networks.items() for key, v in network.state_dict().items()
+    }
+    moments = {f"{p}/{key}": v.clone() for p, engine in training.engines.items() for key, v in engine.state().items()}
+    return named | moments
+
+
+def differing(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> Sequence[str]:
+    assert ours.keys() == theirs.keys()
+    return [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+
+
+POOLED = {**STAGES, "pool": 3}
+
+
+def staged(small_config: MakeConfig, tiny_options: Tiny, resume: Checkpoint | None = None, **more: Any) -> Training:
+    config = small_config("pix2pixhd", images=12, options={**tiny_options("pix2pixhd"), **POOLED}, **more)
+    return Training(config, config.data.label_schema, resume)
+
+
+BATCHES = [batch_of(SCHEMA, seed=number) for number in range(6)]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Room for what one run through all stages gives, for all tests that look at it."""
+    return {"folder": tmp_path_factory.mktemp("stages")}
+
+
+def run_straight(small_config: MakeConfig, tiny_options: Tiny, straight: dict[str, Any]) -> list[dict[str, Tensor]]:
+    """What is there after each step of 2 images; checkpoints lie in the folder."""
+    if "states" not in straight:
+        training = staged(small_config, tiny_options)
+        states = [everything(training)]
+        for batch in BATCHES:
+            _, skipped = training.step(batch)
+            assert not skipped
+            states.append(everything(training))
+            snapshot = training.snapshot("manifest", {})
+            assert snapshot is not None
+            checkpoints.save(straight["folder"], snapshot)
+        straight["states"] = states
+    states = straight["states"]
+    assert isinstance(states, list)
+    return states
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+def test_a_resumed_run_is_the_straight_one_in_and_between_stages(
+    steps: int, small_config: MakeConfig, tiny_options: Tiny, straight: dict[str, Any]
+) -> None:
+    """Stages begin after 2 and 4 steps."""
+    states = run_straight(small_config, tiny_options, straight)
+    checkpoint = Checkpoint(checkpoints.folder_of(straight["folder"], 2 * steps))
+    training = staged(small_config, tiny_options, checkpoint)
+    for batch in BATCHES[steps:]:
+        training.step(batch)
+    assert differing(everything(training), states[-1]) == []
+
+
+def test_what_learns_and_what_rests(small_config: MakeConfig, tiny_options: Tiny, straight: dict[str, Any]) -> None:
+    states = run_straight(small_config, tiny_options, straight)
+    learning = [
+        {"generator", "global_picture", "encoder", "discriminator"},
+        {"enhancer", "discriminator", "fine_discriminator"},
+        {"generator", "enhancer", "discriminator", "fine_discriminator"},
+    ]
+    networks = set().union(*learning)
+    for step, (before, after) in enumerate(pairwise(states)):
+        changed = {
+            name.partition(".")[0]
+            for name, value in after.items()
+            if "/" not in name and ".ema." not in name and name in before and not torch.equal(value, before[name])
+        }
+        assert changed & networks == learning[step // 2], step
+    # The enhancer's moments go on when the global generator joins, whose own begin anew (6).
+    counts = {name: v.item() for name, v in states[-1].items() if name.endswith("/step") and name.startswith("gen")}
+    assert {v for name, v in counts.items() if "/enhancer." in name} == {4}
+    assert {v for name, v in counts.items() if "/generator." in name} == {2}
+    assert {v.item() for name, v in states[-1].items() if name.endswith("/step") and "/fine_dis" in name} == {4}
+    assert {v.item() for name, v in states[-1].items() if name.endswith("/step") and "/discr" in name} == {6}
+
+
+def test_a_run_begins_with_the_enhancer_around_a_generator_that_is_given(
+    small_config: MakeConfig, tiny_options: Tiny, tmp_path: Path
+) -> None:
+    """It takes a single-scale run's encoder, discriminator, and generator but for the output layer (2.2)."""
+    tiny = tiny_options("pix2pixhd")
+    first = small_config("pix2pixhd", options={**tiny, **FEATURES, "discriminator_scales": 1})
+    coarse = Training(first, first.data.label_schema, None)
+    coarse.step(BATCHES[0])
+    snapshot = coarse.snapshot("manifest", {})
+    assert snapshot is not None
+    folder = checkpoints.save(tmp_path / "first", snapshot)
+    later = {**tiny, **STAGES, "global_images": 0, "fixed_images": 2}
+    with pytest.raises(
+        BadInput, match="start is not set, but pix2pixhd with these options begins with generator and encoder"
+    ):
+        config = small_config("pix2pixhd", options=later)
+        Training(config, config.data.label_schema, None)
+    plain = small_config("pix2pixhd", options={**tiny, **INSTANCES, "discriminator_scales": 1})
+    snapshot = Training(plain, plain.data.label_schema, None).snapshot("manifest", {})
+    assert snapshot is not None
+    with pytest.raises(BadInput, match="has no network encoder"):
+        start = checkpoints.save(tmp_path / "plain", snapshot)
+        config = small_config("pix2pixhd", options=later, start=str(start))
+        Training(config, config.data.label_schema, None)
+    config = small_config("pix2pixhd", options=later, start=str(folder))
+    training = Training(config, config.data.label_schema, None)
+    for name in ("generator", "encoder", "discriminator"):
+        theirs = coarse.method.networks[name].state_dict()
+        ours = training.method.networks[name].state_dict()
+        assert ours.keys() == {key for key in theirs if (name, key[:5]) != ("generator", "last.")}
+        assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
+    before = everything(training)
+    training.step(BATCHES[1])
+    moved = [name for name, value in everything(training).items() if "/" not in name and ".ema." not in name]
+    changed = {name.partition(".")[0] for name in moved if not torch.equal(before[name], everything(training)[name])}
+    assert changed == {"enhancer", "discriminator", "fine_discriminator"}
