@@ -68,7 +68,8 @@ class Training:
         elif self.method.given:
             raise BadInput(
                 f"start is not set, but {config.method} with these options begins with "
-                f"{' and '.join(self.method.given)} of another run, which do not learn at first; set start to its folder"
+                f"{' and '.join(self.method.given)} of another run, which do not learn at first; set start to its "
+                "folder"
             )
         self.players = self.method.stage(self.images).players
         self.engines = self._make_engines()

@@ -16,7 +16,7 @@ from trainer.training import Training
 STEPS, GLOBAL_BATCH = 20, 4
 
 
-def batches(channels: int) -> list[Batch]:
+def batches(channels: int, noise: int) -> list[Batch]:
     generator = torch.Generator().manual_seed(5)
 
     def photo() -> torch.Tensor:
@@ -25,8 +25,17 @@ def batches(channels: int) -> list[Batch]:
     def label() -> torch.Tensor:
         return torch.rand(GLOBAL_BATCH, channels, 32, 32, generator=generator)
 
+    def instances() -> torch.Tensor:
+        blocks = torch.randint(0, 3, (GLOBAL_BATCH, 8, 8), generator=generator, dtype=torch.int32)
+        return blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
+
+    def draws() -> torch.Tensor:
+        return torch.randn(GLOBAL_BATCH, noise, generator=generator)
+
     flags = torch.tensor([1.0, 0.0, 0.0, 1.0])
-    return [Batch(label(), photo(), label(), photo(), photo(), photo(), flags) for _ in range(STEPS)]
+    return [
+        Batch(label(), photo(), label(), photo(), photo(), photo(), flags, instances(), draws()) for _ in range(STEPS)
+    ]
 
 
 def main(configs_file: str, out: str) -> None:
@@ -40,7 +49,7 @@ def main(configs_file: str, out: str) -> None:
         assert training.accelerator.num_processes == ranks
         rank = training.accelerator.process_index
         pulse = Pulse(training.accelerator)
-        for batch in batches(training.schema.channels):
+        for batch in batches(training.schema.channels, training.method.noise):
             share = batch.parts(ranks)[rank]
             figures, skip = training.step(share)
             pulse.send(training.images, figures, skip, False, ())
