@@ -89,16 +89,18 @@ class Training:
 
     def _make_engines(self) -> dict[str, Engine]:
         """An engine for each player of the stage at hand."""
-        return {
-            player: make_engine(
+        engines = {}
+        for player, names in self.players.items():
+            # Parameters that rest, as after another player's turn, would be left out of what ranks share.
+            set_trainable(self.method.networks, names)
+            engines[player] = make_engine(
                 {name: self.method.networks[name] for name in names},
                 self.config.optimizer,
                 self.accelerator,
                 self.config.batch,
                 self.config.accumulate,
             )
-            for player, names in self.players.items()
-        }
+        return engines
 
     def _enter_stage(self) -> None:
         """Gives the players of a new stage their engines. Networks that learned before keep their moments."""
@@ -115,12 +117,12 @@ class Training:
     def _place_networks(self) -> None:
         """Moves networks to the device, and sets how they are computed there."""
         speed = self.config.speed
-        if speed.recompute:
-            recompute_in(self.method.networks)
         memory_format = torch.channels_last if speed.channels_last else torch.contiguous_format
         networks = [*self.method.networks.values()]
         if self.method.perceptual is not None:
             networks.append(self.method.perceptual)
+        if speed.recompute:
+            recompute_in(networks)
         for network in networks:
             network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
         if speed.compile:
