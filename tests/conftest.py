@@ -27,6 +27,7 @@ TINY = {
     "generator_blocks": 1,
     "discriminator_base": 4,
     "discriminator_scales": 2,
+    "encoder_base": 4,
 }
 
 

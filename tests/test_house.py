@@ -16,7 +16,17 @@ FORBIDDEN = {
     "export": ("webdataset", "onnxruntime", "trainer.run"),
     "deploy": ("trainer", "export", "torch", "webdataset", "onnxruntime", "shards.read", "shards.write"),
 }
-NETWORKS = ("generator.py", "munit_networks.py", "norms.py", "patchgan.py", "vgg.py")
+NETWORKS = (
+    "enhancer.py",
+    "feature_encoder.py",
+    "generator.py",
+    "image_pool.py",
+    "instances.py",
+    "munit_networks.py",
+    "norms.py",
+    "patchgan.py",
+    "vgg.py",
+)
 ONE_FILE = {"onnxruntime": "shards/onnx_runtime.py", "webdataset": "shards/write.py"}
 
 

@@ -136,7 +136,7 @@ class Speed(Options):
 
     compile: bool = Field(False, description="torch.compile every network")
     channels_last: bool = Field(False, description="keep pictures and weights in the channels-last memory format")
-    recompute: bool = Field(False, description="activation checkpointing: less memory, a second generator forward")
+    recompute: bool = Field(False, description="activation checkpointing: less memory, a second forward pass")
 
 
 class Config(Options):

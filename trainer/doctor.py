@@ -20,7 +20,7 @@ from shards.store import redacted
 from trainer import checkpoint as checkpoints
 from trainer import config as configs
 from trainer.config import Config
-from trainer.estimate import estimate
+from trainer.estimate import estimates
 from trainer.loop import LOCK
 from trainer.vgg import load_vgg19
 
@@ -59,7 +59,7 @@ def _devices(config: Config, world_size: int) -> Iterator[Finding]:
             schema = manifest.schema
     except BadInput:
         yield Finding("note", "without shards, the label schema is taken from the config")
-    costs = estimate(config, schema)
+    costs = max(estimates(config, schema).values(), key=lambda stage: stage.memory_bytes)
     needed = WORK_SPACE * costs.memory_bytes
     names = ", ".join(f"{name} {count / 1e6:,.2f} M" for name, count in costs.parameters.items())
     yield Finding("ok", f"parameters: {names}; {costs.flops / 1e9:,.1f} GFLOP per image")
@@ -85,7 +85,8 @@ def _devices(config: Config, world_size: int) -> Iterator[Finding]:
 def _run_folder(config: Config) -> Iterator[Finding]:
     run = config.run
     schema = config.data.label_schema
-    whole = estimate(config, schema).checkpoint_bytes * (config.checkpoint.keep + 2)
+    largest = max(stage.checkpoint_bytes for stage in estimates(config, schema).values())
+    whole = largest * (config.checkpoint.keep + 2)
     there = run
     while not there.exists():
         there = there.parent

@@ -28,11 +28,11 @@ MATMUL = {"cpu": 1024, "cuda": 8192}
 
 @dataclass(frozen=True)
 class Estimate:
-    """Costs of a run on one rank.
+    """Costs of a run on one rank, in one stage of its training.
 
     parameters: by network; averages and the loss network are extra. flops_by_player: floating-point operations per
-    image, forward and backward; flops: their sum. held_bytes: weights, averages, the loss network, Adam's moments and
-    the largest player's gradients.
+    image, forward and backward; flops: their sum. held_bytes: weights, averages, buffers, the loss network, the moments
+    that Adam keeps of what learns, and the largest player's gradients.
     activation_bytes: what is kept for the backward pass of the most demanding player, for one part of the batch.
     checkpoint_bytes: one checkpoint on the disk.
     """
@@ -52,8 +52,15 @@ class Estimate:
         return self.held_bytes + self.activation_bytes
 
 
-def estimate(config: Config, schema: LabelSchema) -> Estimate:
-    """The costs of one step, by running it on shapes alone."""
+def estimates(config: Config, schema: LabelSchema) -> dict[int, Estimate]:
+    """The costs of each stage that the run reaches, by the images seen at its start."""
+    with torch.device("meta"):
+        starts = methods.find(config.method)(config.options, schema).stage_starts
+    return {start: estimate(config, schema, start) for start in starts if start < config.images}
+
+
+def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Estimate:
+    """The costs of one step after so many images, by running it on shapes alone."""
     kind = methods.find(config.method)
     with torch.device("meta"):
         method = kind(config.options, schema)
@@ -62,21 +69,24 @@ def estimate(config: Config, schema: LabelSchema) -> Estimate:
             network = VGG19(loss.divisor, loss.imagenet_norm, loss.resize_below)
             method.perceptual = network.eval().requires_grad_(False)
     if config.speed.recompute:
-        recompute_in(method.networks)
+        recompute_in(network for network in (*method.networks.values(), method.perceptual) if network is not None)
     part = config.batch // config.accumulate
-    flops, saved = _play(method, _batch(part, schema, method.noise))
+    flops, saved = _play(method, _batch(part, schema, method.noise), images)
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in method.networks.items()}
-    per_player = {player: sum(counts[name] for name in names) for player, names in method.players.items()}
+    players = method.stage(images).players
+    per_player = {player: sum(counts[name] for name in names) for player, names in players.items()}
     averaged = sum(counts[name] for name in method.synthesizers)
     frozen = sum(p.numel() for p in method.perceptual.parameters()) if method.perceptual is not None else 0
-    every = sum(per_player.values())
+    buffers = sum(b.nbytes for network in method.networks.values() for b in network.buffers())
+    learning = sum(per_player.values())
     half = 2 if config.precision == "bf16" else 1
+    checkpoint_bytes = 4 * (sum(counts.values()) + averaged + 2 * learning) + buffers
     return Estimate(
         parameters=counts,
         flops_by_player={player: count // part for player, count in flops.items()},
-        held_bytes=4 * (3 * every + averaged + frozen + max(per_player.values())),
+        held_bytes=checkpoint_bytes + 4 * (frozen + max(per_player.values())),
         activation_bytes=saved // half,
-        checkpoint_bytes=4 * (3 * every + averaged),
+        checkpoint_bytes=checkpoint_bytes,
     )
 
 
@@ -92,7 +102,7 @@ def _batch(size: int, schema: LabelSchema, noise: int) -> Batch:
     return Batch(label, photos[0], exemplar_label, photos[1], photos[2], photos[3], flags, instances, draws)
 
 
-def _play(method: Method, batch: Batch) -> tuple[dict[str, int], int]:
+def _play(method: Method, batch: Batch, images: int) -> tuple[dict[str, int], int]:
     """Floating-point operations of each player's turn, and the most bytes that one keeps for its backward pass."""
     kept: dict[int, tuple[Any, int]] = {}
     own = {p.untyped_storage()._cdata for network in method.networks.values() for p in network.parameters()}
@@ -106,8 +116,8 @@ def _play(method: Method, batch: Batch) -> tuple[dict[str, int], int]:
 
     most = 0
     flops: dict[str, int] = {}
-    play = method.play(batch, FINISHED)
-    for player, names in method.players.items():
+    play = method.play(batch, images)
+    for player, names in method.stage(images).players.items():
         set_trainable(method.networks, names)
         kept.clear()
         with FlopCounterMode(display=False) as counter:

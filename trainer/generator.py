@@ -47,6 +47,9 @@ class GlobalGenerator(nn.Module):
     colour_channels > 0 removes the blindness to constant offsets of the input: `colour`, a
     (N, colour_channels) description of the exemplar's colours, shifts and scales the features
     after the norms of the upward half, where nothing later subtracts it. The published network has 0.
+
+    picture False leaves out the last convolution and tanh: (N, base, H, W) features, which `PictureLayer` or a local
+    enhancer takes further (pix2pixHD 2.2).
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class GlobalGenerator(nn.Module):
         downsamplings: int = 4,
         blocks: int = 9,
         colour_channels: int = 0,
+        picture: bool = True,
     ) -> None:
         super().__init__()
         widths = [base * 2**level for level in range(downsamplings + 1)]
@@ -76,7 +80,7 @@ class GlobalGenerator(nn.Module):
             )
             for wide, narrow in pairwise(reversed(widths))
         )
-        self.last = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(base, 3, 7), nn.Tanh())
+        self.last = PictureLayer(base) if picture else nn.Identity()
         self.colour = (
             nn.ModuleList(ColourShift(colour_channels, narrow) for narrow in reversed(widths[:-1]))
             if colour_channels
@@ -95,6 +99,13 @@ class GlobalGenerator(nn.Module):
         return image
 
 
+class PictureLayer(nn.Sequential):
+    """`c7s1-3` and tanh: features (N, channels, H, W) to pictures (N, 3, H, W) in (-1, 1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(nn.ReflectionPad2d(3), nn.Conv2d(channels, 3, 7), nn.Tanh())
+
+
 class ColourShift(nn.Module):
     """Scales and shifts each channel by an amount read from the colour description; starts as identity."""
 
@@ -109,6 +120,11 @@ class ColourShift(nn.Module):
         scale, shift = self.amounts(F.relu(self.hidden(colour))).unsqueeze(-1).unsqueeze(-1).chunk(2, dim=1)
         out: Tensor = features * (1 + scale) + shift
         return out
+
+
+def halved(pictures: Tensor) -> Tensor:
+    """Half the size by a 3×3 mean around every second pixel, over pixels that exist (pix2pixHD 2.2, 2.3)."""
+    return F.avg_pool2d(pictures, 3, stride=2, padding=1, count_include_pad=False)
 
 
 def colours_of(exemplar: Tensor, cells: int) -> Tensor:

@@ -95,6 +95,8 @@ class Method(ABC):
     """Images seen at which `stage` changes, ascending from 0."""
     alone: str | None = None
     """Why it trains on a single process only; None where it does not matter."""
+    given: tuple[str, ...] = ()
+    """Networks that paint from the first image and do not learn then: a fresh run's `start` has to give them."""
 
     networks: dict[str, nn.Module]
     perceptual: nn.Module | None = None
@@ -126,6 +128,10 @@ class Method(ABC):
     def rate(self, images: int, schedule: Schedule) -> float:
         """The factor of the learning rate for the step after so many images."""
         return schedule.at(images)
+
+    def taken_over(self, name: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What the network of that name takes of its namesake's tensors in the checkpoint that a run starts from."""
+        return tensors
 
     def inputs_of(self, networks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
         """What `synthesize` takes to paint a batch, by name. networks: those of the stage, averaged or not."""

@@ -2,10 +2,9 @@
 
 from itertools import pairwise
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.generator import initialise
+from trainer.generator import halved, initialise
 from trainer.norms import InstanceNorm2d
 
 
@@ -60,5 +59,5 @@ class MultiScalePatchGAN(nn.Module):
         for copy in reversed(self.copies):
             assert isinstance(copy, PatchGAN)
             outputs.append(copy.features(inputs))
-            inputs = F.avg_pool2d(inputs, 3, stride=2, padding=1, count_include_pad=False)
+            inputs = halved(inputs)
         return outputs

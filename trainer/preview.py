@@ -8,7 +8,7 @@ import yaml
 from shards.command import BadInput
 from shards.read import open_shards
 from trainer.config import Config
-from trainer.estimate import PEAK_SHARE, estimate, peak_flops
+from trainer.estimate import PEAK_SHARE, estimates, peak_flops
 
 DAY_S = 86_400
 
@@ -28,16 +28,23 @@ def _lines(config: Config, ranks: int) -> Iterator[str]:
             schema, samples = manifest.schema, manifest.samples
     except BadInput as error:
         yield f"the shards cannot be read yet: {error}"
-    costs = estimate(config, schema)
-    for name, count in costs.parameters.items():
-        yield f"{name:<16} {count:>13,} parameters"
-    yield f"{'arithmetic':<16} {costs.flops / 1e9:>13,.1f} GFLOP per image, forward and backward of all players"
-    yield (
-        f"{'memory':<16} {costs.memory_bytes / 1e9:>13,.2f} GB per rank: {costs.held_bytes / 1e9:,.2f} for weights, "
-        f"averages, Adam and gradients, {costs.activation_bytes / 1e9:,.2f} for activations; work space comes on top"
-    )
+    stages = estimates(config, schema)
+    for name, count in stages[0].parameters.items():
+        if count:
+            yield f"{name:<16} {count:>13,} parameters"
+    ends = [*[*stages][1:], config.images]
+    for (start, costs), end in zip(stages.items(), ends, strict=True):
+        if len(stages) > 1:
+            yield f"{'stage':<16} {start:>13,} to {end:,} images"
+        yield f"{'arithmetic':<16} {costs.flops / 1e9:>13,.1f} GFLOP per image, forward and backward of all players"
+        yield (
+            f"{'memory':<16} {costs.memory_bytes / 1e9:>13,.2f} GB per rank: {costs.held_bytes / 1e9:,.2f} for "
+            f"weights, averages, Adam and gradients, {costs.activation_bytes / 1e9:,.2f} for activations; work space "
+            "comes on top"
+        )
+    largest = max(costs.checkpoint_bytes for costs in stages.values())
     kept = config.checkpoint.keep
-    yield f"{'checkpoint':<16} {costs.checkpoint_bytes / 1e9:>13,.2f} GB each, {kept} kept and the best one"
+    yield f"{'checkpoint':<16} {largest / 1e9:>13,.2f} GB each, {kept} kept and the best one"
     wide = config.batch * ranks
     if samples is not None:
         yield (
@@ -46,7 +53,8 @@ def _lines(config: Config, ranks: int) -> Iterator[str]:
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     peak = peak_flops(device, torch.bfloat16 if config.precision == "bf16" and device.type == "cuda" else torch.float32)
-    seconds = config.images * costs.flops / (peak * PEAK_SHARE * ranks)
+    flops = sum((end - start) * costs.flops for (start, costs), end in zip(stages.items(), ends, strict=True))
+    seconds = flops / (peak * PEAK_SHARE * ranks)
     lasts = f"{seconds / DAY_S:,.1f} days" if seconds > DAY_S else f"{seconds / 3600:,.1f} hours"
     yield (
         f"{'duration':<16} {lasts:>13} on {ranks} of this machine's {device.type} devices, if they reach "

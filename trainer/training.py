@@ -65,6 +65,12 @@ class Training:
             self._restore_networks(resume)
         elif config.start is not None:
             self._begin_with(config.start)
+        elif self.method.given:
+            raise BadInput(
+                f"start is not set, but {config.method} with these options begins with "
+                f"{' and '.join(self.method.given)} of another run, which do not learn at first; set start to its "
+                "folder"
+            )
         self.players = self.method.stage(self.images).players
         self.engines = self._make_engines()
         if resume is not None:
@@ -83,16 +89,18 @@ class Training:
 
     def _make_engines(self) -> dict[str, Engine]:
         """An engine for each player of the stage at hand."""
-        return {
-            player: make_engine(
+        engines = {}
+        for player, names in self.players.items():
+            # Parameters that rest, as after another player's turn, would be left out of what ranks share.
+            set_trainable(self.method.networks, names)
+            engines[player] = make_engine(
                 {name: self.method.networks[name] for name in names},
                 self.config.optimizer,
                 self.accelerator,
                 self.config.batch,
                 self.config.accumulate,
             )
-            for player, names in self.players.items()
-        }
+        return engines
 
     def _enter_stage(self) -> None:
         """Gives the players of a new stage their engines. Networks that learned before keep their moments."""
@@ -109,12 +117,12 @@ class Training:
     def _place_networks(self) -> None:
         """Moves networks to the device, and sets how they are computed there."""
         speed = self.config.speed
-        if speed.recompute:
-            recompute_in(self.method.networks)
         memory_format = torch.channels_last if speed.channels_last else torch.contiguous_format
         networks = [*self.method.networks.values()]
         if self.method.perceptual is not None:
             networks.append(self.method.perceptual)
+        if speed.recompute:
+            recompute_in(networks)
         for network in networks:
             network.to(device=self.device, memory_format=memory_format)  # type: ignore[call-overload]
         if speed.compile:
@@ -232,12 +240,19 @@ class Training:
         sized = replace(theirs, height=self.schema.height, width=self.schema.width)
         if difference := self.schema.difference(sized):
             raise BadInput(f"start: {folder} was trained on another label schema: {difference}")
+        if missing := [name for name in self.method.given if f"{name}.safetensors" not in checkpoint.state.files]:
+            raise BadInput(
+                f"start: {folder} has no network {missing[0]}, which does not learn at first with these options; "
+                "start from a checkpoint that has it"
+            )
         for name, network in self.method.networks.items():
             if f"{name}.safetensors" in checkpoint.state.files:
-                load_network(network, checkpoint.tensors(name), f"start: {folder}/{name}.safetensors")
+                tensors = self.method.taken_over(name, checkpoint.tensors(name))
+                load_network(network, tensors, f"start: {folder}/{name}.safetensors")
         for name, network in self.averages.networks.items():
             if f"{name}.ema.safetensors" in checkpoint.state.files:
-                load_network(network, checkpoint.tensors(f"{name}.ema"), f"start: {folder}/{name}.ema.safetensors")
+                tensors = self.method.taken_over(name, checkpoint.tensors(f"{name}.ema"))
+                load_network(network, tensors, f"start: {folder}/{name}.ema.safetensors")
 
     def restore_random(self, checkpoint: Checkpoint) -> None:
         """To be called right before the first step: building loaders and trackers may draw numbers.

@@ -1,5 +1,6 @@
 """VGG-19 up to relu5_1 in plain torch: the frozen loss network (specification 2.3)."""
 
+from itertools import islice, pairwise
 from pathlib import Path
 
 import torch
@@ -50,11 +51,16 @@ class VGG19(nn.Module):
         if self.imagenet_norm:
             pictures = ((pictures + 1) / 2 - self.mean) / self.std
         taken = []
-        for index, layer in enumerate(self.features):
-            pictures = layer(pictures)
-            if index in TAKEN:
-                taken.append(pictures)
+        for before, last in pairwise((-1, *TAKEN)):
+            pictures = self.between(pictures, before + 1, last + 1)
+            taken.append(pictures)
         return taken
+
+    def between(self, values: Tensor, first: int, end: int) -> Tensor:
+        """What the layers from number `first` to before `end` make of values."""
+        for layer in islice(self.features, first, end):
+            values = layer(values)
+        return values
 
 
 def load_vgg19(weights: str, divisor: int = 1, imagenet_norm: bool = False, resize_below: int = 224) -> VGG19:

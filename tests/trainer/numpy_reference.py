@@ -105,6 +105,12 @@ def colour_shift(x: Array, colour: Array, state: State, prefix: str) -> Array:
 
 def generator(x: Array, state: State, colour: Array | None = None) -> Array:
     """Specification 2.1; as many blocks and levels as the state holds. colour: what `cell_means` gives."""
+    features = generator_features(x, state, colour)
+    return np.tanh(convolution(reflect(features, 3), state["last.1.weight"], state["last.1.bias"]))
+
+
+def generator_features(x: Array, state: State, colour: Array | None = None) -> Array:
+    """All of the generator but its last three modules."""
 
     def layer(name: str) -> tuple[Array, Array]:
         return state[f"{name}.weight"], state[f"{name}.bias"]
@@ -119,7 +125,7 @@ def generator(x: Array, state: State, colour: Array | None = None) -> Array:
         if colour is not None:
             x = colour_shift(x, colour, state, f"colour.{level}")
         x = relu(x)
-    return np.tanh(convolution(reflect(x, 3), *layer("last.1")))
+    return x
 
 
 def patchgan(x: Array, state: State, prefix: str = "") -> list[Array]:
@@ -221,6 +227,21 @@ def scaled_discriminators(x: Array, state: State) -> list[Array]:
         scores.append(convolution(inner, state[f"copies.{copy}.12.weight"], state[f"copies.{copy}.12.bias"]))
         x = average_pool(x)
     return scores
+
+
+def local_enhancer(x: Array, global_state: State, state: State) -> Array:
+    """pix2pixHD 2.2: the global generator's features of the halved input, added behind the front end."""
+
+    def layer(name: str) -> tuple[Array, Array]:
+        return state[f"{name}.weight"], state[f"{name}.bias"]
+
+    coarse = generator_features(average_pool(x), global_state)
+    x = relu(instance_norm(convolution(reflect(x, 3), *layer("first.1"))))
+    x = relu(instance_norm(convolution(x, *layer("down.0"), stride=2, padding=1))) + coarse
+    for block in range(_many(state, "trunk.{}.body.1.weight")):
+        x = residual_block(x, layer(f"trunk.{block}.body.1"), layer(f"trunk.{block}.body.5"))
+    x = relu(instance_norm(transposed_convolution(x, *layer("up.0"))))
+    return np.tanh(convolution(reflect(x, 3), *layer("last.1")))
 
 
 def average_pool(x: Array) -> Array:

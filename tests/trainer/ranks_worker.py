@@ -17,7 +17,7 @@ STEPS, GLOBAL_BATCH = 20, 4
 
 
 def batches(channels: int, noise: int) -> list[Batch]:
-    generator = torch.Generator().manual_seed(5)
+    generator, further = (torch.Generator().manual_seed(seed) for seed in (5, 6))
 
     def photo() -> torch.Tensor:
         return torch.rand(GLOBAL_BATCH, 3, 32, 32, generator=generator) * 2 - 1
@@ -25,11 +25,17 @@ def batches(channels: int, noise: int) -> list[Batch]:
     def label() -> torch.Tensor:
         return torch.rand(GLOBAL_BATCH, channels, 32, 32, generator=generator)
 
+    def instances() -> torch.Tensor:
+        blocks = torch.randint(0, 3, (GLOBAL_BATCH, 8, 8), generator=further, dtype=torch.int32)
+        return blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
+
     def draws() -> torch.Tensor:
-        return torch.randn(GLOBAL_BATCH, noise, generator=generator)
+        return torch.randn(GLOBAL_BATCH, noise, generator=further)
 
     flags = torch.tensor([1.0, 0.0, 0.0, 1.0])
-    return [Batch(label(), photo(), label(), photo(), photo(), photo(), flags, noise=draws()) for _ in range(STEPS)]
+    return [
+        Batch(label(), photo(), label(), photo(), photo(), photo(), flags, instances(), draws()) for _ in range(STEPS)
+    ]
 
 
 def main(configs_file: str, out: str) -> None:

@@ -14,9 +14,10 @@ import yaml
 
 from shards.labels import standard_schema
 from trainer import methods
-from trainer.config import Config, load, validate
+from trainer.config import Config, Speed, load, validate
 from trainer.doctor import findings
-from trainer.estimate import estimate
+from trainer.estimate import estimate, estimates
+from trainer.preview import preview
 from trainer.training import Training
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +98,67 @@ def test_recomputing_gives_the_same_step(small_config: MakeConfig) -> None:
             training.step(fake_batch(2, training.schema.channels))
         results.append(weights(training))
     assert not [name for name, value in results[0].items() if not torch.equal(value, results[1][name])]
+
+
+STAGED = {
+    "generator_base": 4,
+    "generator_downsamplings": 2,
+    "generator_blocks": 1,
+    "discriminator_base": 4,
+    "encoder_base": 4,
+    "instances": True,
+    "features": "instances",
+    "enhancer": True,
+    "global_images": 2,
+    "fixed_images": 2,
+}
+
+
+def test_recomputing_gives_the_same_steps_in_every_stage(small_config: MakeConfig) -> None:
+    from tests.trainer.test_faults import weights
+    from tests.trainer.test_pix2pixhd import SCHEMA, batch_of
+
+    results = []
+    for recompute in (False, True):
+        config = small_config("pix2pixhd", options=STAGED, speed={"recompute": recompute})
+        training = Training(config, SCHEMA, None)
+        for number in range(4):
+            training.step(batch_of(SCHEMA, seed=number))
+        results.append(weights(training))
+    assert not [name for name, value in results[0].items() if not torch.equal(value, results[1][name])]
+
+
+def test_costs_of_each_stage_at_2048_by_1024() -> None:
+    """Arithmetic grows with what is painted and learned; what recomputing saves is worth a third more of it."""
+    config = load(ROOT / "trainer" / "configs" / "pix2pixhd-2048.yaml")
+    schema = config.data.label_schema
+    plain = estimates(config, schema)
+    assert list(plain) == [0, 595_000, 624_750]
+    channels = schema.channels + 1
+    enhancer = plain[0].parameters["enhancer"]
+    assert enhancer == 263_267 + 1_568 * channels
+    generator, learning = plain[0].parameters["generator"], plain[595_000]
+    assert generator == 182_433_859 + 3_136 * channels - 9_411, "without the output layer"
+    discriminators = sum(learning.parameters[name] for name in ("discriminator", "fine_discriminator"))
+    assert discriminators == 3 * (2_761_665 + 1_024 * (channels + 3))
+    weights = sum(learning.parameters.values())
+    averaged = weights - discriminators
+    assert learning.checkpoint_bytes == 4 * (weights + averaged + 2 * (enhancer + discriminators))
+    assert plain[0].flops < learning.flops < plain[624_750].flops
+    recomputing = config.model_copy(update={"speed": Speed(recompute=True)})
+    for start, again in estimates(recomputing, schema).items():
+        assert again.activation_bytes < 0.55 * plain[start].activation_bytes
+        assert again.flops < 1.35 * plain[start].flops
+
+
+def test_a_dry_run_prints_each_stage(small_config: MakeConfig) -> None:
+    printed = preview(small_config("pix2pixhd", options=STAGED, data__train="nowhere", images=6), 1)
+    assert [" ".join(line.split()) for line in printed.splitlines() if line.startswith("# stage")] == [
+        "# stage 0 to 2 images",
+        "# stage 2 to 4 images",
+        "# stage 4 to 6 images",
+    ]
+    assert printed.count("GFLOP per image") == printed.count("for activations") == 3
 
 
 def test_a_dry_run_prints_a_config_that_gives_the_same_run(small_config: MakeConfig, tmp_path: Path) -> None:

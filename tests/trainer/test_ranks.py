@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,13 @@ WORKER = Path(__file__).with_name("ranks_worker.py")
 RANKS = (1, 2, 4)
 # Name of a config of the worker: how many parts a rank's batch is computed in, and with how many ranks that is tried.
 PARTS = {"whole": (1, RANKS), "parts": (2, (1, 2)), "single": (4, (1,))}
+# Name of a config of the worker: a method, and options beside the small ones.
+SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in methods.available()}
+# Stages change after 5 and 10 of the 20 iterations.
+SYSTEMS["coarse to fine"] = (
+    "pix2pixhd",
+    {"instances": True, "features": "instances", "enhancer": True, "global_images": 20, "fixed_images": 20},
+)
 TOLERANCE = 1e-9
 """Largest difference of any weight after 20 iterations in double precision: what the order of sums makes of 1e-16.
 
@@ -40,17 +48,17 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_options: Callable[[st
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     for ranks in RANKS:
         configs = {
-            f"{method}-{name}": {
+            f"{system}-{name}": {
                 "method": method,
                 "run": "none",
                 "batch": 4,
                 "accumulate": parts,
-                "options": tiny_options(method),
+                "options": {**tiny_options(method), **options},
                 "perceptual": {"weights": "random:0", "divisor": 16, "resize_below": 0},
                 "optimizer": {"learning_rate": 1e-4},
                 "data": {"train": "none", "label": "sketch", "height": 32, "width": 32},
             }
-            for method in methods.available()
+            for system, (method, options) in SYSTEMS.items()
             for name, (parts, tried) in PARTS.items()
             if ranks in tried
         }
@@ -66,11 +74,11 @@ CASES = [(name, ranks) for name, (_, tried) in PARTS.items() for ranks in tried 
 
 
 @pytest.mark.parametrize(("name", "ranks"), CASES)
-@pytest.mark.parametrize("method", methods.available())
-def test_ranks_and_parts_give_the_weights_of_the_whole_batch(method: str, name: str, ranks: int, results: Path) -> None:
-    whole = load_file(results / f"{method}-whole-1-0.safetensors")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_ranks_and_parts_give_the_weights_of_the_whole_batch(system: str, name: str, ranks: int, results: Path) -> None:
+    whole = load_file(results / f"{system}-whole-1-0.safetensors")
     for rank in range(ranks):
-        ours = load_file(results / f"{method}-{name}-{ranks}-{rank}.safetensors")
+        ours = load_file(results / f"{system}-{name}-{ranks}-{rank}.safetensors")
         assert ours.keys() == whole.keys()
         for key, value in whole.items():
             assert value.dtype == torch.float64
@@ -78,16 +86,16 @@ def test_ranks_and_parts_give_the_weights_of_the_whole_batch(method: str, name: 
                 ours[key], value, rtol=0, atol=TOLERANCE, msg=lambda text, key=key: f"{key}: {text}"
             )
         if rank:
-            first = load_file(results / f"{method}-{name}-{ranks}-0.safetensors")
+            first = load_file(results / f"{system}-{name}-{ranks}-0.safetensors")
             assert not [key for key in first if not torch.equal(first[key], ours[key])], "ranks hold equal weights"
 
 
 @pytest.mark.parametrize(("name", "ranks"), CASES)
-@pytest.mark.parametrize("method", methods.available())
-def test_logged_losses_are_those_of_the_whole_batch(method: str, name: str, ranks: int, results: Path) -> None:
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_logged_losses_are_those_of_the_whole_batch(system: str, name: str, ranks: int, results: Path) -> None:
     """Means over ranks and parts; the loss of a batch is the mean over its samples."""
     whole, ours = (
-        json.loads((results / file).read_text()) for file in (f"{method}-whole-1.json", f"{method}-{name}-{ranks}.json")
+        json.loads((results / file).read_text()) for file in (f"{system}-whole-1.json", f"{system}-{name}-{ranks}.json")
     )
     assert len(whole) == len(ours) == 20
     for number, (theirs, line) in enumerate(zip(whole, ours, strict=True)):

@@ -1,77 +1,233 @@
-"""pix2pixHD: Wang et al., CVPR 2018; the single-scale generator, without instance features."""
+"""pix2pixHD: Wang et al., CVPR 2018; with instances, instance features and the local enhancer where options ask."""
 
 from collections.abc import Generator, Mapping
+from typing import Literal, Self
 
 import torch
-from pydantic import Field
+import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from shards.command import BadInput
 from shards.records import LabelSchema
-from trainer.generator import GlobalGenerator
+from trainer.enhancer import LocalEnhancer
+from trainer.feature_encoder import FeatureEncoder
+from trainer.generator import GlobalGenerator, PictureLayer, halved, initialise
+from trainer.image_pool import ImagePool
+from trainer.instances import boundaries, instance_means
 from trainer.losses import feature_distances, least_squares, semantic_loss
-from trainer.method import Batch, Losses, Method
+from trainer.method import Batch, Losses, Method, Stage
 from trainer.options import Options
 from trainer.patchgan import MultiScalePatchGAN
+from trainer.schedules import Schedule, linear_decay
+
+ENHANCED_MULTIPLE = 32
+FEATURES = 3
+Part = Literal["whole", "global", "fixed", "joint"]
+"""What learns: the only generator; the global one at half size; the enhancer around it; both."""
 
 
 class Pix2PixHDOptions(Options):
     """Options of pix2pixHD; the defaults are those of the baseline in the style-consistency comparison."""
 
     generator_base: int = Field(64, gt=0, description="channels after the generator's first convolution")
-    generator_downsamplings: int = Field(4, gt=0, description="stride-2 convolutions of the generator")
+    generator_downsamplings: int = Field(4, gt=0, description="stride-2 convolutions of generator and encoder")
     generator_blocks: int = Field(9, ge=0, description="residual blocks of the generator")
     discriminator_base: int = Field(64, gt=0, description="channels after a discriminator's first convolution")
     discriminator_scales: int = Field(2, gt=0, description="K, discriminators at halving sizes")
     feature_weight: float = Field(10.0, ge=0, description="weight of feature matching")
     perceptual_weight: float = Field(10.0, ge=0, description="weight of the VGG loss")
+    instances: bool = Field(False, description="show both players the boundaries between instances")
+    features: Literal["none", "instances", "classes"] = Field(
+        "none", description="give the generator encoded looks of the target, a mean per instance or per class"
+    )
+    encoder_base: int = Field(16, gt=0, description="channels after the feature encoder's first convolution")
+    enhancer: bool = Field(False, description="coarse to fine: a local enhancer around a generator of half the size")
+    enhancer_blocks: int = Field(3, ge=0, description="residual blocks of the enhancer")
+    global_images: int = Field(
+        0, ge=0, description="images for which the generator learns at half size, alone; 0: none"
+    )
+    fixed_images: int = Field(0, ge=0, description="images after them for which only the enhancer learns")
+    pool: int = Field(0, ge=0, description="past pictures that the discriminator may be shown again; kept at full size")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.features == "instances" and not self.instances:
+            raise ValueError("features: instances needs instances: true, or take features: classes")
+        if not self.enhancer and (self.global_images or self.fixed_images):
+            raise ValueError("global_images and fixed_images are stages of enhancer: true; leave them 0 without it")
+        if self.enhancer and self.discriminator_scales < 2:
+            raise ValueError(
+                "enhancer: true needs discriminator_scales of at least 2: the coarse generator has one too"
+            )
+        if self.enhancer and self.generator_base % 2:
+            raise ValueError("enhancer: true needs an even generator_base: the enhancer's is half of it")
+        return self
 
 
 class Pix2PixHD(Method):
-    """A label map to a picture, without an exemplar."""
+    """A label map to a picture, without an exemplar.
+
+    Coarse to fine it is one run of three stages, where the paper has two runs: the global generator learns at half
+    size, against all discriminators but the finest; then the enhancer around it, which stays fixed; then both
+    (specification 2.2, 4). The coarse stage reads what the enhancer will show the global generator: halved inputs.
+
+    Features are the encoder's means over instances or classes of the target (specification 2.4). The encoder learns
+    with the generator; coarse to fine it reads halved photos, rests after the coarse stage, and its features are
+    enlarged to the nearest, which is what the paper's stored 8-bit pictures were for.
+    """
 
     options_type = Pix2PixHDOptions
-    players: Mapping[str, tuple[str, ...]] = {
-        "generator": ("generator",),
-        "discriminator": ("discriminator",),
-    }
-    synthesizers = ("generator",)
-    inputs = ("label",)
     reads = ("target",)
     needs_perceptual = True
 
     def __init__(self, options: Pix2PixHDOptions, schema: LabelSchema) -> None:
+        """Raises BadInput for sizes that an enhancer does not keep, and class features without classes."""
         self.options = options
+        _check(options, schema)
+        conditions = schema.channels + options.instances
+        channels = conditions + (FEATURES if options.features != "none" else 0)
+        scales = options.discriminator_scales - options.enhancer
         self.networks = {
             "generator": GlobalGenerator(
-                schema.channels, options.generator_base, options.generator_downsamplings, options.generator_blocks
+                channels,
+                options.generator_base,
+                options.generator_downsamplings,
+                options.generator_blocks,
+                picture=not options.enhancer,
             ),
-            "discriminator": MultiScalePatchGAN(
-                schema.channels + 3, options.discriminator_base, options.discriminator_scales
-            ),
+            "discriminator": MultiScalePatchGAN(conditions + 3, options.discriminator_base, scales),
         }
+        if options.features != "none":
+            self.networks["encoder"] = FeatureEncoder(options.encoder_base, options.generator_downsamplings)
+        if options.enhancer:
+            if options.global_images:
+                self.networks["global_picture"] = PictureLayer(options.generator_base)
+                initialise(self.networks["global_picture"])
+            self.networks["enhancer"] = LocalEnhancer(channels, options.generator_base // 2, options.enhancer_blocks)
+            self.networks["fine_discriminator"] = MultiScalePatchGAN(
+                conditions + 3, options.discriminator_base, scales=1
+            )
+        if options.pool:
+            self.networks["pool"] = ImagePool(options.pool, conditions, schema.height, schema.width)
+            self.noise = 2
+            self.alone = "each process would have a pool of its own; set options.pool to 0"
+            if options.global_images:
+                self.networks["coarse_pool"] = ImagePool(
+                    options.pool, conditions, schema.height // 2, schema.width // 2
+                )
+        self.inputs = (
+            "label",
+            *(("instances",) if options.instances else ()),
+            *(("features",) if options.features != "none" else ()),
+        )
+        painters = ("generator", "global_picture", "enhancer", "encoder")
+        self.synthesizers = tuple(name for name in painters if name in self.networks)
+        starts = (0, options.global_images, options.global_images + options.fixed_images)
+        self.stage_starts = tuple(sorted(set(starts)))
+        self.players = self.stage(0).players
+        if options.enhancer and not options.global_images:
+            resting = ("generator", "encoder") if options.fixed_images else ("encoder",)
+            self.given = tuple(name for name in resting if name in self.networks)
+
+    def stage(self, images: int) -> Stage:
+        """After exactly the images of the coarse stage the enhancer is the next to learn, and has not painted yet."""
+        part = self._part(images)
+        learning: dict[Part, tuple[str, ...]] = {
+            "whole": ("generator", "encoder"),
+            "global": ("generator", "global_picture", "encoder"),
+            "fixed": ("enhancer",),
+            "joint": ("generator", "enhancer"),
+        }
+        judging = ("discriminator",) if part in ("whole", "global") else ("discriminator", "fine_discriminator")
+        unused = {"whole": "", "global": "enhancer"}.get(self._part(max(0, images - 1)), "global_picture")
+        return Stage(
+            players={
+                "generator": tuple(name for name in learning[part] if name in self.networks),
+                "discriminator": judging,
+            },
+            synthesizers=tuple(name for name in self.synthesizers if name != unused),
+        )
+
+    def _part(self, images: int) -> Part:
+        options = self.options
+        if not options.enhancer:
+            return "whole"
+        if images < options.global_images:
+            return "global"
+        return "fixed" if images < options.global_images + options.fixed_images else "joint"
+
+    def rate(self, images: int, schedule: Schedule) -> float:
+        """The coarse stage has its own decay, to 0 over its second half; the schedule begins after it.
+
+        The enhancer's rate and moments go on when the global generator joins it (specification 6).
+        """
+        coarse = self.options.global_images
+        if images < coarse:
+            return linear_decay(images, coarse // 2, coarse - coarse // 2)
+        return schedule.at(images - coarse)
 
     def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
-        image: Tensor = networks["generator"](inputs["label"])
-        return image
+        given = self._given(inputs)
+        if not self.options.enhancer:
+            image: Tensor = networks["generator"](given)
+            return image
+        coarse = networks["generator"](halved(given))
+        if "enhancer" in networks:
+            image = networks["enhancer"](given, coarse)
+            return image
+        return F.interpolate(networks["global_picture"](coarse), scale_factor=2, mode="bilinear", align_corners=False)
+
+    def taken_over(self, name: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """An enhanced generator has no use for the output layer of one that was trained alone (specification 2.2)."""
+        if name == "generator" and self.options.enhancer:
+            return {key: value for key, value in tensors.items() if not key.startswith("last.")}
+        return tensors
+
+    def inputs_of(self, networks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
+        """The batch's own inputs. Features are encoded from its targets: pictures made of them know the true looks."""
+        given = {name: getattr(batch, name) for name in self.inputs if name != "features"}
+        if "features" in self.inputs:
+            features, _ = self.encode(networks, batch)
+            given["features"] = _enlarged(features) if self.options.enhancer else features
+        return given
+
+    def encode(self, networks: Mapping[str, nn.Module], batch: Batch) -> tuple[Tensor, Tensor]:
+        """The targets' features, and the regions that they are means over, at the size that the encoder reads.
+
+        Features are (N, 3, h, w) in (-1, 1); regions are (N, h, w), numbers of instances or of label channels.
+        """
+        regions = batch.instances if self.options.features == "instances" else batch.label.argmax(1)
+        photo = batch.target
+        if self.options.enhancer:
+            photo, regions = halved(photo), regions[:, ::2, ::2]
+        return instance_means(networks["encoder"](photo), regions), regions
 
     def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
-        fake = self.synthesize(self.networks, {"label": batch.label})
-        judged = self._discriminate(batch.label, fake)
+        part = self._part(images)
+        inputs = self.inputs_of(self.networks, batch)
+        condition, photo = self._condition(inputs), batch.target
+        if part == "global":
+            condition, photo = halved(condition), halved(photo)
+        fake = self._paint(inputs, part)
+        judged = self._discriminate(part, condition, fake)
         losses = {"realism": torch.stack([least_squares(scale[-1], 1.0) for scale in judged]).sum()}
         if self.options.feature_weight:
             with torch.no_grad():
-                real = self._discriminate(batch.label, batch.target)
+                real = self._discriminate(part, condition, photo)
             losses["features"] = self.options.feature_weight * feature_matching(judged, real)
         if self.options.perceptual_weight:
             assert self.perceptual is not None, "the loop gives the method its loss network"
             with torch.no_grad():
-                wanted = self.perceptual(batch.target)
+                wanted = self.perceptual(photo)
             distances = feature_distances(self.perceptual(fake), wanted)
             losses["perceptual"] = semantic_loss(distances, batch.same_style, "fixed", self.options.perceptual_weight)
         yield "generator", losses
 
-        fake = fake.detach()
-        both = self._discriminate(torch.cat([batch.label, batch.label]), torch.cat([batch.target, fake]))
+        shown, fake = condition, fake.detach()
+        if self.options.pool:
+            shown, fake = self.networks["coarse_pool" if part == "global" else "pool"](shown, fake, batch.noise)
+        both = self._discriminate(part, torch.cat([condition, shown]), torch.cat([photo, fake]))
         scores = [scale[-1].chunk(2) for scale in both]
         yield (
             "discriminator",
@@ -81,8 +237,31 @@ class Pix2PixHD(Method):
             },
         )
 
-    def _discriminate(self, label: Tensor, photo: Tensor) -> list[list[Tensor]]:
-        outputs: list[list[Tensor]] = self.networks["discriminator"](torch.cat([label, photo], dim=1))
+    def _paint(self, inputs: Mapping[str, Tensor], part: Part) -> Tensor:
+        """What the losses look at: pictures at full size, or at half size in the coarse stage."""
+        if part != "global":
+            return self.synthesize(self.networks, inputs)
+        coarse: Tensor = self.networks["global_picture"](self.networks["generator"](halved(self._given(inputs))))
+        return coarse
+
+    def _given(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What the generator reads, at full size: labels, boundaries, features (specification 1)."""
+        given = self._condition(inputs)
+        return torch.cat([given, inputs["features"]], dim=1) if "features" in inputs else given
+
+    def _condition(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """What the discriminators read beside a photo: labels and boundaries, never features (specification 1)."""
+        label = inputs["label"]
+        return torch.cat([label, boundaries(inputs["instances"])], dim=1) if "instances" in inputs else label
+
+    def _discriminate(self, part: Part, condition: Tensor, photo: Tensor) -> list[list[Tensor]]:
+        """Per scale, the finest first: the outputs of the four stages and, last, the scores."""
+        inputs = torch.cat([condition, photo], dim=1)
+        outputs: list[list[Tensor]] = []
+        if part in ("fixed", "joint"):
+            outputs += self.networks["fine_discriminator"](inputs)
+            inputs = halved(inputs)
+        outputs += self.networks["discriminator"](inputs)
         return outputs
 
 
@@ -90,6 +269,23 @@ def feature_matching(fake: list[list[Tensor]], real: list[list[Tensor]]) -> Tens
     """Mean |difference| of the four stages' outputs, summed over stages and averaged over scales (pix2pixHD 3)."""
     scales = [feature_distances(ours[:-1], theirs[:-1]).sum(1).mean() for ours, theirs in zip(fake, real, strict=True)]
     return torch.stack(scales).mean()
+
+
+def _enlarged(features: Tensor) -> Tensor:
+    return F.interpolate(features, scale_factor=2, mode="nearest")
+
+
+def _check(options: Pix2PixHDOptions, schema: LabelSchema) -> None:
+    if options.features == "classes" and schema.kind != "classes":
+        raise BadInput(
+            f"options.features classes needs label maps of classes, but data.label is {schema.kind}; "
+            "set options.features to instances or none"
+        )
+    if options.enhancer and (schema.height % ENHANCED_MULTIPLE or schema.width % ENHANCED_MULTIPLE):
+        raise BadInput(
+            f"options.enhancer needs pictures whose sides are multiples of {ENHANCED_MULTIPLE}, not "
+            f"{schema.width}×{schema.height}; pack the shards at another size, or set options.enhancer to false"
+        )
 
 
 METHOD = Pix2PixHD

@@ -1,0 +1,176 @@
+"""pix2pixHD on packed streets: a run through all stages, and the looks of large instances, grouped by class."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shards.command import BAD_INPUT, DONE
+from shards.instance_features import FILE, paint, parse_centres
+from shards.pairs import preset
+from shards.read import Reading, first_samples, open_shards
+from shards.worlds.film import film
+from shards.write import Packing, pack
+from trainer.batches import to_device
+from trainer.checkpoint import Checkpoint, folder_of, load_for_synthesis
+from trainer.config import Config
+from trainer.feature_centres import LEAST_AREA, Look, centres_of, main
+from trainer.feature_encoder import FeatureEncoder
+from trainer.generator import halved
+from trainer.loop import train
+
+MakeConfig = Callable[..., Config]
+STAGES = {"instances": True, "features": "instances", "enhancer": True, "enhancer_blocks": 1, "pool": 2}
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `train` and `test` shards of 64×32 streets with instance maps."""
+    folder = tmp_path_factory.mktemp("streets")
+    film("streets", folder / "videos", videos=4, seconds=1, size=256, seed=2)
+    packing = Packing(folder / "videos", preset("default"), pairs=10, size=64, test_pairs=8, test_fraction=0.25)
+    pack(packing, folder / "train", folder / "test")
+    return folder
+
+
+@pytest.fixture
+def staged(streets: Path, small_config: MakeConfig, tiny_options: Callable[[str], dict[str, int]]) -> MakeConfig:
+    """A maker of configs on streets: `features` and, where it is so, three stages of 4 images each."""
+
+    def make(**options: object) -> Config:
+        config = small_config(
+            "pix2pixhd",
+            images=12,
+            checkpoint={"every": 2, "keep": 9},
+            evaluation={"every": 4, "pairs": 8, "grid_rows": 2},
+            options={**tiny_options("pix2pixhd"), **options},
+            data__train=str(streets / "train"),
+            data__test=str(streets / "test"),
+            data__label="classes",
+            data__height=32,
+            data__width=64,
+        )
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finished() -> dict[str, Path]:
+    """Room for the one finished run that all tests look at."""
+    return {}
+
+
+@pytest.fixture
+def run(staged: MakeConfig, finished: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has been through all stages."""
+    if "run" not in finished:
+        folder = tmp_path_factory.mktemp("run") / "straight"
+        config = staged(**STAGES, global_images=4, fixed_images=4)
+        assert train(config.model_copy(update={"run": folder})) == DONE
+        finished["run"] = folder
+    return finished["run"]
+
+
+@pytest.mark.parametrize("images", [2, 4, 6, 8, 10])
+def test_a_resumed_run_on_shards_is_the_straight_one(
+    images: int, run: Path, staged: MakeConfig, tmp_path: Path
+) -> None:
+    """In every stage, and where one ends; the pool and its draws included."""
+    config = staged(**STAGES, global_images=4, fixed_images=4)
+    again = config.model_copy(update={"run": tmp_path / "again"})
+    assert train(again, resume=str(folder_of(run, images))) == DONE
+    ours, theirs = (Checkpoint(folder_of(folder, 12)).state for folder in (tmp_path / "again", run))
+    assert ours.files == theirs.files
+    assert {"pool.safetensors", "coarse_pool.safetensors", "encoder.ema.safetensors"} <= ours.files.keys()
+
+
+def test_pictures_of_a_checkpoint_are_those_of_its_stage(run: Path) -> None:
+    names = {images: set(load_for_synthesis(folder_of(run, images)).module.networks) for images in (2, 4, 6, 12)}
+    coarse, fine = {"generator", "global_picture", "encoder"}, {"generator", "enhancer", "encoder"}
+    assert names == {2: coarse, 4: coarse, 6: fine, 12: fine}
+
+
+def test_centres_are_those_of_large_instances_of_the_training_pictures(run: Path, streets: Path) -> None:
+    assert main(["--checkpoint", str(run), "--clusters", "2"]) == DONE
+    folder = folder_of(run, 12)
+    found = parse_centres((folder / FILE).read_text(), FILE)
+    checkpoint = Checkpoint(folder)
+    assert found.checkpoint == checkpoint.state.digest and found.regions == "instances"
+    encoder = FeatureEncoder(4, 2)
+    encoder.load_state_dict(checkpoint.tensors("encoder.ema"))
+    with open_shards(streets / "train") as (manifest, store):
+        reading = Reading(("target",), ("target",), 1, instances=True)
+        loaded = first_samples(manifest, store, manifest.samples, reading)
+    batch = to_device(loaded, manifest.schema, torch.device("cpu"))
+    with torch.inference_mode():
+        features = encoder(halved(batch.target)).numpy()
+    ids, instances = (tensor.numpy()[:, ::2, ::2] for tensor in (loaded.labels["target"], batch.instances))
+    counts: Counter[int] = Counter()
+    sums: dict[int, np.ndarray] = {}
+    for n in range(len(ids)):
+        for number in np.unique(instances[n]):
+            inside = instances[n] == number
+            if inside.mean() > LEAST_AREA:
+                (kind,) = np.unique(ids[n][inside])
+                counts[int(kind)] += 1
+                sums[int(kind)] = sums.get(int(kind), 0) + features[n][:, inside].mean(1)
+    assert {kind: sum(sizes) for kind, sizes in found.counts.items()} == counts
+    for kind, rows in found.centres.items():
+        assert len(rows) <= 2
+        mean = np.average(np.array(rows), axis=0, weights=found.counts[kind])
+        np.testing.assert_allclose(mean, sums[kind] / counts[kind], atol=1e-5)
+    painted = paint(instances[0], ids[0], found.arrays, np.random.default_rng(0))
+    assert painted.shape == (3, *ids[0].shape) and painted.any()
+
+
+def looks(*groups: tuple[float, int], area: float = 0.5, class_id: int = 7) -> list[Look]:
+    """Looks around points, by (place, how many)."""
+    generator = np.random.default_rng(0)
+    return [
+        Look(class_id, area, (place + generator.normal(0, 0.01, 3)).astype(np.float32))
+        for place, many in groups
+        for _ in range(many)
+    ]
+
+
+def test_clusters_are_found_and_never_more_than_there_are_looks() -> None:
+    centres, counts = centres_of(looks((-0.5, 5), (0.5, 9), (0.0, 2)), 3)
+    assert counts == {7: [9, 5, 2]}
+    np.testing.assert_allclose(centres[7], np.outer([0.5, -0.5, 0.0], np.ones(3)), atol=0.02)
+    assert centres_of(looks((-0.5, 5), (0.5, 9), (0.0, 2)), 3) == (centres, counts), "the same looks, the same centres"
+    centres, counts = centres_of(looks((0.2, 2)), 10)
+    assert len(centres[7]) == 2 and counts == {7: [1, 1]}
+    equal = [replace(look, features=np.full(3, 0.25, np.float32)) for look in looks((0.0, 4))]
+    assert centres_of(equal, 10) == ({7: [[0.25] * 3]}, {7: [4]})
+
+
+def test_classes_without_large_instances_have_no_centres() -> None:
+    """Large is more than 1/64 of the picture (2.4)."""
+    small, large = looks((0.0, 3), area=1 / 64), looks((0.5, 3), area=1 / 64 + 1e-6, class_id=9)
+    centres, _ = centres_of([*small, *large], 10)
+    assert list(centres) == [9]
+
+
+def test_looks_by_class(staged: MakeConfig, tmp_path: Path) -> None:
+    config = staged(features="classes").model_copy(update={"images": 2, "run": tmp_path / "classes"})
+    assert train(config) == DONE
+    assert main(["--checkpoint", str(config.run)]) == DONE
+    found = parse_centres((folder_of(config.run, 2) / FILE).read_text(), FILE)
+    assert found.regions == "classes" and found.centres
+    assert all(sum(sizes) <= 10 for sizes in found.counts.values()), "a class is one region of each of 10 pictures"
+
+
+def test_what_has_no_features_is_refused(
+    staged: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = staged().model_copy(update={"images": 2, "run": tmp_path / "plain"})
+    assert train(config) == DONE
+    assert main(["--checkpoint", str(config.run)]) == BAD_INPUT
+    assert "has no feature encoder: it is a pix2pixhd without options.features" in capsys.readouterr().err
+    assert main(["--checkpoint", str(tmp_path / "nowhere")]) == BAD_INPUT
+    assert "no checkpoint at" in capsys.readouterr().err

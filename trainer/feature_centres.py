@@ -1,0 +1,162 @@
+"""`python -m trainer.feature_centres`: the looks that each class's instances have, for pictures without a photo."""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from tqdm import tqdm
+
+from shards import atomic
+from shards.arguments import Help, count
+from shards.command import BadInput, run_command
+from shards.instance_features import FILE, FeatureCentres
+from shards.read import Stream, open_shards
+from shards.records import LabelSchema
+from trainer import checkpoint as checkpoints
+from trainer import config as configs
+from trainer.batches import reading_of, to_device
+from trainer.checkpoint import Checkpoint
+from trainer.config import Config
+from trainer.instances import instance_classes
+from trainer.method import Batch
+from trainer.methods.pix2pixhd import Pix2PixHD, Pix2PixHDOptions
+
+BATCH = 4
+LEAST_AREA = 1 / 64
+"""Of the picture; smaller instances say nothing of their class's looks (specification 2.4)."""
+CLUSTERS = 10
+SEED = 0
+
+HELP = f"""\
+Runs the averaged feature encoder of a pix2pixHD over its training shards and groups what it says of large instances
+(more than 1/64 of the picture) by K-means, class by class. Writes {FILE} into the checkpoint's folder; each instance
+of a label map is then painted in the look of one of its class's centres. Classes without large instances have none.
+"""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the encoder says of one instance: 3 numbers in (-1, 1). area: its share of the picture."""
+
+    class_id: int
+    area: float
+    features: NDArray[np.float32]
+
+
+def looks_of(
+    method: Pix2PixHD, networks: Mapping[str, torch.nn.Module], batch: Batch, ids: Sequence[int]
+) -> list[Look]:
+    """The looks of all instances of a batch. ids: the class id of each label channel."""
+    with torch.inference_mode():
+        features, regions = method.encode(networks, batch)
+        step = batch.label.shape[-1] // regions.shape[-1]
+        label = batch.label[:, :, ::step, ::step]
+        classes = instance_classes(label, regions) if method.options.features == "instances" else regions
+    looks = []
+    for vectors, numbers, channels in zip(
+        features.cpu().numpy(), regions.cpu().numpy(), classes.cpu().numpy(), strict=True
+    ):
+        _, firsts, sizes = np.unique(numbers, return_index=True, return_counts=True)
+        for first, size in zip(firsts, sizes, strict=True):
+            vector = vectors.reshape(len(vectors), -1)[:, first]
+            looks.append(Look(ids[channels.flat[first]], float(size / numbers.size), vector))
+    return looks
+
+
+def centres_of(looks: Sequence[Look], clusters: int) -> tuple[dict[int, list[list[float]]], dict[int, list[int]]]:
+    """K-means per class over the looks of large instances: centres, and how many looks each stands for, most first.
+
+    As many centres as `clusters`, or as there are different looks of the class. Seeded: the same looks give the same.
+    """
+    by_class: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
+    for look in looks:
+        if look.area > LEAST_AREA:
+            by_class[look.class_id].append(look.features)
+    centres, counts = {}, {}
+    for class_id, vectors in sorted(by_class.items()):
+        stacked = np.stack(vectors).astype(np.float64)
+        several = min(clusters, len(np.unique(stacked, axis=0)))
+        found = KMeans(several, n_init=10, random_state=SEED).fit(stacked)
+        sizes = np.bincount(found.labels_, minlength=several)
+        order = np.argsort(-sizes, kind="stable")
+        centres[class_id] = found.cluster_centers_[order].clip(-1, 1).tolist()
+        counts[class_id] = sizes[order].tolist()
+    return centres, counts
+
+
+def feature_centres(path: Path, data: str | None, clusters: int) -> Path:
+    """Writes the centres of a checkpoint, or of a run's latest one; returns the file.
+
+    data: folder or URL of the shards; None for those that the checkpoint was trained on.
+    Raises BadInput when there is no checkpoint, none with a feature encoder, or no classes to group by.
+    """
+    folder = checkpoints.find(path)
+    if folder is None:
+        raise BadInput(f"no checkpoint at {path}; give a run's folder or one of its checkpoint-… folders")
+    checkpoint = Checkpoint(folder)
+    config = configs.validate(checkpoint.state.config, str(folder / checkpoints.STATE))
+    schema = LabelSchema.from_json(checkpoint.state.schema)
+    options = config.options
+    if not isinstance(options, Pix2PixHDOptions) or options.features == "none":
+        raise BadInput(
+            f"{folder} has no feature encoder: it is a {config.method} without options.features; "
+            "train pix2pixhd with --options.features instances or classes"
+        )
+    if not schema.ids:
+        raise BadInput(f"{folder} was trained on label maps of kind {schema.kind}, which have no classes to group by")
+    looks = list(_all_looks(config, checkpoint, schema, data or config.data.train))
+    centres, counts = centres_of(looks, clusters)
+    found = FeatureCentres(checkpoint.state.digest, options.features, centres, counts)
+    file = folder / FILE
+    atomic.write_text(file, found.dumps())
+    for class_id, sizes in counts.items():
+        name = schema.names[schema.ids.index(class_id)]
+        tqdm.write(f"{name:<20} {len(sizes):>3} centres of {sum(sizes):,} instances")
+    return file
+
+
+def _all_looks(config: Config, checkpoint: Checkpoint, schema: LabelSchema, data: str) -> Iterator[Look]:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert isinstance(config.options, Pix2PixHDOptions)
+    with torch.device("meta"):
+        method = Pix2PixHD(config.options, schema)
+    encoder = method.networks["encoder"].to_empty(device="cpu")
+    encoder.load_state_dict(checkpoint.tensors("encoder.ema"))
+    networks = {"encoder": encoder.to(device).eval()}
+    with open_shards(data, schema, config.data.shard_cache) as (manifest, store):
+        reading = replace(reading_of(method, BATCH), epochs=1, noise=0, max_bad=config.data.max_bad)
+        stream = Stream(manifest, store, reading)
+        for loaded in tqdm(stream, "encoding", -(-manifest.samples // BATCH), unit="batch"):
+            batch = to_device(loaded, schema, device).first(len(loaded.keys) - loaded.padding)
+            yield from looks_of(method, networks, batch, schema.ids)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m trainer.feature_centres", description=HELP, formatter_class=Help)
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="RUN", help="a run's folder, or one of its checkpoints")
+    add("--data", metavar="SHARDS", help="folder or URL of shards; without it those that the run was trained on")
+    add("--clusters", type=count, default=CLUSTERS, metavar="K", help="most centres of a class")
+    return parser
+
+
+def _command(arguments: Sequence[str] | None) -> None:
+    given = _parser().parse_args(arguments)
+    print(feature_centres(given.checkpoint, given.data, given.clusters))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run_command(partial(_command, arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
