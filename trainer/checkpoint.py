@@ -38,7 +38,7 @@ class State:
 
     images: images seen by all ranks. epoch, position: the place in the stream of samples, the same on any number of
     ranks. ranks: how many processes wrote it. figures: what was measured of these weights, by name.
-    converted: of weights that others trained, the SHA-256 of each of their files by its name; empty for a run's own.
+    converted: of weights that others trained, the SHA-256 of each of their files by its path; empty for a run's own.
     digest: SHA-256 over the checksums of the tensor files; it names the checkpoint's content.
     """
 

@@ -167,7 +167,7 @@ def _command(arguments: Sequence[str] | None) -> None:
         manifest="",
         run_id=None,
         files={},
-        converted={weights.file.name: sha256_of(weights.file) for weights, _ in plan.sources},
+        converted={str(weights.file): sha256_of(weights.file) for weights, _ in plan.sources},
     )
     checkpoints.write(given.out, Snapshot(state, tensors | averages, {}))
     _say(given, plan, tensors, left)
