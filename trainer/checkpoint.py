@@ -38,6 +38,7 @@ class State:
 
     images: images seen by all ranks. epoch, position: the place in the stream of samples, the same on any number of
     ranks. ranks: how many processes wrote it. figures: what was measured of these weights, by name.
+    converted: of weights that others trained, the SHA-256 of each of their files by its path; empty for a run's own.
     digest: SHA-256 over the checksums of the tensor files; it names the checkpoint's content.
     """
 
@@ -52,6 +53,7 @@ class State:
     run_id: str | None
     files: dict[str, str]
     figures: dict[str, float] = field(default_factory=dict)
+    converted: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -136,22 +138,27 @@ def save(run: Path, snapshot: Snapshot) -> Path:
     """
     folder = folder_of(run, snapshot.state.images)
     if not folder.exists():
-        with atomic.new_folder(folder) as partial:
-            files = {}
-            for stem, named in snapshot.tensors.items():
-                file = partial / f"{stem}.safetensors"
-                # Python writes the bytes: safetensors' own writer reports a full disk as an error of its own kind.
-                content = serialise(named)
-                files[file.name] = hashlib.sha256(content).hexdigest()
-                file.write_bytes(content)
-            for stem, plain in snapshot.plain.items():
-                content = (json.dumps(plain) + "\n").encode()
-                files[f"{stem}.json"] = hashlib.sha256(content).hexdigest()
-                (partial / f"{stem}.json").write_bytes(content)
-            described = {**snapshot.state.__dict__, "files": files}
-            (partial / STATE).write_text(json.dumps(described, indent=1) + "\n")
+        write(folder, snapshot)
     atomic.write_text(run / LATEST, folder.name + "\n")
     return folder
+
+
+def write(folder: Path, snapshot: Snapshot) -> None:
+    """Writes a checkpoint as a folder of any name. Raises BadInput when the folder exists."""
+    with atomic.new_folder(folder) as partial:
+        files = {}
+        for stem, named in snapshot.tensors.items():
+            file = partial / f"{stem}.safetensors"
+            # Python writes the bytes: safetensors' own writer reports a full disk as an error of its own kind.
+            content = serialise(named)
+            files[file.name] = hashlib.sha256(content).hexdigest()
+            file.write_bytes(content)
+        for stem, plain in snapshot.plain.items():
+            content = (json.dumps(plain) + "\n").encode()
+            files[f"{stem}.json"] = hashlib.sha256(content).hexdigest()
+            (partial / f"{stem}.json").write_bytes(content)
+        described = {**snapshot.state.__dict__, "files": files}
+        (partial / STATE).write_text(json.dumps(described, indent=1) + "\n")
 
 
 def best_value(run: Path, figure: str) -> float:
@@ -206,6 +213,13 @@ class Checkpoint:
 
     def _read(self, name: str) -> bytes:
         file = self.folder / name
+        if name not in self.state.files:
+            ending = ".safetensors"
+            networks = ", ".join(
+                sorted(each.removesuffix(ending) for each in self.state.files if each.endswith(ending))
+            )
+            remedy = "convert it again with the file that has it" if self.state.converted else "use another checkpoint"
+            raise BadInput(f"{self.folder} was written without {name}; it has {networks}; {remedy}")
         content = file.read_bytes() if file.is_file() else b""
         if hashlib.sha256(content).hexdigest() != self.state.files.get(name):
             raise BadInput(f"{file} is damaged: its SHA-256 is not the recorded one; use an earlier checkpoint")

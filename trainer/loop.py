@@ -42,7 +42,7 @@ LOCK = ".lock"
 def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
     """The checkpoint to go on from. `latest` means the run's own, or a fresh start where there is none.
 
-    Raises BadInput when the run's folder holds something and nobody asked to resume.
+    Raises BadInput when the run's folder holds something and nobody asked to resume, and for a converted checkpoint.
     """
     if resume is None:
         if run.exists() and any(not path.name.startswith(".") for path in run.iterdir()):
@@ -51,7 +51,13 @@ def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
     folder = checkpoints.find(run if resume == "latest" else Path(resume))
     if folder is None and resume != "latest":
         raise BadInput(f"no checkpoint at {resume}")
-    return Checkpoint(folder) if folder else None
+    checkpoint = Checkpoint(folder) if folder else None
+    if checkpoint and checkpoint.state.converted:
+        raise BadInput(
+            f"{checkpoint.folder} was converted from {' and '.join(checkpoint.state.converted)} and has no optimizers "
+            f"to go on with; begin a run with its networks instead: --start {checkpoint.folder}, without --resume"
+        )
+    return checkpoint
 
 
 def train(config: Config, resume: str | None = None, requests: StopRequests | None = None) -> int:
