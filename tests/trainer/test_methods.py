@@ -1,7 +1,9 @@
 """One test over all methods: whatever lies in trainer/methods/ keeps the contract."""
 
+import json
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from trainer.method import Batch, Method, Synthesizer
 from trainer.vgg import load_vgg19
 
 SCHEMA = standard_schema("sketch", 32, 32)
+GOLDEN = Path(__file__).parents[1] / "golden" / "first_losses.json"
 
 
 def make(name: str, options: dict[str, int]) -> Method:
@@ -46,7 +49,7 @@ def method(request: pytest.FixtureRequest, tiny_options: Callable[[str], dict[st
 
 
 def test_published_systems_are_found() -> None:
-    assert {"style_consistent", "pix2pixhd"} <= set(methods.available())
+    assert {"style_consistent", "pix2pixhd", "munit", "paired_munit"} <= set(methods.available())
 
 
 def test_pictures_have_the_labels_size_and_range(method: Method) -> None:
@@ -76,6 +79,22 @@ def test_each_player_gets_every_gradient_and_nobody_else_any(method: Method) -> 
     assert next(plays, None) is None, "as many turns as players"
     if method.perceptual is not None:
         assert all(parameter.grad is None for parameter in method.perceptual.parameters())
+
+
+def test_first_losses_are_those_on_record(method: Method, request: pytest.FixtureRequest) -> None:
+    """A change of any of them is a change of what every run trains on, and is made on purpose.
+
+    The numbers are ours; that they are right, test_parity and each system's own tests say. They were drawn on a CPU,
+    which computes them anew to a few digits fewer than it prints.
+    """
+    name = request.node.callspec.params["method"]
+    losses = {
+        f"{player}/{term}": value.item()
+        for player, terms in method.play(batch(method), images=10**9)
+        for term, value in terms.items()
+    }
+    golden = json.loads(GOLDEN.read_text())
+    assert losses == pytest.approx(golden[name], rel=1e-4, abs=1e-7), json.dumps({name: losses}, indent=1)
 
 
 def test_samples_of_a_batch_do_not_mix(method: Method) -> None:
