@@ -151,12 +151,14 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
     from export import compare, gates, graph, quantise, registry, samples, served
     from export.served import BF16_OPSET, DEFAULT_OPSET, Recipe
     from trainer import checkpoint
+    from trainer.metrics.structural_similarity import load_structural_similarity
 
     registry.check_names(options.name, options.alias)
     default = BF16_OPSET if options.precision == "bf16" else DEFAULT_OPSET
     opset = default if options.opset is None else options.opset
     recipe = Recipe(opset, options.io, options.precision, options.dynamic_size)
     gates.check_provider(options.provider)
+    load_structural_similarity()
     inputs = tuple(options.inputs) if options.inputs else None
     _say("loading the generator")
     synthesis = (

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
 from tqdm import tqdm
 
 from deploy import pictures
 from deploy.runtime import Session
 from export.samples import Samples
 from trainer.checkpoint import Synthesis
+from trainer.metrics.structural_similarity import load_structural_similarity
 
 Array = np.ndarray[Any, Any]
 
@@ -89,11 +89,9 @@ def feeds(session: Session, samples: Samples) -> dict[str, Array]:
 
 
 def distance(reference: Array, found: Array) -> Distance:
-    """Of two pictures (3, H, W) in [-1, 1]."""
+    """Of two pictures (3, H, W) in [-1, 1]. Raises BadInput as `load_structural_similarity` does."""
     difference = np.abs(found.astype(np.float64) - reference)
     rms = float(np.sqrt(np.square(difference).mean()))
     psnr = min(20 * np.log10(PICTURE_RANGE / rms), MOST_PSNR_DB) if rms else MOST_PSNR_DB
-    ssim: Any = structural_similarity_index_measure(
-        torch.from_numpy(found)[None].float(), torch.from_numpy(reference)[None].float(), data_range=PICTURE_RANGE
-    )
-    return Distance(float(difference.max()), float(psnr), float(ssim))
+    one, other = (torch.from_numpy(picture)[None].float() for picture in (found, reference))
+    return Distance(float(difference.max()), float(psnr), load_structural_similarity()(one, other, PICTURE_RANGE))

@@ -33,7 +33,11 @@ def write(
     rows: what each pair is called, and its measurements, by column. A strip shows exemplar, painted picture, target
     and, where it can be drawn, the true picture; JPEG, at least 128 pixels high.
     """
-    ranked = {name: figure.column for name, figure in figures.items() if figure.column is not None and figure.better}
+    ranked = {
+        name: figure.column
+        for name, figure in figures.items()
+        if figure.column is not None and figure.better and not np.isnan(rows[figure.column]).all()
+    }
     shown = sorted({int(number) for column in ranked.values() for number in _extremes(np.asarray(rows[column]))})
     (out / CASES).mkdir()
     for number in tqdm(shown, "report", unit="case"):

@@ -23,8 +23,13 @@ PICTURES, SWAPPED = "pictures", "swapped"
 
 
 def slice_of(total: int, rank: int, ranks: int) -> range:
-    """The numbers that a rank cares for: neighbours, and over all ranks every number exactly once."""
-    return range(total * rank // ranks, total * (rank + 1) // ranks)
+    """The numbers that a rank cares for: neighbours, and over all ranks every number exactly once.
+
+    Whole batches, the same for any number of ranks: the last digits of a convolution depend on the batch.
+    """
+    batches = -(-total // BATCH)
+    first, end = (min(total, BATCH * -(-batches * place // ranks)) for place in (rank, rank + 1))
+    return range(first, end)
 
 
 def paint(synthesis: Synthesis, pairs: ShardPairs, roll: int, out: Path, device: torch.device, mine: range) -> None:

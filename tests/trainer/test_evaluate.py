@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from shards.pairs import preset
@@ -26,7 +28,7 @@ from trainer.evaluate import main
 from trainer.judged_pairs import open_pairs
 from trainer.loop import train
 from trainer.metrics import reader
-from trainer.paint import PICTURES, SWAPPED
+from trainer.paint import BATCH, PICTURES, SWAPPED, slice_of
 from trainer.tables import CONTROLS, paint_control
 from trainer.truth import Truth
 
@@ -116,6 +118,18 @@ def test_every_measurement_of_every_picture_is_kept(world: World, controls: dict
     assert np.mean(table["truth/distance"]) == pytest.approx(controls["noise"]["truth/distance"]["value"])
     interval = controls["noise"]["truth/distance"]
     assert interval["low"] < interval["value"] < interval["high"]
+
+
+@given(total=st.integers(0, 200), ranks=st.integers(1, 9))
+def test_every_pair_is_painted_once_and_in_the_same_company(total: int, ranks: int) -> None:
+    def batches(ranks: int) -> list[range]:
+        slices = [slice_of(total, rank, ranks) for rank in range(ranks)]
+        return [mine[start : start + BATCH] for mine in slices for start in range(0, len(mine), BATCH)]
+
+    assert [number for batch in batches(ranks) for number in batch] == list(range(total))
+    assert batches(ranks) == batches(1)
+    sizes = [len(slice_of(total, rank, ranks)) for rank in range(ranks)]
+    assert max(sizes) - min(sizes) <= 2 * BATCH
 
 
 def test_ranks_share_the_pairs_and_agree(world: World, small_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -238,6 +252,9 @@ def test_the_page_shows_the_worst_and_the_best(world: World, controls: dict[str,
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto((folder / "report.html").as_uri())
+        assert page.locator("#cases img").count() == 12, "there is something to see before anything is chosen"
+        offered = page.locator("#figure option").all_inner_texts()
+        assert "truth/ssim" in offered and "ssim" not in offered, "these pairs have two styles"
         page.select_option("#figure", label="truth/distance")
         shown = page.locator("#cases figcaption span").all_inner_texts()
         assert shown == ranked[::-1][: len(shown)] and len(shown) == 12

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from shards.records import Frame
 from trainer.metrics.metric import Array, Judged, Metric, mean_of
+from trainer.metrics.structural_similarity import load_structural_similarity
 from trainer.truth import distance
 
 LEAST_SQUARED_ERROR = 1 / 12
@@ -22,7 +22,11 @@ _WHERE = "over pairs whose target has the exemplar's style"
 
 
 def likeness_to_target() -> Metric:
-    """SSIM, PSNR, mean absolute difference, and how much of the exemplar was copied."""
+    """SSIM, PSNR, mean absolute difference, and how much of the exemplar was copied.
+
+    Raises BadInput as `load_structural_similarity` does.
+    """
+    load_structural_similarity()
     return Metric(
         measure,
         {
@@ -84,10 +88,8 @@ def measure(judged: Sequence[Judged]) -> dict[str, Array]:
 
 
 def ssim(first: Array, second: Array) -> float:
-    """Structural similarity of two uint8 (H, W, 3), at most 1: Gaussian window of 11×11 pixels and sigma 1.5."""
-    found = structural_similarity_index_measure(_tensor(first), _tensor(second), data_range=255.0)
-    assert isinstance(found, Tensor), "no map was asked for"
-    return float(found)
+    """Structural similarity of two uint8 (H, W, 3), at most 1. Raises BadInput as `load_structural_similarity` does."""
+    return load_structural_similarity()(_tensor(first), _tensor(second), 255.0)
 
 
 def psnr(first: Array, second: Array) -> float:

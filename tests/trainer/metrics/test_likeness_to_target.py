@@ -1,5 +1,6 @@
 """Pictures against their target: known values, identities, and what noise does to them."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from shards.command import BadInput
 from shards.labels import standard_schema
 from shards.records import Frame, Pair
 from shards.worlds.film import film
 from trainer.metrics.likeness_to_target import exemplar_copy, likeness_to_target, likeness_to_truth, psnr, ssim
 from trainer.metrics.metric import Judged, stacked
+from trainer.metrics.structural_similarity import load_structural_similarity
 from trainer.truth import Truth
 
 Array = np.ndarray
@@ -73,6 +76,19 @@ def test_a_known_psnr_and_torchmetrics() -> None:
     first, second = picture(3), noisy(picture(3), 12)
     theirs = peak_signal_noise_ratio(*(torch.from_numpy(one).float() for one in (first, second)), data_range=255.0)
     assert psnr(first, second) == pytest.approx(float(theirs), abs=1e-4)
+
+
+def test_a_torchmetrics_that_does_not_import_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes along any torchvision that is installed; one of another build raises this."""
+    (tmp_path / "torchmetrics").mkdir()
+    said = "operator torchvision::nms does not exist"
+    (tmp_path / "torchmetrics" / "__init__.py").write_text(f"raise RuntimeError({said!r})")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchmetrics"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(tmp_path)
+    load_structural_similarity.cache_clear()
+    with pytest.raises(BadInput, match=rf"torchmetrics does not import \({said}\).*goes with torch"):
+        likeness_to_target()
 
 
 def test_ssim_of_two_flat_pictures() -> None:
