@@ -489,8 +489,9 @@ def slow(awkward: Path) -> Iterator[Server]:
 
 def test_overload_is_shed_and_the_rest_answered_rightly(slow: Server, wanted: Callable[[int], Array]) -> None:
     before = slow.metric("process_resident_memory_bytes")
+    requests = [request(seed) for seed in range(60)]
     with ThreadPoolExecutor(60) as pool:
-        answers = list(pool.map(lambda seed: slow.post(request(seed)), range(60)))
+        answers = list(pool.map(slow.post, requests))
     count = Counter(answer.status for answer in answers)
     assert set(count) == {200, 503}
     assert 4 <= count[200] <= 12
@@ -511,11 +512,14 @@ def test_waiting_requests_share_a_batch_and_a_lone_one_does_not_wait(slow: Serve
         assert {answer.status for answer in pool.map(lambda seed: slow.post(request(seed)), range(4))} == {200}
     assert slow.metric("inference_batch_size_sum") == pictures + 4
     assert slow.metric("inference_batch_size_count") <= runs + 3
-    seconds = slow.metric("inference_compute_duration_seconds_sum")
-    begun = time.monotonic()
-    assert slow.post(GOOD).status == 200
-    computed = slow.metric("inference_compute_duration_seconds_sum") - seconds
-    assert time.monotonic() - begun < computed + 0.2
+    waited = []
+    for _ in range(3):
+        seconds = slow.metric("inference_compute_duration_seconds_sum")
+        begun = time.monotonic()
+        assert slow.post(GOOD).status == 200
+        taken = time.monotonic() - begun
+        waited.append(taken - (slow.metric("inference_compute_duration_seconds_sum") - seconds))
+    assert min(waited) < 0.2
 
 
 def test_who_left_is_not_computed(slow: Server) -> None:
@@ -563,9 +567,14 @@ def test_told_to_end_it_answers_what_it_accepted(sig: int, awkward: Path, wanted
             answers = [pool.submit(server.post, request(seed)) for seed in range(5)]
             server.wait_for("inference_batch_size_count", 1)
             server.process.send_signal(sig)
-            time.sleep(0.05)
-            kept.request("GET", "/readyz")
-            assert kept.getresponse().status == 503
+            deadline = time.monotonic() + 20
+            while True:
+                kept.request("GET", "/readyz")
+                response = kept.getresponse()
+                response.read()
+                if response.status == 503:
+                    break
+                assert time.monotonic() < deadline, "it takes no note of the signal"
             late = server.post(GOOD)
             assert (late.status, int(late.headers["retry-after"]) > 0) == (503, True)
             for seed, answer in enumerate(answers):

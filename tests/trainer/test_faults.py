@@ -325,7 +325,7 @@ def test_a_dead_filesystem_stops_nobody_and_is_named_in_the_end(
     begun = time.monotonic()
     for images in (4, 8, 12):
         saver.save(snapshot(images))
-    assert time.monotonic() - begun < 0.2
+    assert time.monotonic() - begun < 20, "whoever waited for the first would have waited for a minute"
     assert "warning: no checkpoint at 8 images: the one before it has been written for" in capsys.readouterr().err
     with pytest.raises(BadInput, match=r"has not taken a checkpoint within 0 s .* There is no earlier one"):
         saver.finish(snapshot(16))
