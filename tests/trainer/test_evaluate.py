@@ -218,10 +218,16 @@ def test_bad_input_is_named_and_nothing_is_left(
     world: World,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     change: Callable[[Path], None],
     words: list[str],
     said: str,
 ) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("torch_fidelity", "lpips")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("torch_fidelity", "lpips"):
+        # As where the extra fidelity is not installed.
+        monkeypatch.setitem(sys.modules, name, None)
     painted = tmp_path / "painted"
     shutil.copytree(world.folder / "noise" / PICTURES, painted)
     change(painted)

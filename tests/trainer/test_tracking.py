@@ -61,7 +61,7 @@ class Server:
                 self.process = subprocess.Popen(
                     command, stdout=log, stderr=log, env=environment, start_new_session=True
                 )
-        wait_for(self.answers, 120)
+        wait_for(self.answers)
 
     def answers(self) -> bool:
         try:
@@ -85,7 +85,7 @@ class Server:
         return mlflow.MlflowClient(tracking_uri=self.uri)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -155,7 +155,7 @@ def test_down_at_the_start_then_up(one_server: Server, run: Path, capsys: pytest
     assert tracker.run_id is None
     wait_for(lambda: "fails" in capsys.readouterr().err)
     one_server.start()
-    wait_for(lambda: tracker.run_id, 60)
+    wait_for(lambda: tracker.run_id)
     log(tracker, 2010, 2100)
     tracker.close(finished=True)
     client = one_server.client
@@ -364,7 +364,7 @@ def test_a_store_that_vanishes_costs_a_warning_and_no_figure(
 ) -> None:
     tracker = begin(run, f"sqlite:///{tmp_path}/store/m.db", a=1)
     tracker.log(2, {"loss": 0.5})
-    wait_for(lambda: tracker.run_id, 60)
+    wait_for(lambda: tracker.run_id)
     shutil.rmtree(tmp_path / "store")
     tracker.log(4, {"loss": 0.25})
     tracker.log(6, {"loss": 0.125})
@@ -546,7 +546,7 @@ def test_long_runs_are_sent_as_means(run: Path, tmp_path: Path, monkeypatch: pyt
     for images in range(1, 16):
         tracker.log(images, {"loss": float(images)})
         if images == 11:
-            wait_for(lambda: tracker.run_id, 60)
+            wait_for(lambda: tracker.run_id)
     tracker.close(finished=True)
     points = [
         (step, value) for step, value, _ in history(mlflow.MlflowClient(tracking_uri=uri), str(tracker.run_id), "loss")
