@@ -266,9 +266,9 @@ def _cell(judged: Sequence[Evaluated], column: Column) -> str:
     found = [figure for each in judged if (figure := each.figure(column.figure)) is not None]
     if not found:
         return NONE
-    mean = f"{np.mean([figure['value'] for figure in found]):.{column.digits}f}"
+    mean = f"{np.mean([figure['value'] for figure in found]):z.{column.digits}f}"
     bounds = [figure[end] for figure in found for end in ("low", "high") if figure[end] is not None]
-    return f"{mean} [{min(bounds):.{column.digits}f}, {max(bounds):.{column.digits}f}]" if bounds else mean
+    return f"{mean} [{min(bounds):z.{column.digits}f}, {max(bounds):z.{column.digits}f}]" if bounds else mean
 
 
 def _expected(results: Results) -> list[Claim]:
@@ -311,7 +311,8 @@ def _is_colour(column: str) -> bool:
 def _claims(results: Results) -> str:
     lines = ["## What was expected, and what came out", ""]
     lines += [
-        "Differences are paired: the same pairs, the mean over seeds, and a 95 % interval over source videos.",
+        "Differences are paired: the same pairs, the mean over seeds, and a 95 % interval over source videos. It holds "
+        "what other videos would change, not what other seeds of training would.",
         "",
         "| expected | difference | came out |",
         "|---|---|---|",
