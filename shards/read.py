@@ -118,7 +118,8 @@ class Stream:
     def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
         self.manifest, self.store, self.reading = manifest, store, reading
         self.bad: dict[str, str] = {}
-        _check_instances(manifest, store, reading)
+        if reading.instances:
+            check_instances(manifest, store)
         # Refuses here, before workers start, what they would refuse.
         next(_steps(manifest, replace(reading, start=Place(), epochs=None)))
 
@@ -151,8 +152,9 @@ class Stream:
             )
 
 
-def _check_instances(manifest: Manifest, store: Store, reading: Reading) -> None:
-    if reading.instances and not manifest.instances:
+def check_instances(manifest: Manifest, store: Store) -> None:
+    """Raises BadInput when shards have no instance maps."""
+    if not manifest.instances:
         raise BadInput(
             f"{store.where} has no instance maps; draw the streets world again and pack it, or pack a dataset that has "
             "them (cityscapes with its gtFine_instanceIds, pictures with a folder instances)"
@@ -387,7 +389,8 @@ def first_samples(manifest: Manifest, store: Store, count: int, reading: Reading
 
     Raises BadInput when one of them cannot be read, or the shards lack the instance maps asked for.
     """
-    _check_instances(manifest, store, reading)
+    if reading.instances:
+        check_instances(manifest, store)
     numbers = range(min(count, manifest.samples))
     worker = _Worker(manifest, store, replace(reading, flip=False, max_bad=0.0))
     loaded = worker.batch(numbers, Step(0, len(numbers), tuple(numbers), 0))

@@ -322,8 +322,7 @@ def _painter(synthesis: Synthesis | None, pairs: Pairs, location: str) -> Synthe
         return None
     if not isinstance(pairs, ShardPairs):
         raise BadInput(f"{location} has no label maps to paint from; a checkpoint needs shards, or use --pictures")
-    if difference := synthesis.schema.difference(pairs.schema):
-        raise BadInput(f"{location} has another label schema than this checkpoint: {difference}")
+    paint.check(synthesis, pairs)
     return synthesis
 
 

@@ -94,7 +94,8 @@ class ShardPairs(Pairs):
 
     def sample(self, number: int) -> Sample:
         """A pair with everything that painting reads."""
-        return samples.decode(self._members(number), self.schema, ("exemplar",), ("target", "exemplar"))
+        instances = self.manifest.instances
+        return samples.decode(self._members(number), self.schema, ("exemplar",), ("target", "exemplar"), instances)
 
     def groups(self, pair: Pair) -> tuple[str, str]:
         return pair.target.source, pair.exemplar.source

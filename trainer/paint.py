@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from shards.command import BadInput
+from shards.read import check_instances
 from shards.samples import Sample
 from trainer.batches import label_channels, photo_channels
 from trainer.checkpoint import Synthesis
@@ -20,6 +22,19 @@ from trainer.judged_pairs import Array, ShardPairs
 BATCH = 8
 PICTURES, SWAPPED = "pictures", "swapped"
 """Folders: painted as asked; each with the label map of another pair."""
+
+
+def check(synthesis: Synthesis, pairs: ShardPairs) -> None:
+    """Raises BadInput when pairs do not hold all that the pictures are made of."""
+    if difference := synthesis.schema.difference(pairs.schema):
+        raise BadInput(f"{pairs.store.where} has another label schema than this checkpoint: {difference}")
+    if drawn := sorted({"features", "style"} & set(synthesis.inputs)):
+        raise BadInput(
+            f"{synthesis.method} paints from {drawn[0]}, which pairs do not hold; paint them with `python -m deploy "
+            "batch` and judge the pictures with --pictures"
+        )
+    if "instances" in synthesis.inputs:
+        check_instances(pairs.manifest, pairs.store)
 
 
 def slice_of(total: int, rank: int, ranks: int) -> range:
@@ -62,6 +77,7 @@ def _painted(
             _stacked([each.labels["exemplar"] for each in exemplars], device), synthesis.schema
         ),
         "exemplar": lambda: photo_channels(_stacked([each.photos["exemplar"] for each in exemplars], device)),
+        "instances": lambda: _stacked([np.asarray(each.instances, np.int32) for each in labels], device),
     }
     yield from map(picture, synthesis.module(*(inputs[name]() for name in synthesis.inputs)))
 

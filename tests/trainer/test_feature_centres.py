@@ -18,10 +18,14 @@ from shards.write import Packing, pack
 from trainer.batches import to_device
 from trainer.checkpoint import Checkpoint, folder_of, load_for_synthesis
 from trainer.config import Config
+from trainer.evaluate import main as evaluate
 from trainer.feature_centres import LEAST_AREA, Look, centres_of, main
 from trainer.feature_encoder import FeatureEncoder
 from trainer.generator import halved
+from trainer.grid import picture
+from trainer.judged_pairs import read_picture
 from trainer.loop import train
+from trainer.paint import PICTURES, SWAPPED
 
 MakeConfig = Callable[..., Config]
 STAGES = {"instances": True, "features": "instances", "enhancer": True, "enhancer_blocks": 1, "pool": 2}
@@ -147,6 +151,39 @@ def test_clusters_are_found_and_never_more_than_there_are_looks() -> None:
     assert len(centres[7]) == 2 and counts == {7: [1, 1]}
     equal = [replace(look, features=np.full(3, 0.25, np.float32)) for look in looks((0.0, 4))]
     assert centres_of(equal, 10) == ({7: [[0.25] * 3]}, {7: [4]})
+
+
+def test_a_checkpoint_that_reads_instances_is_judged(staged: MakeConfig, streets: Path, tmp_path: Path) -> None:
+    """Its pictures are painted from each pair's own instance map, and after the swap from the next pair's."""
+    config = staged(instances=True)
+    assert train(config) == DONE
+    assert evaluate(["--checkpoint", str(config.run), "--out", str(tmp_path / "judged")]) == DONE
+    with open_shards(str(streets / "test")) as (manifest, store):
+        loaded = first_samples(manifest, store, 8, Reading(("target",), ("target",), 8, instances=True))
+    batch = to_device(loaded, manifest.schema, torch.device("cpu"))
+    module = load_for_synthesis(config.run).module
+    with torch.inference_mode():
+        own = module(batch.label, batch.instances)
+        swapped = module(batch.label.roll(-1, 0), batch.instances.roll(-1, 0))
+        unlike = module(batch.label, batch.instances.roll(-1, 0))
+    assert not torch.equal(own, unlike)
+    for folder, wanted in ((PICTURES, own), (SWAPPED, swapped)):
+        for key, image in zip(loaded.keys, wanted, strict=True):
+            found = read_picture(tmp_path / "judged" / folder / f"{key}.png").astype(int)
+            assert np.abs(found - picture(image)).max() <= 1
+
+
+def test_what_pairs_do_not_hold_is_named(
+    run: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "judged"
+    assert evaluate(["--checkpoint", str(run), "--out", str(out)]) == BAD_INPUT
+    assert "paints from features, which pairs do not hold; paint them with `python -m deploy batch`" in (
+        capsys.readouterr().err
+    )
+    assert evaluate(["--checkpoint", str(run), "--data", str(packed / "test"), "--out", str(out)]) == BAD_INPUT
+    assert "has another label schema" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_classes_without_large_instances_have_no_centres() -> None:

@@ -63,7 +63,7 @@ _DRAWN, _SHUFFLED, _HELD_OUT = 0x72656164, 0x73687566, 0x68656C64
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a reader, with VERSION: equal recipes give equal weights on as many threads of an equal processor.
+    """All that decides a reader, with VERSION: equal recipes give equal weights on as many threads of one processor.
 
     width, height: of the pictures, in pixels. steps: of training, `batch` pictures each. pictures: how many the world
     draws; every step sees other crops, blurs and colours of them.
