@@ -41,15 +41,22 @@ overlap. Run the same command again after an interruption: finished pictures are
 --pairs is one of
   a folder of shards (or its manifest.json) with the model's label schema, as a path or as a URL that fsspec opens
     (pip install 'likeness[remote]'); pictures are named after the pairs' keys
-  a folder with the folders label/, exemplar_label/ and exemplar/, those that the model reads: files of the same path
-    but for the suffix are a pair and give it its name; a file that is alone in its folder belongs to all pairs
+  a folder with the folders label/, exemplar_label/ and so on, those that the model reads: files of the same path but
+    for the suffix are a pair and give it its name; a file that is alone in its folder belongs to all pairs
   a CSV file with a header and the columns that the model reads, paths relative to the CSV:
     label, exemplar_label  what the label maps are drawn from:
                              sketch   JSON, 68 landmarks [x, y] in a 512×512 frame laid over the picture
                              pose     JSON, 18 keypoints [x, y, confidence], x and y as fractions of the sides
                              classes  grey or palette PNG of class ids
     exemplar               PNG or JPEG photo of the model's size
+    instances              grey PNG of 8 or 16 bits: the number of the object that each pixel belongs to
+    features               (optional) RGB PNG, 0 to 255 for -1 to 1: the look of each instance
+    style                  (optional) JSON, a style code of 8 numbers, in a file or in the cell itself
     output                 (optional) name of the picture below --out; otherwise the row's number
+
+What may be left out is drawn, as a function of --seed and the pair's name: features from the centres that the model
+holds for each class, style codes from a normal distribution. Shards hold neither. --styles K paints each pair in K
+styles, NAME-1 to NAME-K.
 
 --out holds, beside the pictures or the tar shards of --per-shard (KEY.image.png and KEY.json for each, which WebDataset
 reads; index.json has their counts and SHA-256), a summary.json and, where inputs were broken, their list bad.csv. With
@@ -57,6 +64,8 @@ reads; index.json has their counts and SHA-256), a summary.json and, where input
 then summary-I-of-N.json and so on.
 
 --video paints every frame of a video in the likeness of one --exemplar and keeps the sound; --out is then a video.
+Models that read a style code paint it in the one that --seed draws. Those that read instance maps or features cannot:
+no label operator finds them.
 Labels come from the sidecar of a world's video, or are detected: face landmarks for sketch (the face is cut out), body
 poses for pose, what the segmentation model --parser finds for classes. Where nothing is found in a frame, the label
 before stays. An exemplar is labelled in the same way unless --exemplar-label says what its label is drawn from; of a
@@ -126,8 +135,9 @@ def _batch(options: argparse.Namespace) -> None:
         output,
         options.cache,
         options.max_bad,
+        options.styles,
     )
-    summary = batch.run(session, pairs, options.out, options.batch, output, options.max_bad)
+    summary = batch.run(session, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:
         print(json.dumps(summary))
     else:
@@ -146,14 +156,19 @@ def _check_unset(options: argparse.Namespace, names: Sequence[str], reason: str)
 def _video(options: argparse.Namespace) -> None:
     from deploy import video
 
-    if not options.exemplar:
-        raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
-    pairs_only = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels")
+    pairs_only = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels", "styles")
     _check_unset(options, pairs_only, "goes with --pairs, not with --video")
     session = open_session(options)
     labelling = video.auto_labelling(session.schema, options)
     film = video.synthesize_video(
-        session, options.video, options.exemplar, options.out, labelling, options.exemplar_label, options.batch
+        session,
+        options.video,
+        options.exemplar,
+        options.out,
+        labelling,
+        options.exemplar_label,
+        options.batch,
+        options.seed,
     )
     if options.json:
         print(json.dumps(asdict(film)))
@@ -238,6 +253,10 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=Path,
         metavar="DIR",
         help="keep shards from a URL here; without it, they are removed after use",
+    )
+    add("--seed", type=whole, default=0, metavar="N", help="of style codes and features that are drawn")
+    add(
+        "--styles", type=count, default=1, metavar="K", help="pictures of each pair, in different styles that are drawn"
     )
     add("--json", action="store_true", help="print the summary as JSON instead of a table")
     add("--slice", type=slice_of, default="0/1", metavar="I/N", help="make slice I (from 0) of N only, for job arrays")

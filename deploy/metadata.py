@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from shards.command import BadInput
-from shards.instance_features import CHANNELS as FEATURES
 from shards.instance_features import FeatureCentres, parse_centres
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
@@ -15,6 +14,8 @@ PREFIX = "likeness."
 INPUTS = ("label", "exemplar_label", "exemplar", "instances", "features", "style")
 OUTPUT = "image"
 MOST_INSTANCES = 2**16
+FEATURES = 3
+"""Channels of an instance's features (pix2pixHD 2.4)."""
 STYLE_CHANNELS = 8
 """Length of a style code (MUNIT 2)."""
 STYLE_RANGE = 100.0

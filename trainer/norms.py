@@ -7,6 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+LEAST_VARIANCE = 1e-30
+
+
 class InstanceNorm2d(nn.InstanceNorm2d):
     """Instance norm without parameters or running statistics; (N, C, H, W) to the same shape and type.
 
@@ -47,9 +50,12 @@ class SampleNorm2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         exact = _exact(features)
         centred = exact - exact.mean((1, 2, 3), keepdim=True)
-        # The norm has a gradient also where a sample is constant; the root of a variance has none there.
-        deviation = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
-        deviation = deviation / math.sqrt(math.prod(features.shape[1:]) - 1)
+        # Bounded, for the root has no gradient where a sample is constant.
+        deviation = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(LEAST_VARIANCE).sqrt()
+        count = math.prod(features.shape[1:])
+        # A symbol in graphs of any size, which keep the biased deviation: smaller by 1 / (2·C·H·W) of itself.
+        if isinstance(count, int):
+            deviation = deviation * math.sqrt(count / (count - 1))
         out: Tensor = centred / (deviation + 1e-5) * _exact(self.gain) + _exact(self.bias)
         return out.to(features.dtype)
 
