@@ -1,4 +1,4 @@
-"""`python -m deploy`: batch, serve, demo and triton."""
+"""`python -m deploy`: batch, manipulate, serve, demo and triton."""
 
 import argparse
 import json
@@ -15,10 +15,11 @@ DESCRIPTION = """\
 From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file, and the
 file of its weights where they lie beside it.
 
-  batch   paint the pictures of many pairs
-  demo    draw a label map in the browser and see the picture meanwhile
-  serve   paint pictures for whoever asks over HTTP
-  triton  write a model repository for NVIDIA's Triton Inference Server
+  batch       paint the pictures of many pairs
+  manipulate  give one instance of a picture another class or look
+  demo        draw a label map, or manipulate instances, in the browser and see the picture meanwhile
+  serve       paint pictures for whoever asks over HTTP
+  triton      write a model repository for NVIDIA's Triton Inference Server
 """
 
 EXAMPLES = """\
@@ -27,6 +28,8 @@ examples:
   python -m deploy batch --model model.onnx --pairs pairs.csv --out pictures --provider cuda --batch 8
   python -m deploy batch --model model.onnx --pairs s3://bucket/test --out painted --format jpg --per-shard 1000
   python -m deploy batch --model models:/likeness-dance@champion --video dance.mp4 --exemplar person.png --out out.mp4
+  python -m deploy manipulate --model model.onnx --pairs data/test --pair 00000003 --instance 13002 --class bus \\
+      --out before-after.png
   python -m deploy demo --model model.onnx --examples data/test
   python -m deploy serve --model model.onnx
   python -m deploy triton --model model.onnx --out repository
@@ -72,6 +75,16 @@ before stays. An exemplar is labelled in the same way unless --exemplar-label sa
 video, the first usable frame is the exemplar.
 """
 
+MANIPULATE = """\
+Gives one instance of a picture another class, or another look of its class, paints the picture before and after, and
+says how much changed inside the instance, around it as far as the network reaches, and beyond. --out shows the new
+label map with the instance outlined, both pictures, and their difference, side by side.
+
+--pairs and --pair name the picture as `batch` does. Leave out --instance to see which instances it has: by number,
+class and share of the picture. Of models that read no instance maps, each class is one instance. Numbers are those of
+Cityscapes: below 1000 the class of a region that is not counted, else class · 1000 + n.
+"""
+
 DEMO = """\
 A page on which a label map is drawn (classes with a brush; landmarks and keypoints are dragged) or uploaded, an
 exemplar is picked or uploaded, and the picture follows every move. Label maps and pictures can be saved: PNG and JSON,
@@ -80,6 +93,9 @@ nothing lossy. Ctrl-C ends it.
 Photos that are uploaded as exemplars are cut to the model's aspect around their middle and resized. A model that reads
 the exemplar's label map, too, takes it from the shards of --examples, from a file, or makes it: of faces and bodies
 with MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes with --parser.
+
+Of a model that reads instance maps, the page shows the pictures of --examples instead: pick an instance, give it
+another class or look, and see what changes.
 """
 
 
@@ -177,6 +193,35 @@ def _video(options: argparse.Namespace) -> None:
         print(options.out)
 
 
+def _manipulate(options: argparse.Namespace) -> None:
+    from deploy import manipulate, pictures, scenes
+    from shards import atomic
+
+    if options.out.suffix.lower() != ".png":
+        raise BadInput(f"--out {options.out} is no PNG; give a name that ends in .png")
+    session = open_session(options)
+    scenes.check(session)
+    facts, schema = session.metadata, session.schema
+    scene = scenes.scene_of(session, options.pairs, options.pair, options.seed)
+    instance = manipulate.instance_of(scene, options.instance, schema)
+    if options.centre is not None and "features" not in session.inputs:
+        raise BadInput(f"{session.path} reads no features, so that its instances have no looks; give a --class")
+    if options.class_name is not None:
+        wanted: manipulate.Edit = manipulate.NewClass(
+            instance.number, manipulate.class_named(options.class_name, schema)
+        )
+    elif options.centre is not None:
+        wanted = manipulate.NewLook(instance.number, options.centre)
+    else:
+        raise BadInput(f"say what becomes of instance {instance.number}: give a --class or a --centre")
+    before, after, changed = manipulate.edit(session, scene, [wanted])
+    mask = scene.instances == instance.number
+    panels = manipulate.panels(changed, before, after, mask, schema)
+    atomic.write_bytes(options.out, pictures.encoded(panels))
+    print(manipulate.outside(before, after, mask, manipulate.reach(facts)).in_words())
+    print(options.out)
+
+
 def _demo(options: argparse.Namespace) -> None:
     from deploy import demo
 
@@ -214,6 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_batch(commands)
+    _add_manipulate(commands)
     _add_demo(commands)
     _add_serve(commands)
     _add_triton(commands)
@@ -268,6 +314,23 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
     add_operator_arguments(sub.add_argument_group("labels of a video").add_argument)
+
+
+def _add_manipulate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sub = commands.add_parser(
+        "manipulate", help="give an instance another class or look", description=MANIPULATE, formatter_class=Help
+    )
+    sub.set_defaults(command=_manipulate)
+    add_model_arguments(sub)
+    add = sub.add_argument
+    add("--pairs", required=True, metavar="CSV|DIR|URL", help="what the picture is in, as for `batch`")
+    add("--pair", metavar="NAME", help="the picture's name in `batch`: a key of shards")
+    add("--instance", type=whole, metavar="N", help="its number in the instance map")
+    becomes = sub.add_mutually_exclusive_group()
+    becomes.add_argument("--class", dest="class_name", metavar="NAME", help="what it becomes")
+    becomes.add_argument("--centre", type=whole, metavar="K", help="the centre of its class whose look it gets, from 0")
+    add("--seed", type=whole, default=0, metavar="N", help="of the looks of all instances before")
+    add("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -26,8 +26,8 @@ def drawn(inputs: tuple[str, ...]) -> tuple[str, ...]:
 def completed(session: Session, loaded: Mapping[str, Array], seed: int, name: str, number: int = 1) -> Loaded:
     """One sample's inputs in loaded form, with those that may be left out, and were, drawn.
 
-    What is drawn is a function of the seed and of `name`, what the picture is called. A style code is one of its `number`,
-    too: each stands for another style. Features are one of its class's centres for each instance.
+    What is drawn is a function of the seed and of `name`, what the picture is called. A style code is one of its
+    `number`, too: each stands for another style. Features are one of its class's centres for each instance.
     Raises BadInput as `check` does.
     """
     full = dict(loaded)
