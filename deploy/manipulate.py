@@ -222,11 +222,11 @@ def outside(before: Array, after: Array, mask: Array, reach: int | None) -> Chan
 
     reach: None where nobody knows it; all around is then beyond.
     """
-    difference = np.abs(before.astype(np.float64) - after).mean(2)
+    changes = np.abs(before.astype(np.float64) - after).mean(2)
     reached = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_C, 3) <= (reach or 0)
 
     def mean(where: Array) -> float | None:
-        return float(difference[where].mean()) if where.any() else None
+        return float(changes[where].mean()) if where.any() else None
 
     return Change(mean(mask), mean(reached & ~mask), mean(~reached))
 
@@ -252,13 +252,24 @@ def reach(facts: Metadata) -> int | None:
 def panels(after: Scene, before: Array, painted: Array, mask: Array, schema: LabelSchema) -> Array:
     """For people, uint8 (H, 4·W + gaps, 3): the new label map with the instance outlined, the picture before, the one
     after, and their difference as grey, the largest white."""
-    label = labels.picture(schema, after.ids)
-    edge = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
-    label[edge] = 255
-    difference = np.abs(before.astype(np.int16) - painted).max(2)
-    grey = (difference * 255.0 / max(1, difference.max())).round().astype(np.uint8)
+    label = outlined(labels.picture(schema, after.ids), mask)
     gap = np.full((len(before), GAP, 3), 255, np.uint8)
     row: list[Array] = []
-    for picture in (label, before, painted, np.repeat(grey[..., None], 3, axis=2)):
+    for picture in (label, before, painted, difference(before, painted)):
         row += [picture, gap]
     return np.concatenate(row[:-1], axis=1)
+
+
+def outlined(picture: Array, mask: Array) -> Array:
+    """A picture (H, W, 3) with the inner edge of `mask`, bool (H, W), in white."""
+    edge = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    drawn = picture.copy()
+    drawn[edge] = 255
+    return drawn
+
+
+def difference(before: Array, after: Array) -> Array:
+    """Each pixel's largest |difference| as grey, uint8 (H, W, 3); the picture's largest is white."""
+    largest = np.abs(before.astype(np.int16) - after).max(2)
+    grey = (largest * 255.0 / max(1, largest.max())).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
