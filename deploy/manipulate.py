@@ -241,11 +241,11 @@ def reach(facts: Metadata) -> int | None:
     options = facts.options
     halvings, blocks = int(options["generator_downsamplings"]), int(options["generator_blocks"])
     scale: int = 2**halvings
-    # 7×7, halvings, blocks of two 3×3, doublings; 3×3 at 1/2^level of the size reaches 2^level pixels.
-    body = 3 + (scale - 1) + 2 * blocks * scale + (2 * scale - 2)
+    # 7×7, halvings, blocks of two 3×3, doublings: 3×3 at 1/2^level of the size reaches 2^level pixels.
+    body = 3 + (scale - 1) + 2 * blocks * scale + (scale - 1)
     if options.get("enhancer"):
         # The body sees halved inputs; blocks at half size, a doubling.
-        body = 1 + 2 * body + 2 * 2 * int(options["enhancer_blocks"]) + 2
+        body = 1 + 2 * body + 2 * 2 * int(options["enhancer_blocks"]) + 1
     return body + 3 + bool(options.get("instances"))
 
 

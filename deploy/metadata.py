@@ -47,10 +47,10 @@ class Metadata:
     io: Io = "float"
     precision: Precision = "fp32"
     dynamic_size: bool = False
-    size_multiple: int = SIZE_MULTIPLE
     options: Mapping[str, Any] = field(default_factory=dict)
-    feature_centres: FeatureCentres | None = None
     gates: tuple[dict[str, Any], ...] = ()
+    size_multiple: int = SIZE_MULTIPLE
+    feature_centres: FeatureCentres | None = None
     version: str = FORMAT
 
     @property
@@ -135,10 +135,10 @@ class Metadata:
                 io=_one_of(props[f"{PREFIX}io"], Io),
                 precision=_one_of(props[f"{PREFIX}precision"], Precision),
                 dynamic_size=bool(json.loads(props[f"{PREFIX}dynamic_size"])),
-                size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
                 options=dict(json.loads(props[f"{PREFIX}options"])),
-                feature_centres=None if centres is None else parse_centres(centres, where),
                 gates=tuple(json.loads(props[f"{PREFIX}gates"])),
+                size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
+                feature_centres=None if centres is None else parse_centres(centres, where),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{where} has damaged metadata ({error}); export it again") from error

@@ -100,9 +100,7 @@ def opened() -> Iterator[Callable[..., tuple[Any, Server]]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
 
-        def start(
-            *arguments: Path | str, slow: bool = False, ready: str = ".likeness-stage"
-        ) -> tuple[Any, Server]:
+        def start(*arguments: Path | str, slow: bool = False, ready: str = ".likeness-stage") -> tuple[Any, Server]:
             servers.append(Server(*arguments, slow=slow))
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.on("request", lambda request: asked.append(request.url))
