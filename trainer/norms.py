@@ -1,7 +1,5 @@
 """Normalisation layers whose statistics are exact at any precision."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,9 +45,12 @@ class SampleNorm2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         exact = _exact(features)
         centred = exact - exact.mean((1, 2, 3), keepdim=True)
-        # The norm has a gradient also where a sample is constant; the root of a variance has none there.
-        deviation = torch.linalg.vector_norm(centred, dim=(1, 2, 3), keepdim=True)
-        deviation = deviation / math.sqrt(math.prod(features.shape[1:]) - 1)
+        squares = centred.square()
+        # Clamped for constant samples: the root of 0 has no gradient.
+        mean = squares.mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
+        # One over the number of values, taken from sums, so that a graph holds no size.
+        share = mean / squares.sum((1, 2, 3), keepdim=True).clamp(min=1e-20)
+        deviation = (mean / (1 - share.detach())).sqrt()
         out: Tensor = centred / (deviation + 1e-5) * _exact(self.gain) + _exact(self.bias)
         return out.to(features.dtype)
 
