@@ -1,4 +1,4 @@
-"""`python -m deploy`: batch, serve, demo and triton."""
+"""`python -m deploy`: batch, manipulate, serve, demo and triton."""
 
 import argparse
 import json
@@ -15,10 +15,11 @@ DESCRIPTION = """\
 From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file, and the
 file of its weights where they lie beside it.
 
-  batch   paint the pictures of many pairs
-  demo    draw a label map in the browser and see the picture meanwhile
-  serve   paint pictures for whoever asks over HTTP
-  triton  write a model repository for NVIDIA's Triton Inference Server
+  batch       paint the pictures of many pairs
+  manipulate  give one instance of a picture another class or look
+  demo        draw a label map, or manipulate instances, in the browser and see the picture meanwhile
+  serve       paint pictures for whoever asks over HTTP
+  triton      write a model repository for NVIDIA's Triton Inference Server
 """
 
 EXAMPLES = """\
@@ -27,6 +28,8 @@ examples:
   python -m deploy batch --model model.onnx --pairs pairs.csv --out pictures --provider cuda --batch 8
   python -m deploy batch --model model.onnx --pairs s3://bucket/test --out painted --format jpg --per-shard 1000
   python -m deploy batch --model models:/likeness-dance@champion --video dance.mp4 --exemplar person.png --out out.mp4
+  python -m deploy manipulate --model model.onnx --pairs data/test --pair 00000003 --instance 13002 --class bus \\
+      --out before-after.png
   python -m deploy demo --model model.onnx --examples data/test
   python -m deploy serve --model model.onnx
   python -m deploy triton --model model.onnx --out repository
@@ -41,15 +44,22 @@ overlap. Run the same command again after an interruption: finished pictures are
 --pairs is one of
   a folder of shards (or its manifest.json) with the model's label schema, as a path or as a URL that fsspec opens
     (pip install 'likeness[remote]'); pictures are named after the pairs' keys
-  a folder with the folders label/, exemplar_label/ and exemplar/, those that the model reads: files of the same path
-    but for the suffix are a pair and give it its name; a file that is alone in its folder belongs to all pairs
+  a folder with the folders label/, exemplar_label/ and so on, those that the model reads: files of the same path but
+    for the suffix are a pair and give it its name; a file that is alone in its folder belongs to all pairs
   a CSV file with a header and the columns that the model reads, paths relative to the CSV:
     label, exemplar_label  what the label maps are drawn from:
                              sketch   JSON, 68 landmarks [x, y] in a 512×512 frame laid over the picture
                              pose     JSON, 18 keypoints [x, y, confidence], x and y as fractions of the sides
                              classes  grey or palette PNG of class ids
     exemplar               PNG or JPEG photo of the model's size
+    instances              grey PNG of 8 or 16 bits: the number of the object that each pixel belongs to
+    features               (optional) RGB PNG, 0 to 255 for -1 to 1: the look of each instance
+    style                  (optional) JSON, a style code of 8 numbers, in a file or in the cell itself
     output                 (optional) name of the picture below --out; otherwise the row's number
+
+What may be left out is drawn, as a function of --seed and the pair's name: features from the centres that the model
+holds for each class, style codes from a normal distribution. Shards hold neither. --styles K paints each pair in K
+styles, NAME-1 to NAME-K.
 
 --out holds, beside the pictures or the tar shards of --per-shard (KEY.image.png and KEY.json for each, which WebDataset
 reads; index.json has their counts and SHA-256), a summary.json and, where inputs were broken, their list bad.csv. With
@@ -57,10 +67,22 @@ reads; index.json has their counts and SHA-256), a summary.json and, where input
 then summary-I-of-N.json and so on.
 
 --video paints every frame of a video in the likeness of one --exemplar and keeps the sound; --out is then a video.
+Models that read a style code paint it in the one that --seed draws. Those that read instance maps or features cannot:
+no label operator finds them.
 Labels come from the sidecar of a world's video, or are detected: face landmarks for sketch (the face is cut out), body
 poses for pose, what the segmentation model --parser finds for classes. Where nothing is found in a frame, the label
 before stays. An exemplar is labelled in the same way unless --exemplar-label says what its label is drawn from; of a
 video, the first usable frame is the exemplar.
+"""
+
+MANIPULATE = """\
+Gives one instance of a picture another class, or another look of its class, paints the picture before and after, and
+says how much changed inside the instance, around it as far as the network reaches, and beyond. --out shows the new
+label map with the instance outlined, both pictures, and their difference, side by side.
+
+--pairs and --pair name the picture as `batch` does. Leave out --instance to see which instances it has: by number,
+class and share of the picture. Of models that read no instance maps, each class is one instance. Numbers are those of
+Cityscapes: below 1000 the class of a region that is not counted, else class · 1000 + n.
 """
 
 DEMO = """\
@@ -71,13 +93,17 @@ nothing lossy. Ctrl-C ends it.
 Photos that are uploaded as exemplars are cut to the model's aspect around their middle and resized. A model that reads
 the exemplar's label map, too, takes it from the shards of --examples, from a file, or makes it: of faces and bodies
 with MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes with --parser.
+
+Of a model that reads instance maps, the page shows the pictures of --examples instead: pick an instance, give it
+another class or look, and see what changes.
 """
 
 
 SERVE = """\
 Answers POST /synthesize: multipart/form-data with one file for each of the model's inputs, as in the CSV of `batch`
-(label, exemplar_label: JSON, or PNG of class ids; exemplar: PNG or JPEG), and a PNG back. GET / says in JSON what this
-model takes; GET /healthz, /readyz and /metrics (Prometheus) are for who watches over the service.
+(label, exemplar_label: JSON, or PNG of class ids; exemplar: PNG or JPEG), and a PNG back. Features and style codes may
+be left out; the part `seed`, a whole number, then decides what is drawn. GET / says in JSON what this model takes; GET
+/healthz, /readyz and /metrics (Prometheus) are for who watches over the service.
 
 Requests that wait run together, up to --max-batch; one that comes alone runs at once. Refusals are JSON, {"error": …}:
 400 and 415 no multipart or no picture, 413 too large, 422 not what the model takes (the message says what), 503 with
@@ -126,8 +152,9 @@ def _batch(options: argparse.Namespace) -> None:
         output,
         options.cache,
         options.max_bad,
+        options.styles,
     )
-    summary = batch.run(session, pairs, options.out, options.batch, output, options.max_bad)
+    summary = batch.run(session, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:
         print(json.dumps(summary))
     else:
@@ -146,20 +173,54 @@ def _check_unset(options: argparse.Namespace, names: Sequence[str], reason: str)
 def _video(options: argparse.Namespace) -> None:
     from deploy import video
 
-    if not options.exemplar:
-        raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
-    pairs_only = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels")
+    pairs_only = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels", "styles")
     _check_unset(options, pairs_only, "goes with --pairs, not with --video")
     session = open_session(options)
     labelling = video.auto_labelling(session.schema, options)
     film = video.synthesize_video(
-        session, options.video, options.exemplar, options.out, labelling, options.exemplar_label, options.batch
+        session,
+        options.video,
+        options.exemplar,
+        options.out,
+        labelling,
+        options.exemplar_label,
+        options.batch,
+        options.seed,
     )
     if options.json:
         print(json.dumps(asdict(film)))
     else:
         print(video.table(film, session))
         print(options.out)
+
+
+def _manipulate(options: argparse.Namespace) -> None:
+    from deploy import manipulate, pictures, scenes
+    from shards import atomic
+
+    if options.out.suffix.lower() != ".png":
+        raise BadInput(f"--out {options.out} is no PNG; give a name that ends in .png")
+    session = open_session(options)
+    scenes.check(session)
+    facts, schema = session.metadata, session.schema
+    scene = scenes.scene_of(session, options.pairs, options.pair, options.seed)
+    instance = manipulate.instance_of(scene, options.instance, schema)
+    if options.centre is not None and "features" not in session.inputs:
+        raise BadInput(f"{session.path} reads no features, so that its instances have no looks; give a --class")
+    if options.class_name is not None:
+        wanted: manipulate.Edit = manipulate.NewClass(
+            instance.number, manipulate.class_named(options.class_name, schema)
+        )
+    elif options.centre is not None:
+        wanted = manipulate.NewLook(instance.number, options.centre)
+    else:
+        raise BadInput(f"say what becomes of instance {instance.number}: give a --class or a --centre")
+    before, after, changed = manipulate.edit(session, scene, [wanted])
+    mask = scene.instances == instance.number
+    panels = manipulate.panels(changed, before, after, mask, schema)
+    atomic.write_bytes(options.out, pictures.encoded(panels))
+    print(manipulate.outside(before, after, mask, manipulate.reach(facts)).in_words())
+    print(options.out)
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -199,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_batch(commands)
+    _add_manipulate(commands)
     _add_demo(commands)
     _add_serve(commands)
     _add_triton(commands)
@@ -239,6 +301,10 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="DIR",
         help="keep shards from a URL here; without it, they are removed after use",
     )
+    add("--seed", type=whole, default=0, metavar="N", help="of style codes and features that are drawn")
+    add(
+        "--styles", type=count, default=1, metavar="K", help="pictures of each pair, in different styles that are drawn"
+    )
     add("--json", action="store_true", help="print the summary as JSON instead of a table")
     add("--slice", type=slice_of, default="0/1", metavar="I/N", help="make slice I (from 0) of N only, for job arrays")
     add(
@@ -249,6 +315,23 @@ def _add_batch(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
     add_operator_arguments(sub.add_argument_group("labels of a video").add_argument)
+
+
+def _add_manipulate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    sub = commands.add_parser(
+        "manipulate", help="give an instance another class or look", description=MANIPULATE, formatter_class=Help
+    )
+    sub.set_defaults(command=_manipulate)
+    add_model_arguments(sub)
+    add = sub.add_argument
+    add("--pairs", required=True, metavar="CSV|DIR|URL", help="what the picture is in, as for `batch`")
+    add("--pair", metavar="NAME", help="the picture's name in `batch`: a key of shards")
+    add("--instance", type=whole, metavar="N", help="its number in the instance map")
+    becomes = sub.add_mutually_exclusive_group()
+    becomes.add_argument("--class", dest="class_name", metavar="NAME", help="what it becomes")
+    becomes.add_argument("--centre", type=whole, metavar="K", help="the centre of its class whose look it gets, from 0")
+    add("--seed", type=whole, default=0, metavar="N", help="of the looks of all instances before")
+    add("--out", type=Path, required=True, metavar="FILE.png", help="the picture to write")
 
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

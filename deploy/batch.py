@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from deploy import looks
 from deploy.bad_inputs import BadInputs, changes
 from deploy.outputs import Files, Output, Sink, Tars
 from deploy.pairs import WHOLE, BadPair, Job, Pairs
@@ -70,17 +71,19 @@ def run(
     batch: int = 1,
     output: Output = Output(),  # noqa: B008
     max_bad: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Makes the pictures of `pairs` that are not yet in `out`, and returns what `summary.json` holds.
 
     An existing `out` is continued when an earlier run of the same model, pairs and output began it. Slices of one run
     may write to one `out` at the same time, from several machines; their summaries are `summary-0-of-4.json` and so on.
     output: as `pairs` was opened with. max_bad: so many pairs with broken inputs are skipped and listed in `bad.csv`
-    (`bad-0-of-4.csv`); the next run tries them again.
+    (`bad-0-of-4.csv`); the next run tries them again. seed: of style codes and features that no pair gives.
     Raises BadInput when `out` is anything else, another process is writing the same slice, or too many are broken.
     """
     digest = sha256_of(session.path)
-    with _opened(out, digest, session.schema, pairs, output):
+    chance = {"seed": seed, "styles": pairs.styles} if looks.drawn(session.inputs) else {}
+    with _opened(out, {"model_sha256": digest, **chance}, session.schema, pairs, output):
         bad = BadInputs(out, f"bad{_ending(pairs.part)}", max_bad, pairs.mark)
         sink = (
             Tars(out, output, pairs.ours, {"model_sha256": digest, "method": session.method})
@@ -89,12 +92,12 @@ def run(
         )
         try:
             with sink:
-                summary = synthesize_pairs(session, pairs, sink, bad, batch, output)
+                summary = synthesize_pairs(session, pairs, sink, bad, batch, output, seed)
         finally:
             bad.save()
         if isinstance(sink, Tars):
             sink.write_index(pairs.part)
-        described = describe(session, pairs, batch, summary)
+        described = {**describe(session, pairs, batch, summary), **chance}
         file = out / f"summary{_ending(pairs.part)}.json"
         if summary.pictures or summary.bad or not file.exists():
             atomic.write_text(file, json.dumps(described, indent=1) + "\n")
@@ -113,8 +116,9 @@ def synthesize_pairs(
     bad: BadInputs,
     batch: int = 1,
     output: Output = Output(),  # noqa: B008
+    seed: int = 0,
 ) -> Summary:
-    """Makes every picture that `sink` does not have. Broken inputs go to `bad`."""
+    """Makes every picture that `sink` does not have. Broken inputs go to `bad`. seed: see `run`."""
     # As many threads as processors: where the model leaves them idle, decoding and encoding may have all of them.
     workers = max(2, len(os.sched_getaffinity(0)))
     depth = 2 * batch + workers
@@ -129,7 +133,7 @@ def synthesize_pairs(
         return True
 
     def decoded(job: Job) -> Tensors:
-        tensors = session.tensors(job.load())
+        tensors = session.tensors(looks.completed(session, job.load(), seed, job.name, job.style))
         session.check({name: value[None] for name, value in tensors.items()})
         return tensors
 
@@ -221,10 +225,13 @@ def _percentiles(latencies: list[tuple[float, int]]) -> dict[str, float] | None:
 
 
 @contextmanager
-def _opened(out: Path, digest: str, schema: LabelSchema, pairs: Pairs, output: Output) -> Iterator[None]:
-    """Creates `out`, or makes sure that it is an unfinished run of the same; one process at a time in each slice."""
+def _opened(out: Path, facts: dict[str, Any], schema: LabelSchema, pairs: Pairs, output: Output) -> Iterator[None]:
+    """Creates `out`, or makes sure that it is an unfinished run of the same; one process at a time in each slice.
+
+    facts: of the model, and of what is drawn.
+    """
     record: dict[str, Any] = {
-        "model_sha256": digest,
+        **facts,
         "size": [schema.width, schema.height],
         "pairs": pairs.identity(changes(out)),
         "count": pairs.total,
@@ -251,7 +258,10 @@ def _opened(out: Path, digest: str, schema: LabelSchema, pairs: Pairs, output: O
         if _unsliced(earlier) == _unsliced(record):
             begun = f"in {earlier['slices']} slices" if "slices" in earlier else "without slices"
             raise BadInput(f"{out} was begun {begun} (see its {RECORD}); go on like that or choose another --out")
-        named = {"model_sha256": "model", "size": "--size", "output": "--format, --quality or --per-shard"}
+        named = {
+            **{"model_sha256": "model", "size": "--size", "seed": "--seed", "styles": "--styles"},
+            "output": "--format, --quality or --per-shard",
+        }
         other_pairs = "set of pairs, or their files have changed"
         changed = next((words for key, words in named.items() if earlier.get(key) != record[key]), other_pairs)
         raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")

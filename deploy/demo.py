@@ -1,8 +1,9 @@
 """The demo page: a label map is drawn, an exemplar is picked, and the picture shows meanwhile (Gradio)."""
 
-import base64
+import functools
 import html
 import os
+import secrets
 import signal
 import sys
 import time
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from deploy import demo_inputs as inputs
+from deploy import demo_manipulate, looks
+from deploy import demo_widgets as widgets
 from deploy.demo_inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from shards.command import BadInput
@@ -24,18 +27,8 @@ Array = np.ndarray[Any, Any]
 
 ROOM = Path(__file__).parent
 LARGEST_UPLOAD = "20mb"
-MOST_WAITING = 32
-CLEANED_EVERY, KEPT = 60, 600
-"""Seconds: how often uploads and pictures that were shown are looked for, and how old they may become."""
-UNTRAINED = "untrained"
-GALLERY = """
-const every = [...element.querySelectorAll("button")];
-every.forEach((button, number) => button.addEventListener("click", () => {
-  every.forEach((each) => each.setAttribute("aria-pressed", each === button));
-  props.value = number;
-  trigger("pick");
-}));
-"""
+MOST_SEED = 10**6
+"""Of those that a click draws."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,9 @@ class Painted:
     milliseconds: float
 
 
-def paint(session: Session, drawn: str, exemplar: Exemplar | None) -> Painted:
+def paint(session: Session, drawn: str, exemplar: Exemplar | None, seed: int) -> Painted:
     """The picture of a drawn label map. drawn: see `demo_inputs.loaded`. exemplar: None for models that read none.
+    seed: of the style or the looks that the model reads.
 
     Raises BadInput when the label map does not fit the model, or the exemplar lacks the label map that the model reads.
     """
@@ -58,7 +52,8 @@ def paint(session: Session, drawn: str, exemplar: Exemplar | None) -> Painted:
             if exemplar.label is None:
                 raise BadInput(exemplar.missing)
             loaded["exemplar_label"] = exemplar.label
-    tensors = {name: tensor[None] for name, tensor in session.tensors(loaded).items()}
+    full = looks.completed(session, loaded, seed, "")
+    tensors = {name: tensor[None] for name, tensor in session.tensors(full).items()}
     begun = time.perf_counter()
     image = session.run(**tensors)
     took = time.perf_counter() - begun
@@ -67,21 +62,19 @@ def paint(session: Session, drawn: str, exemplar: Exemplar | None) -> Painted:
 
 def page(session: Session, examples: list[Example], operator: Operator) -> Any:
     """The page as Gradio's blocks. operator: labels exemplars that people upload."""
-    gr = _gradio()
+    gr = widgets.gradio()
     schema = session.schema
     reads_exemplar, reads_label = ("exemplar" in session.inputs, "exemplar_label" in session.inputs)
     first = examples[0].exemplar if examples else None
     kind = "classes" if schema.kind == "classes" else "points"
-    private = {"api_visibility": "private", "show_progress": "hidden"}
-    models = {**private, "concurrency_limit": 1, "concurrency_id": "model"}
+    private, models = widgets.PRIVATE, widgets.ONE_AT_A_TIME
+    drawn = looks.drawn(session.inputs)
     label_files = [".png"] if schema.kind == "classes" else [".json"]
     label_words = "PNG" if schema.kind == "classes" else "JSON"
 
-    with gr.Blocks(
-        title="Likeness", analytics_enabled=False, fill_width=True, delete_cache=(CLEANED_EVERY, KEPT)
-    ) as blocks:
+    with widgets.blocks(gr) as blocks:
         chosen = gr.State(first)
-        gr.HTML(_header(session), elem_id="likeness-header")
+        gr.HTML(widgets.header(session), elem_id="likeness-header")
         problem = gr.HTML("", elem_id="likeness-problem")
         with gr.Row(elem_id="likeness-columns"):
             with gr.Column(min_width=280):
@@ -98,20 +91,11 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                     label_upload = gr.UploadButton(f"Upload {label_words}", file_types=label_files, size="sm")
                     save = gr.Button(f"Download {label_words}", size="sm")
                 if examples:
-                    starts = _gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
+                    starts = widgets.gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
             if reads_exemplar:
                 with gr.Column(min_width=280):
                     gr.HTML("<h2>Exemplar</h2>")
-                    shown = gr.Image(
-                        first.photo if first else None,
-                        format="png",
-                        interactive=False,
-                        show_label=False,
-                        container=False,
-                        buttons=["fullscreen"],
-                        elem_id="likeness-exemplar",
-                        elem_classes="likeness-picture",
-                    )
+                    shown = widgets.picture(gr, first.photo if first else None, "likeness-exemplar")
                     note = gr.HTML(_note(first), elem_classes="likeness-note")
                     with gr.Row():
                         photo_upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
@@ -121,53 +105,48 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                             )
                     if examples:
                         photos = [each.exemplar.photo for each in examples if each.exemplar]
-                        exemplars = _gallery(gr, "Pick one of these", photos)
+                        exemplars = widgets.gallery(gr, "Pick one of these", photos)
             with gr.Column(min_width=280):
                 gr.HTML("<h2>Picture</h2>")
-                picture = gr.Image(
-                    format="png",
-                    interactive=False,
-                    show_label=False,
-                    container=False,
-                    buttons=["download", "fullscreen"],
-                    elem_id="likeness-picture",
-                    elem_classes="likeness-picture",
-                )
+                picture = widgets.picture(gr, None, "likeness-picture", ("download", "fullscreen"))
                 status = gr.HTML("", elem_id="likeness-status", elem_classes="likeness-note")
+                with gr.Row(visible=bool(drawn)):
+                    seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="likeness-seed")
+                    another = gr.Button(f"Another {'style' if 'style' in drawn else 'look'}", size="sm")
 
-        def draw(value: Any, exemplar: Exemplar | None) -> tuple[Any, Any, str]:
-            drawn = value.get("drawn") if isinstance(value, dict) else None
-            if not isinstance(drawn, str):
+        def draw(value: Any, exemplar: Exemplar | None, number: Any) -> tuple[Any, Any, str]:
+            map_drawn = value.get("drawn") if isinstance(value, dict) else None
+            if not isinstance(map_drawn, str):
                 return gr.skip(), gr.skip(), gr.skip()
             if reads_exemplar and exemplar is None:
                 return None, "The picture shows when there is an exemplar: upload a photo.", ""
             try:
-                painted = paint(session, drawn, exemplar)
+                painted = paint(session, map_drawn, exemplar, int(number or 0))
             except BadInput as error:
-                return None, "", _told(error)
+                return None, "", widgets.told(error)
             return painted.picture, _status(session, painted), ""
 
         def show(exemplar: Exemplar, value: Any) -> tuple[Any, ...]:
-            return exemplar, exemplar.photo, _note(exemplar), *draw(value, exemplar)
+            return exemplar, exemplar.photo, _note(exemplar), *draw(value, exemplar, 0)
 
         def refused(error: BadInput) -> tuple[Any, ...]:
-            return *[gr.skip()] * 5, _told(error)
+            return *[gr.skip()] * 5, widgets.told(error)
 
         def read_label(file: str) -> tuple[Any, str]:
             try:
                 return {"drawing": inputs.drawing_of(Path(file), schema)}, ""
             except BadInput as error:
-                return gr.skip(), _told(error)
+                return gr.skip(), widgets.told(error)
 
         def begin(number: Any) -> tuple[Any, str]:
             try:
-                return {"drawing": _picked(number, examples).drawing}, ""
+                return {"drawing": widgets.picked(number, examples).drawing}, ""
             except BadInput as error:
-                return gr.skip(), _told(error)
+                return gr.skip(), widgets.told(error)
 
         def pick(number: Any, value: Any) -> tuple[Any, ...]:
             try:
-                exemplar = _picked(number, examples).exemplar
+                exemplar = widgets.picked(number, examples).exemplar
             except BadInput as error:
                 return refused(error)
             assert exemplar is not None
@@ -188,7 +167,10 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                 return refused(error)
 
         made = [picture, status, problem]
-        drawing.draw(draw, [drawing, chosen], made, trigger_mode="always_last", **models)
+        drawing.draw(draw, [drawing, chosen, seed], made, trigger_mode="always_last", **models)
+        if drawn:
+            another.click(lambda: secrets.randbelow(MOST_SEED), None, seed, **private)
+            seed.change(draw, [drawing, chosen, seed], made, trigger_mode="always_last", **models)
         label_upload.upload(read_label, label_upload, [drawing, problem], **private)
         save.click(None, js="() => document.querySelector('.likeness-save').click()")
         if examples:
@@ -200,41 +182,7 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
                 its_label_upload.upload(read_its_label, [its_label_upload, chosen, drawing], about, **models)
             if examples:
                 exemplars.pick(pick, [exemplars, drawing], about, trigger_mode="always_last", **models)
-    return blocks.queue(max_size=MOST_WAITING, api_open=False)
-
-
-def _gallery(gr: Any, label: str, pictures: list[Array]) -> Any:
-    """Thumbnails to click on: then its value is the number of one, and `pick` happens."""
-    urls = [f"data:image/png;base64,{base64.b64encode(inputs.thumbnail_png(each)).decode()}" for each in pictures]
-    buttons = [
-        f'<button title="{number}" aria-pressed="{"false" if number else "true"}"><img src="{url}" alt=""></button>'
-        for number, url in enumerate(urls)
-    ]
-    return gr.HTML(
-        0,
-        html_template=f'<p>{label}</p><div class="likeness-gallery">{"".join(buttons)}</div>',
-        js_on_load=GALLERY,
-        apply_default_css=False,
-    )
-
-
-def _picked(number: Any, examples: list[Example]) -> Example:
-    if type(number) is not int or not 0 <= number < len(examples):
-        raise BadInput(f"there is no example {number!r}; reload the page")
-    return examples[number]
-
-
-def _header(session: Session) -> str:
-    schema, facts = session.schema, session.metadata
-    said = [
-        session.path.name,
-        session.method,
-        f"{schema.kind} {schema.width}×{schema.height}",
-        f"{facts.images_seen:,} images seen in training",
-    ]
-    if facts.checkpoint_sha256 == UNTRAINED:
-        said[-1] = "untrained: its pictures mean nothing"
-    return f"<h1>Likeness</h1><span>{html.escape(' · '.join(said))}</span>"
+    return blocks.queue(max_size=widgets.MOST_WAITING, api_open=False)
 
 
 def _status(session: Session, painted: Painted) -> str:
@@ -246,11 +194,6 @@ def _note(exemplar: Exemplar | None) -> str:
     return html.escape(exemplar.note) if exemplar else "no exemplar yet"
 
 
-def _told(error: BadInput | str) -> str:
-    text = html.escape(str(error))
-    return f'<div role="alert">{text}</div>' if text else ""
-
-
 def serve(
     session: Session, examples: Path | None, parser: Path | None, host: str = "127.0.0.1", port: int = 7860
 ) -> None:
@@ -259,20 +202,25 @@ def serve(
     examples: a folder of shards. parser: a segmentation model that labels exemplars, for the kind `classes`.
     port: 0 for any that is free.
 
-    Raises BadInput when Gradio is not installed, the port is taken, the examples do not suit the model, or its label
-    maps cannot be drawn.
+    Raises BadInput when Gradio is not installed, the port is taken, the examples do not suit the model, its label maps
+    cannot be drawn, or it reads instance maps and there are no examples.
     """
     schema = session.schema
     inputs.check_drawable(schema, session.path)
-    found = inputs.examples_of(examples, schema, session.inputs) if examples else []
-    operator = inputs.operator_of(schema, parser)
+    if "instances" in session.inputs:
+        if parser is not None:
+            raise BadInput(f"--parser labels exemplars, but {session.path} reads none; leave it away")
+        made = functools.partial(demo_manipulate.page, session, examples)
+    else:
+        found = inputs.examples_of(examples, schema, session.inputs) if examples else []
+        made = functools.partial(page, session, found, inputs.operator_of(schema, parser))
     with TemporaryDirectory(prefix="likeness-demo-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
-        gr = _gradio()
+        gr = widgets.gradio()
         # Comes with Gradio.
         from starlette.middleware import Middleware
 
-        blocks = page(session, found, operator)
+        blocks = made()
         stopped = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
@@ -300,19 +248,6 @@ def serve(
         print(f"draw at http://{named}:{blocks.server_port}/ (Ctrl-C ends)", flush=True)
         stopped.wait()
         blocks.close(verbose=False)
-
-
-def _gradio() -> Any:
-    # Nothing is told to anybody, and nothing is fetched: read when Gradio is imported.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        import gradio
-    except ImportError as error:
-        raise BadInput(
-            f"the demo page needs a package that is not here ({error}); pip install 'likeness[demo]'"
-        ) from error
-    return gradio
 
 
 class _OnlyThisPage:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from shards.command import BadInput
+from shards.instance_features import FeatureCentres, parse_centres
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
 FORMAT = "2"
@@ -31,9 +32,10 @@ class Metadata:
     schema: of both label inputs and, by its size, of all pictures. checkpoint_sha256: the checkpoint it was made of,
     "untrained" without one. perceptual: the weights of the loss network that it was trained with. io: what the graph
     takes and gives, see `specs`. precision: of its arithmetic. dynamic_size: whether pictures may have any height and
-    width that are multiples of 16, instead of the schema's. options: the method's, from which the same network can be
-    built again in PyTorch. gates: what was measured before the file was let out;
-    each with `name`, `passed`, `figures` and `remedy`.
+    width that are multiples of `size_multiple`, instead of the schema's. options: the method's, from which the same
+    network can be built again in PyTorch. feature_centres: the looks that instances may have, of a model that reads
+    features; None for any other, and where its labels have no classes. gates: what was measured before the file was let
+    out; each with `name`, `passed`, `figures` and `remedy`.
     """
 
     method: str
@@ -47,6 +49,8 @@ class Metadata:
     dynamic_size: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     gates: tuple[dict[str, Any], ...] = ()
+    size_multiple: int = SIZE_MULTIPLE
+    feature_centres: FeatureCentres | None = None
     version: str = FORMAT
 
     @property
@@ -65,29 +69,35 @@ class Metadata:
         """
         schema = self.schema
         height, width = (None, None) if self.dynamic_size else (schema.height, schema.width)
+        multiple = self.size_multiple
         if schema.kind == "classes":
-            label = Spec("uint8", (height, width), min(schema.ids), max(schema.ids), schema.ids)
+            label = Spec("uint8", (height, width), min(schema.ids), max(schema.ids), schema.ids, multiple)
         elif self.io == "uint8":
-            label = Spec("uint8", (schema.channels, height, width), 0, 255)
+            label = Spec("uint8", (schema.channels, height, width), 0, 255, multiple=multiple)
         else:
-            label = Spec("float32", (schema.channels, height, width), 0.0, 1.0)
+            label = Spec("float32", (schema.channels, height, width), 0.0, 1.0, multiple=multiple)
         photo = (
-            Spec("uint8", (height, width, 3), 0, 255)
+            Spec("uint8", (height, width, 3), 0, 255, multiple=multiple)
             if self.io == "uint8"
-            else Spec("float32", (3, height, width), -1.0, 1.0)
+            else Spec("float32", (3, height, width), -1.0, 1.0, multiple=multiple)
         )
         return {
             "label": label,
             "exemplar_label": label,
             "exemplar": photo,
-            "instances": Spec("int32", (height, width), 0, MOST_INSTANCES - 1),
-            "features": Spec("float32", (FEATURES, height, width), -1.0, 1.0),
+            "instances": Spec("int32", (height, width), 0, MOST_INSTANCES - 1, multiple=multiple),
+            "features": Spec("float32", (FEATURES, height, width), -1.0, 1.0, multiple=multiple),
             "style": Spec("float32", (STYLE_CHANNELS,), -STYLE_RANGE, STYLE_RANGE),
             OUTPUT: photo,
         }
 
     def to_props(self) -> dict[str, str]:
         """Strings for `metadata_props`; `from_props` gives the same metadata back."""
+        rare: dict[str, str] = {}
+        if self.size_multiple != SIZE_MULTIPLE:
+            rare[f"{PREFIX}size_multiple"] = str(self.size_multiple)
+        if self.feature_centres is not None:
+            rare[f"{PREFIX}feature_centres"] = json.dumps(asdict(self.feature_centres))
         return {
             f"{PREFIX}version": self.version,
             f"{PREFIX}method": self.method,
@@ -102,6 +112,7 @@ class Metadata:
             f"{PREFIX}dynamic_size": json.dumps(self.dynamic_size),
             f"{PREFIX}options": json.dumps(self.options),
             f"{PREFIX}gates": json.dumps(self.gates),
+            **rare,
         }
 
     @classmethod
@@ -112,6 +123,7 @@ class Metadata:
             raise BadInput(f"{where} is an ONNX file, but not one of ours; write one with `python -m export`")
         if version != FORMAT:
             raise BadInput(f"{where} has model format {version}; this release reads {FORMAT}: export it again")
+        centres = props.get(f"{PREFIX}feature_centres")
         try:
             return cls(
                 method=props[f"{PREFIX}method"],
@@ -125,28 +137,34 @@ class Metadata:
                 dynamic_size=bool(json.loads(props[f"{PREFIX}dynamic_size"])),
                 options=dict(json.loads(props[f"{PREFIX}options"])),
                 gates=tuple(json.loads(props[f"{PREFIX}gates"])),
+                size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
+                feature_centres=None if centres is None else parse_centres(centres, where),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{where} has damaged metadata ({error}); export it again") from error
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict, without the version."""
-        return {name: value for name, value in asdict(self).items() if name != "version"}
+        """A JSON-ready dict, without the version and the centres."""
+        return {name: value for name, value in asdict(self).items() if name not in ("version", "feature_centres")}
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a tensor holds, without its batch axis. shape: None where it is free. ids: the only values, if named."""
+    """What a tensor holds, without its batch axis.
+
+    shape: None where it is free, but for being a multiple of `multiple`. ids: the only values, if named.
+    """
 
     dtype: Literal["float32", "uint8", "int32"]
     shape: tuple[int | None, ...]
     low: float
     high: float
     ids: tuple[int, ...] | None = None
+    multiple: int = SIZE_MULTIPLE
 
     def shape_in_words(self) -> str:
         """Such as "(N, 3, 256, 256)"."""
-        sides = (f"a multiple of {SIZE_MULTIPLE}" if side is None else str(side) for side in self.shape)
+        sides = (f"a multiple of {self.multiple}" if side is None else str(side) for side in self.shape)
         return f"({', '.join(['N', *sides])})"
 
 

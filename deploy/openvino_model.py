@@ -61,4 +61,5 @@ class Model:
 
 def _described(port: Any) -> tuple[str, list[int | None]]:
     sides = [side.get_length() if side.is_static else None for side in port.partial_shape]
-    return {"f32": "float32", "u8": "uint8"}.get(port.element_type.get_type_name(), str(port.element_type)), sides
+    kinds = {"f32": "float32", "u8": "uint8", "i32": "int32"}
+    return kinds.get(port.element_type.get_type_name(), str(port.element_type)), sides

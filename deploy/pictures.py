@@ -1,4 +1,4 @@
-"""Picture and label files of people, and their way to and from tensors."""
+"""Picture, label and style files of people, and their way to and from tensors."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,30 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from deploy.metadata import STYLE_CHANNELS, STYLE_RANGE
 from shards import labels
 from shards.command import BadInput
-from shards.picture_files import decode_ids, decode_picture, read_bytes, stored_size
+from shards.picture_files import decode_ids, decode_instances, decode_picture, is_png, read_bytes, stored_size
 from shards.records import Frame, LabelSchema
 
 Array = np.ndarray[Any, Any]
 
 FARTHEST = 512
 """Landmarks may lie this far outside the 512×512 frame: what a cropped face needs, and no more."""
+
+
+def decoded(tensor: str, content: bytes, name: str, schema: LabelSchema) -> Array:
+    """The content of a file for one of a model's inputs, `tensor`, in the form that `Session.tensors` takes.
+
+    name: what messages call the file. Raises BadInput when it does not hold what the input needs.
+    """
+    if tensor == "exemplar":
+        return decode_photo(content, name, schema)
+    if tensor == "instances":
+        return _decode_instances(content, name, schema)
+    if tensor == "features":
+        return _decode_features(content, name, schema)
+    return decode_style(content, name) if tensor == "style" else decode_label(content, name, schema)
 
 
 def read_photo(path: Path, schema: LabelSchema) -> Array:
@@ -44,6 +59,13 @@ def decode_photo(content: bytes, name: str, schema: LabelSchema) -> Array:
     return picture
 
 
+def _check_stored(content: bytes, name: str, schema: LabelSchema) -> None:
+    """Raises BadInput when a picture's header states another size than the schema's."""
+    stored = stored_size(content)
+    if stored is not None and stored != (schema.width, schema.height):
+        raise _other_size(name, stored, schema)
+
+
 def _other_size(name: str, size: tuple[int, int], schema: LabelSchema) -> BadInput:
     width, height = size
     return BadInput(
@@ -65,9 +87,7 @@ def read_label(path: Path, schema: LabelSchema) -> Array:
 def decode_label(content: bytes, name: str, schema: LabelSchema) -> Array:
     """What `read_label` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     if schema.kind == "classes":
-        stored = stored_size(content)
-        if stored is not None and stored != (schema.width, schema.height):
-            raise _other_size(name, stored, schema)
+        _check_stored(content, name, schema)
         return labels.classes.checked(schema, decode_ids(content, name), name)
     what, count, width = {"sketch": ("landmarks", 68, 2), "pose": ("keypoints", 18, 3)}[schema.kind]
     try:
@@ -91,6 +111,38 @@ def decode_label(content: bytes, name: str, schema: LabelSchema) -> Array:
     else:
         frame = Frame(name, 0, 0.0, "", keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points))
     return labels.load(schema, frame)
+
+
+def _decode_instances(content: bytes, name: str, schema: LabelSchema) -> Array:
+    """A grey PNG of 8 or 16 bits, a number for each object, as uint16 (H, W)."""
+    _check_stored(content, name, schema)
+    return decode_instances(content, name)
+
+
+def _decode_features(content: bytes, name: str, schema: LabelSchema) -> Array:
+    """An RGB PNG of 8 bits whose 0 to 255 stand for -1 to 1, as float32 (3, H, W): how pix2pixHD stores features."""
+    if not is_png(content):
+        raise BadInput(f"{name} is no PNG file; give features as an RGB PNG, which loses nothing")
+    return to_tensor(decode_photo(content, name, schema))
+
+
+def decode_style(content: bytes | str, name: str) -> Array:
+    """A style code in JSON, 8 numbers, bare or as {"style": …}, as float32 (8,). name: what messages call it.
+
+    Raises BadInput when it is anything else.
+    """
+    try:
+        data = json.loads(content)
+        code = np.asarray(data["style"] if isinstance(data, dict) else data, np.float64)
+    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
+        raise BadInput(f"{name} is no style code in JSON ({reason}); give {STYLE_CHANNELS} numbers") from error
+    if code.shape != (STYLE_CHANNELS,) or not (np.abs(code) <= STYLE_RANGE).all():
+        raise BadInput(
+            f"{name} holds {json.dumps(data)[:100]}; a style code has {STYLE_CHANNELS} numbers, none beyond "
+            f"±{STYLE_RANGE:g}"
+        )
+    return code.astype(np.float32)
 
 
 def to_tensor(photo: Array) -> Array:

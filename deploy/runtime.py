@@ -12,7 +12,7 @@ from deploy.metadata import INPUTS, OUTPUT, Metadata, Spec
 from shards import labels, onnx_runtime
 from shards.command import BadInput
 from shards.onnx_runtime import REFUSED, one_line
-from shards.records import SIZE_MULTIPLE, LabelSchema
+from shards.records import LabelSchema
 
 Array = np.ndarray[Any, Any]
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"]
@@ -174,12 +174,18 @@ class Session:
                 f"{self.path} makes pictures of {schema.width}×{schema.height}, not of {width}×{height}; "
                 "export it with --dynamic-size"
             )
+        multiple = self.metadata.size_multiple
+        if any(side % multiple or side < 2 * multiple for side in size):
+            raise BadInput(
+                f"{self.path} makes pictures whose sides are multiples of {multiple}, at least {2 * multiple}, not "
+                f"{width}×{height}; choose another --size"
+            )
         return replace(schema, height=height, width=width)
 
 
 def _shape_fits(spec: Spec, shape: tuple[int, ...]) -> bool:
     return all(
-        side == wanted or (wanted is None and side >= 2 * SIZE_MULTIPLE and side % SIZE_MULTIPLE == 0)
+        side == wanted or (wanted is None and side >= 2 * spec.multiple and side % spec.multiple == 0)
         for side, wanted in zip(shape, spec.shape, strict=True)
     )
 

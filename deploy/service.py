@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from deploy import multipart, pictures, trial
+from deploy import looks, multipart, pictures, trial
 from deploy.batcher import Batcher, FullError, Tensors
 from deploy.metadata import OUTPUT
 from deploy.runtime import Session
@@ -47,6 +47,9 @@ DISCONNECTED = 499
 """What logs and metrics say of a client that went away; nobody receives it."""
 TOKEN = "LIKENESS_TOKEN"
 """The environment variable that holds the bearer token."""
+SEED = "seed"
+"""The part that decides over what is drawn."""
+MOST_SEED = 2**63
 
 
 @dataclass(frozen=True)
@@ -160,17 +163,27 @@ class Service:
             "method": self.session.method,
             "width": schema.width,
             "height": schema.height,
-            "inputs": {name: _in_words(name, schema.kind) for name in self.session.inputs},
+            "inputs": {name: _in_words(name, schema.kind) for name in self.session.inputs} | self._drawn_in_words(),
             "schema": schema.to_json(),
             "max_body_bytes": self.max_body,
             "timeout_seconds": self.limits.timeout,
             "bearer_token": self.token is not None,
         }
 
+    def _drawn_in_words(self) -> dict[str, dict[str, str]]:
+        drawn = looks.drawn(self.session.inputs)
+        words = (
+            f"(optional) a whole number from which {' and '.join(drawn)} are drawn where they are missing; 0 without"
+        )
+        return {SEED: {"file": "text", "holds": words}} if drawn else {}
+
     def example(self, url: str) -> str:
         """A command that asks this very model for a picture."""
-        endings = {name: _endings(name, self.session.schema.kind)[0] for name in self.session.inputs}
+        drawn = looks.drawn(self.session.inputs)
+        needed = [name for name in self.session.inputs if name not in drawn]
+        endings = {name: _endings(name, self.session.schema.kind)[0] for name in needed}
         parts = " ".join(f"-F {name}=@{name}.{ending}" for name, ending in endings.items())
+        parts += f" -F {SEED}=1" if drawn else ""
         token = f' -H "Authorization: Bearer ${TOKEN}"' if self.token else ""
         return f"curl --fail-with-body{token} {parts} -o {OUTPUT}.png {url}synthesize"
 
@@ -347,23 +360,31 @@ class Service:
         except multipart.BrokenError as error:
             raise Refused(400, "bad_multipart", f"the body is no multipart/form-data: {error}") from error
         names = [name for name, _ in parts]
-        inputs = self.session.inputs
-        if sorted(names) != sorted(inputs):
+        drawn = looks.drawn(self.session.inputs)
+        needed = {name for name in self.session.inputs if name not in drawn}
+        optional = {*drawn, SEED} if drawn else set()
+        if len(names) != len({*names}) or not needed <= {*names} <= needed | optional:
+            wanted = ", ".join(name for name in self.session.inputs if name in needed)
+            further = f", and if wanted {', '.join((*drawn, SEED))}" if drawn else ""
             raise Refused(
                 422,
                 "bad_input",
-                f"the parts are {', '.join(names) or 'none'}; send exactly {', '.join(inputs)}, each once",
+                f"the parts are {', '.join(names) or 'none'}; send exactly {wanted}{further}, each once",
             )
-        return self.session.tensors({name: self._loaded(name, content) for name, content in parts})
+        seed = _seed_of(dict(parts).get(SEED, b"0"))
+        loaded = {name: self._loaded(name, content) for name, content in parts if name != SEED}
+        try:
+            return self.session.tensors(looks.completed(self.session, loaded, seed, ""))
+        except BadInput as error:
+            raise Refused(422, "bad_input", str(error)) from error
 
     def _loaded(self, name: str, content: bytes) -> Array:
-        schema = self.session.schema
         part = f"the part {name}"
-        is_photo = name == "exemplar"
-        if is_photo or schema.kind == "classes":
-            self._check_picture(part, content, is_photo)
+        kinds = _endings(name, self.session.schema.kind)
+        if "png" in kinds:
+            self._check_picture(part, content, "jpg" in kinds)
         try:
-            return (pictures.decode_photo if is_photo else pictures.decode_label)(content, part, schema)
+            return pictures.decoded(name, content, part, self.session.schema)
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 
@@ -386,15 +407,38 @@ class Service:
         return _busy("queue_full", f"{self.limits.max_queue} requests are waiting already; ask again", retry_after)
 
 
+def _seed_of(content: bytes) -> int:
+    text = content.strip()
+    if not text.isdigit() or len(text) > len(str(MOST_SEED)) or int(text) > MOST_SEED:
+        raise Refused(422, "bad_input", f"the part {SEED} is no whole number from 0 to {MOST_SEED}")
+    return int(text)
+
+
 def _endings(name: str, kind: str) -> tuple[str, ...]:
     if name == "exemplar":
         return "png", "jpg"
-    return ("png",) if kind == "classes" else ("json",)
+    if name == "style":
+        return ("json",)
+    return ("png",) if kind == "classes" or name in _OTHER_INPUTS else ("json",)
+
+
+_OTHER_INPUTS = {
+    "exemplar": {"file": "PNG or JPEG", "holds": "a photo of this width and height, RGB"},
+    "instances": {
+        "file": "PNG",
+        "holds": "the number of the object at each pixel, of this width and height, grey, 8 or 16 bits",
+    },
+    "features": {
+        "file": "PNG",
+        "holds": "(optional) the look of each instance, of this width and height, RGB, 0 to 255 for -1 to 1",
+    },
+    "style": {"file": "JSON", "holds": "(optional) a style code of 8 numbers"},
+}
 
 
 def _in_words(name: str, kind: str) -> dict[str, str]:
-    if name == "exemplar":
-        return {"file": "PNG or JPEG", "holds": "a photo of this width and height, RGB"}
+    if name in _OTHER_INPUTS:
+        return _OTHER_INPUTS[name]
     return {
         "sketch": {"file": "JSON", "holds": "68 landmarks [x, y] in a 512×512 frame laid over the picture"},
         "pose": {"file": "JSON", "holds": "18 keypoints [x, y, confidence], x and y as fractions of the sides"},

@@ -16,7 +16,8 @@ from shards.command import BadInput
 On = Literal["cpu", "cuda", "tensorrt", "openvino"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8"}
+_TYPES = {"float32": "TYPE_FP32", "uint8": "TYPE_UINT8", "int32": "TYPE_INT32"}
+_ORDERS = {1: "a code", 2: "height, width", 3: "channels first"}
 _TENSORRT_MODES = {"fp32": "FP32", "fp16": "FP16", "int8": "INT8"}
 _LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 """The protobuf entry of an ONNX tensor that lies in another file, up to the length of that file's name."""
@@ -81,9 +82,7 @@ def configuration(session: Session, name: str, on: On, max_batch: int) -> str:
 def _tensor(kind: Literal["input", "output"], name: str, spec: Spec) -> list[str]:
     values = f"ids {sorted(spec.ids)}" if spec.ids else f"[{spec.low:g}, {spec.high:g}]"
     dims = ", ".join("-1" if side is None else str(side) for side in spec.shape)
-    order = (
-        "height, width" if len(spec.shape) == 2 else "height, width, RGB" if spec.shape[-1] == 3 else "channels first"
-    )
+    order = "height, width, RGB" if spec.shape[-1] == 3 else _ORDERS[len(spec.shape)]
     return [
         f"# {name}: {values}, {order}",
         f'{kind} [ {{ name: "{name}" data_type: {_TYPES[spec.dtype]} dims: [ {dims} ] }} ]',

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from deploy import pictures
+from deploy import looks, pictures
 from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
 from shards import atomic, labels
@@ -77,28 +77,39 @@ def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labellin
 def synthesize_video(
     session: Session,
     video: Path,
-    exemplar: Path,
+    exemplar: Path | None,
     out: Path,
     labelling: Labelling,
     exemplar_label: Path | None = None,
     batch: int = 1,
+    seed: int = 0,
 ) -> Film:
-    """Writes `out`: every frame of `video` as a label map, painted in the likeness of `exemplar`.
+    """Writes `out`: every frame of `video` as a label map, painted in the likeness of `exemplar`, or in a drawn style.
 
     exemplar: a photo, cropped and labelled as frames are unless `exemplar_label` says what its label is drawn from
-    (then it has the model's size); or a video, of which the first usable frame counts. labelling: see `auto_labelling`.
+    (then it has the model's size); or a video, of which the first usable frame counts; None for a model that reads
+    none. labelling: see `auto_labelling`. seed: of the style code that all frames have, for a model that reads one.
     Labels come from the sidecar of a world's video, or from the operator for the model's kind of label: detected face
     landmarks, detected or given poses, a segmentation model. The frame rate is constant; where the old one varies,
     frames are shown for as long as they were, but for the last one, which is shown once.
-    Raises BadInput when something is missing or broken, or no frame can be labelled.
+    Raises BadInput when something is missing or broken, when no frame can be labelled, or when the model reads what no
+    label operator finds.
     """
+    if exemplar is None and {"exemplar", "exemplar_label"} & {*session.inputs}:
+        raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
+    for name, words in (("instances", "instance maps"), ("features", "features of instances")):
+        if name in session.inputs:
+            raise BadInput(
+                f"{session.path} reads {words}, which no label operator finds in a video; give pictures with --pairs"
+            )
     if out.suffix.lower() not in CONTAINERS:
         raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
-    if out.is_dir() or out.resolve() in (video.resolve(), exemplar.resolve()):
+    if out.is_dir() or out.resolve() in (each.resolve() for each in (video, exemplar) if each):
         raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
     if "label" not in session.inputs:
         raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
-    fixed = _exemplar(session, exemplar, exemplar_label, labelling)
+    fixed = _exemplar(session, exemplar, exemplar_label, labelling) if exemplar else {}
+    fixed = looks.completed(session, fixed, seed, "")
     begun = time.perf_counter()
     outcomes: Counter[str] = Counter()
     ticks = _Ticks(video, _prepared(video, labelling), outcomes)

@@ -22,7 +22,6 @@ from export.samples import COUNT, LEAST, Samples
 from export.tensorrt import problems
 from shards import onnx_runtime
 from shards.command import BadInput
-from shards.records import SIZE_MULTIPLE
 from trainer.checkpoint import Synthesis
 
 Array = np.ndarray[Any, Any]
@@ -303,10 +302,10 @@ def _limit(limit: float, image: Array) -> float:
 
 
 def check_sizes(candidate: Candidate) -> GateResult:
-    """The same file paints a picture 16 pixels higher and 32 wider than it was traced at, as PyTorch does."""
+    """The same file paints a picture one multiple higher and two wider than it was traced at, as PyTorch does."""
     remedy = "a part of the network is made for one size: export it without --dynamic-size"
-    schema = candidate.synthesis.schema
-    height, width = schema.height + SIZE_MULTIPLE, schema.width + 2 * SIZE_MULTIPLE
+    schema, multiple = candidate.synthesis.schema, candidate.synthesis.size_multiple
+    height, width = schema.height + multiple, schema.width + 2 * multiple
     figures: dict[str, Any] = {"size": [width, height]}
     session = _session(candidate, (height, width))
     if isinstance(session, str):
@@ -330,6 +329,8 @@ def _grown(samples: Samples, session: Session) -> Samples:
     """The samples with their own beginnings repeated at the lower and right edges, up to the session's size."""
 
     def grow(name: str, value: Array) -> Array:
+        if name == "style":
+            return value
         first = 2 if value.ndim == 4 and name != "exemplar" else 1
         tall = np.take(value, range(session.schema.height), axis=first, mode="wrap")
         return np.take(tall, range(session.schema.width), axis=first + 1, mode="wrap")

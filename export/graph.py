@@ -22,7 +22,6 @@ from export.served import Recipe, Served, example_inputs, specs_of
 from export.weights import weights_of
 from shards import atomic
 from shards.command import BadInput
-from shards.records import SIZE_MULTIPLE
 from trainer.checkpoint import Synthesis
 
 LARGEST_BATCH = 64
@@ -86,9 +85,9 @@ def _dynamic_axes(synthesis: Synthesis, recipe: Recipe, name: str) -> dict[int, 
         for axis, side in enumerate(specs_of(synthesis, recipe.io, recipe.dynamic_size)[name].shape, 1)
         if side is None
     ]
-    largest = LARGEST_SIZE // SIZE_MULTIPLE
-    for axis, side in zip(free, ("height_16", "width_16"), strict=False):
-        axes[axis] = SIZE_MULTIPLE * Dim(side, min=2, max=largest)
+    largest = LARGEST_SIZE // synthesis.size_multiple
+    for axis, side in zip(free, ("height", "width"), strict=False):
+        axes[axis] = synthesis.size_multiple * Dim(f"{side}_{synthesis.size_multiple}", min=2, max=largest)
     return axes
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy.metadata import STYLE_CHANNELS
+from deploy import looks
+from deploy.metadata import FEATURES
+from export.centres import centres_of
 from shards import labels
 from shards.command import BadInput
 from shards.read import Reading, first_samples, open_shards
@@ -74,41 +76,68 @@ def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -
                 "name other shards with --samples"
             )
         loaded = first_samples(manifest, store, count, _reading(synthesis.inputs))
-        return _samples(synthesis, loaded.photos, loaded.labels, store.where)
+        read = {
+            "label": loaded.labels.get("target"),
+            "exemplar_label": loaded.labels.get("exemplar"),
+            "exemplar": loaded.photos.get("exemplar"),
+            "instances": loaded.instances,
+        }
+        return _samples(synthesis, read, store.where)
 
 
 def _reading(inputs: Sequence[str]) -> Reading:
-    return Reading(("exemplar",) if "exemplar" in inputs else (), labels_among(inputs), 1)
+    photos = ("exemplar",) if "exemplar" in inputs else ()
+    return Reading(photos, labels_among(inputs), 1, instances="instances" in inputs)
 
 
-def _samples(synthesis: Synthesis, photos: Mapping[str, Tensor], maps: Mapping[str, Tensor], where: str) -> Samples:
-    read = {"label": maps.get("target"), "exemplar_label": maps.get("exemplar"), "exemplar": photos.get("exemplar")}
+def _samples(synthesis: Synthesis, read: Mapping[str, Tensor | None], where: str) -> Samples:
+    """Of what was read, what the model reads; style codes and features are drawn, as `deploy` draws them."""
     loaded = {name: tensor.numpy() for name in synthesis.inputs if (tensor := read.get(name)) is not None}
+    numbers = range(len(loaded["label"]))
     if "style" in synthesis.inputs:
-        shape = (len(maps["target"]), STYLE_CHANNELS)
-        loaded["style"] = np.random.default_rng(0).standard_normal(shape, np.float32)
+        loaded["style"] = np.stack([looks.style(0, str(number)) for number in numbers])
+    if "features" in synthesis.inputs:
+        each = [{name: value[number] for name, value in loaded.items()} for number in numbers]
+        loaded["features"] = np.stack([_features(synthesis, sample, number) for number, sample in enumerate(each)])
     return Samples({name: loaded[name] for name in synthesis.inputs}, where)
+
+
+def _features(synthesis: Synthesis, sample: Mapping[str, Array], number: int) -> Array:
+    """From the model's centres; where its label maps have no classes, and so no centres, anything for each instance."""
+    centres = centres_of(synthesis)
+    if centres is not None:
+        return looks.features(centres, sample, 0, str(number))
+    found, places = np.unique(sample["instances"], return_inverse=True)
+    vectors = np.random.default_rng(number).uniform(-1, 1, (len(found), FEATURES)).astype(np.float32)
+    return vectors[places.reshape(sample["instances"].shape)].transpose(2, 0, 1)
 
 
 def drawn(synthesis: Synthesis, count: int) -> Samples:
     """Frames of the world whose label kind is the model's: every frame's label with the next video's photo."""
     schema = synthesis.schema
     name, world = next((name, world) for name, world in WORLDS.items() if schema.kind == world.KIND)
-    photos, maps = [], []
+    counted = "instances" in synthesis.inputs
+    if counted and not hasattr(world, "instance_ids"):
+        raise BadInput(f"the {name} world has no instance maps, which the model reads; name shards with --samples")
+    size = (schema.width, schema.height)
+    photos, maps, instances = [], [], []
     for seed in range(count):
         rng = np.random.default_rng(seed)
         style, state = world.sample_style(rng), world.sample_states(rng, 1, 8.0)[0]
         # A world has a shape of its own; where the model's is another one, its picture is stretched.
-        photos.append(cv2.resize(world.render(state, style, schema.width), (schema.width, schema.height)))
+        photos.append(cv2.resize(world.render(state, style, schema.width), size))
         maps.append(_label(schema, world, state))
+        if counted:
+            numbers = world.instance_ids(state, schema.width)
+            instances.append(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST).astype(np.int32))
     stacked = torch.from_numpy(np.stack(maps))
-    exemplars = torch.from_numpy(np.stack(photos)).roll(1, 0)
-    return _samples(
-        synthesis,
-        {"exemplar": exemplars},
-        {"target": stacked, "exemplar": stacked.roll(1, 0)},
-        f"drawings of the {name} world",
-    )
+    read = {
+        "label": stacked,
+        "exemplar_label": stacked.roll(1, 0),
+        "exemplar": torch.from_numpy(np.stack(photos)).roll(1, 0),
+        "instances": torch.from_numpy(np.stack(instances)) if counted else None,
+    }
+    return _samples(synthesis, read, f"drawings of the {name} world")
 
 
 def _label(schema: LabelSchema, world: Any, state: Any) -> Array:

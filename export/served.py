@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from deploy.metadata import Io, Metadata, Precision, Spec
+from export.centres import centres_of
 from shards.command import BadInput
 from trainer.checkpoint import Synthesis
 
@@ -114,7 +115,7 @@ def specs_of(synthesis: Synthesis, io: Io, dynamic_size: bool = False) -> dict[s
 
 
 def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
-    """What the file will say of itself, before its gates."""
+    """What the file will say of itself, before its gates. Raises BadInput as `centres_of` does."""
     return Metadata(
         method=synthesis.method,
         schema=synthesis.schema,
@@ -125,5 +126,7 @@ def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
         io=recipe.io,
         precision=recipe.precision,
         dynamic_size=recipe.dynamic_size,
+        size_multiple=synthesis.size_multiple,
         options=synthesis.config["options"],
+        feature_centres=centres_of(synthesis),
     )

@@ -99,7 +99,7 @@ def example_feeds(graph: Graph, facts: Metadata, batch: int) -> Feeds:
         shape = _shape(value, facts, batch, graph.where)
         kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         if np.issubdtype(kind, np.integer):
-            is_ids = value.name != "exemplar" and facts.schema.kind == "classes"
+            is_ids = value.name.endswith("label") and facts.schema.kind == "classes"
             drawn = rng.choice(facts.schema.ids, shape) if is_ids else rng.integers(0, 256, shape)
         else:
             drawn = rng.uniform(*facts.value_ranges[value.name], shape)

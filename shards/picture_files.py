@@ -65,11 +65,16 @@ def read_instances(path: Path) -> Array:
 
     Raises BadInput when it is missing, broken or another kind of file.
     """
+    return decode_instances(read_bytes(path), str(path))
+
+
+def decode_instances(content: bytes, name: str) -> Array:
+    """What `read_instances` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
-        return _png_ids(read_bytes(path)).astype(np.uint16)
+        return _png_ids(content).astype(np.uint16)
     except (ValueError, cv2.error) as error:
         raise BadInput(
-            f"{path} is no instance map ({error}); give a grey PNG of 16 or 8 bits with a number per pixel"
+            f"{name} is no instance map ({error}); give a grey PNG of 16 or 8 bits with a number per pixel"
         ) from error
 
 

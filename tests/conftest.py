@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import settings
 
 from shards.pairs import preset
@@ -90,3 +91,14 @@ def small_config(packed: Path, tmp_path: Path) -> Callable[..., Config]:
         return validate(data, "test")
 
     return make
+
+
+def write_tiny(path: Path, method: str, height: int, width: int, **options: Any) -> Path:
+    """The config of a tiny method on class maps, to be exported untrained; options: beside the sizes of TINY."""
+    config = {
+        **{"method": method, "run": str(path.parent / "run"), "images": 8, "batch": 2},
+        "data": {"train": "none", "test": "none", "label": "classes", "height": height, "width": width},
+        "options": {**_tiny_options(method), **options},
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path

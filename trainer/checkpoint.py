@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from shards import atomic
 from shards.command import BadInput
-from shards.records import LabelSchema
+from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer import config as configs
 from trainer import methods
 from trainer.method import Synthesizer
@@ -253,7 +253,8 @@ class Synthesis:
     """A generator ready to make pictures: what export and evaluation need of a checkpoint.
 
     module: takes the tensors named in `inputs`, in order, and gives (N, 3, H, W) in (-1, 1); on the CPU,
-    in eval mode, with averaged weights. sha256: the checkpoint's digest, "untrained" without one.
+    in eval mode, with averaged weights. sha256: the checkpoint's digest, "untrained" without one. folder: the
+    checkpoint's, None without one. size_multiple: see `trainer.method.Method`.
     """
 
     module: nn.Module
@@ -267,6 +268,8 @@ class Synthesis:
     tracking_uri: str | None
     test_shards: str | None
     perceptual: str
+    folder: Path | None = None
+    size_multiple: int = SIZE_MULTIPLE
 
 
 def load_for_synthesis(path: Path, inputs: tuple[str, ...] | None = None) -> Synthesis:
@@ -283,7 +286,7 @@ def load_for_synthesis(path: Path, inputs: tuple[str, ...] | None = None) -> Syn
     # A checkpoint may be older than its run's id, which a server gives when it can.
     run_id = tracked_run(folder.parent, config.tracking.uri) or checkpoint.state.run_id
     state = replace(checkpoint.state, run_id=run_id)
-    synthesis = _synthesis(config, LabelSchema.from_json(state.schema), state, inputs)
+    synthesis = replace(_synthesis(config, LabelSchema.from_json(state.schema), state, inputs), folder=folder)
     networks = synthesis.module.networks
     assert isinstance(networks, nn.ModuleDict)
     for name, network in networks.items():
@@ -330,6 +333,7 @@ def architecture(
         tracking_uri=None,
         test_shards=None,
         perceptual="none",
+        size_multiple=built.size_multiple,
     )
 
 
@@ -356,4 +360,5 @@ def _synthesis(
         tracking_uri=config.tracking.uri if state else None,
         test_shards=config.data.test if state else None,
         perceptual=config.perceptual.weights,
+        size_multiple=method.size_multiple,
     )

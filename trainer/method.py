@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from shards.records import LabelSchema
+from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer.options import Options
 from trainer.schedules import Schedule
 
@@ -93,6 +93,8 @@ class Method(ABC):
     """Normal draws that training needs of each sample. A method draws no random numbers itself."""
     stage_starts: tuple[int, ...] = (0,)
     """Images seen at which `stage` changes, ascending from 0."""
+    size_multiple: int = SIZE_MULTIPLE
+    """Pictures whose sides are multiples of this keep their size."""
     alone: str | None = None
     """Why it trains on a single process only; None where it does not matter."""
     given: tuple[str, ...] = ()

@@ -1,10 +1,14 @@
-"""A small exported model for all tests of this room."""
+"""Small exported models for all tests of this room, and streets with instance maps."""
 
 from pathlib import Path
 
 import pytest
 
 from export.__main__ import main
+from shards.pairs import preset
+from shards.worlds.film import film
+from shards.write import Packing, pack
+from tests.conftest import write_tiny
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -23,3 +27,32 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = str(ROOT / "trainer" / "configs" / "demo.yaml")
     assert main(["--config", config, "--untrained", "--out", str(out), *SMALL]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def instanced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained pix2pixHD that reads instances and their features, 128×64."""
+    return _export(tmp_path_factory.mktemp("instanced"), "pix2pixhd", instances=True, features="instances")
+
+
+@pytest.fixture(scope="session")
+def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained MUNIT that reads a style code, 128×64."""
+    folder = tmp_path_factory.mktemp("styled")
+    return _export(folder, "munit", "--inputs", "label", "style", discriminator_scales=2)
+
+
+def _export(folder: Path, method: str, *arguments: str, **options: object) -> Path:
+    config = write_tiny(folder / "tiny.yaml", method, 64, 128, **options)
+    out = folder / "model.onnx"
+    assert main(["--config", str(config), "--untrained", "--out", str(out), *arguments]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four pairs of 128×64 streets with instance maps."""
+    folder = tmp_path_factory.mktemp("streets")
+    film("streets", folder / "videos", videos=2, seconds=0.5, size=256, seed=2)
+    pack(Packing(folder / "videos", preset("default"), pairs=4, size=128), folder / "shards")
+    return folder / "shards"

@@ -100,13 +100,13 @@ def opened() -> Iterator[Callable[..., tuple[Any, Server]]]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
 
-        def start(*arguments: Path | str, slow: bool = False) -> tuple[Any, Server]:
+        def start(*arguments: Path | str, slow: bool = False, ready: str = ".likeness-stage") -> tuple[Any, Server]:
             servers.append(Server(*arguments, slow=slow))
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.on("request", lambda request: asked.append(request.url))
             page.on("pageerror", lambda error: pytest.fail(str(error)))
             page.goto(servers[-1].url)
-            page.wait_for_selector(".likeness-stage")
+            page.wait_for_selector(ready)
             return page, servers[-1]
 
         try:
@@ -123,7 +123,7 @@ def opened() -> Iterator[Callable[..., tuple[Any, Server]]]:
     assert not [url for url in asked if not url.startswith((*known, "data:", "blob:"))], "nothing comes from elsewhere"
 
 
-def picture(page: Any) -> np.ndarray[Any, Any] | None:
+def picture(page: Any, selector: str = SHOWN) -> np.ndarray[Any, Any] | None:
     """The picture on the page, as the file that the browser got holds it."""
     text = page.evaluate(
         """async (shown) => {
@@ -132,7 +132,7 @@ def picture(page: Any) -> np.ndarray[Any, Any] | None:
         const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
         return btoa(String.fromCharCode(...bytes));
     }""",
-        SHOWN,
+        selector,
     )
     if text is None:
         return None
@@ -141,10 +141,10 @@ def picture(page: Any) -> np.ndarray[Any, Any] | None:
     return cv2.cvtColor(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
-def shows(page: Any, expected: np.ndarray[Any, Any]) -> None:
+def shows(page: Any, expected: np.ndarray[Any, Any], selector: str = SHOWN) -> None:
     """Waits until the page shows exactly this picture."""
     for _ in range(400):
-        found = picture(page)
+        found = picture(page, selector)
         if found is not None and np.array_equal(found, expected):
             return
         page.wait_for_timeout(50)

@@ -1,5 +1,6 @@
 """The session reads everything from the file, and refuses what does not fit, with the reason."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from deploy.metadata import Metadata
 from deploy.runtime import Session
 from shards.command import BadInput
+from shards.instance_features import FeatureCentres
 from shards.labels import standard_schema
 
 Array = np.ndarray[Any, Any]
@@ -83,5 +85,14 @@ def test_metadata_survive_the_round_trip() -> None:
         "m", standard_schema("classes", 144, 256), "abc", None, 7, "download", "uint8", "int8", True, {"base": 4}, gates
     )
     assert Metadata.from_props(before.to_props(), "test") == before
+    assert len(before.to_props()) == 13, "models without centres, of sizes that are multiples of 16, are as before"
+    centres = FeatureCentres("abc", "instances", {13: [[0.5, -1.0, 0.25]]}, {13: [4]})
+    full = replace(before, size_multiple=32, feature_centres=centres)
+    assert Metadata.from_props(full.to_props(), "test") == full
+    assert full.specs()["label"].multiple == 32
     with pytest.raises(BadInput, match="damaged metadata"):
         Metadata.from_props({**before.to_props(), "likeness.label_schema": "{"}, "test")
+    with pytest.raises(BadInput, match="test: the centres of class 13"):
+        Metadata.from_props(
+            {**full.to_props(), "likeness.feature_centres": centres.dumps().replace("0.5", "5")}, "test"
+        )

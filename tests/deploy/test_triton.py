@@ -17,7 +17,7 @@ from deploy.triton import weights_of
 from shards.command import BadInput
 
 STRING, INT32, INT64, ENUM, MESSAGE = 9, 5, 3, 14, 11
-TYPES = {"TYPE_UINT8": 2, "TYPE_FP32": 11}
+TYPES = {"TYPE_UINT8": 2, "TYPE_INT32": 8, "TYPE_FP32": 11}
 KINDS = {"KIND_AUTO": 0, "KIND_GPU": 1, "KIND_CPU": 2}
 SCHEMA: dict[str, dict[str, Any]] = {
     "ModelConfig": {

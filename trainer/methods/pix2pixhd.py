@@ -101,6 +101,7 @@ class Pix2PixHD(Method):
         if options.features != "none":
             self.networks["encoder"] = FeatureEncoder(options.encoder_base, options.generator_downsamplings)
         if options.enhancer:
+            self.size_multiple = ENHANCED_MULTIPLE
             if options.global_images:
                 self.networks["global_picture"] = PictureLayer(options.generator_base)
                 initialise(self.networks["global_picture"])
@@ -252,7 +253,9 @@ class Pix2PixHD(Method):
     def _condition(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What the discriminators read beside a photo: labels and boundaries, never features (specification 1)."""
         label = inputs["label"]
-        return torch.cat([label, boundaries(inputs["instances"])], dim=1) if "instances" in inputs else label
+        if "instances" not in inputs:
+            return label
+        return torch.cat([label, boundaries(inputs["instances"]).to(label.dtype)], dim=1)
 
     def _discriminate(self, part: Part, condition: Tensor, photo: Tensor) -> list[list[Tensor]]:
         """Per scale, the finest first: the outputs of the four stages and, last, the scores."""
