@@ -1,12 +1,8 @@
 """Normalisation layers whose statistics are exact at any precision."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-LEAST_VARIANCE = 1e-30
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -49,12 +45,12 @@ class SampleNorm2d(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         exact = _exact(features)
         centred = exact - exact.mean((1, 2, 3), keepdim=True)
-        # Bounded, for the root has no gradient where a sample is constant.
-        deviation = centred.square().mean((1, 2, 3), keepdim=True).clamp_min(LEAST_VARIANCE).sqrt()
-        count = math.prod(features.shape[1:])
-        # A symbol in graphs of any size, which keep the biased deviation: smaller by 1 / (2·C·H·W) of itself.
-        if isinstance(count, int):
-            deviation = deviation * math.sqrt(count / (count - 1))
+        squares = centred.square()
+        # Clamped for constant samples: the root of 0 has no gradient.
+        mean = squares.mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
+        # One over the number of values, taken from sums, so that a graph holds no size.
+        share = mean / squares.sum((1, 2, 3), keepdim=True).clamp(min=1e-20)
+        deviation = (mean / (1 - share.detach())).sqrt()
         out: Tensor = centred / (deviation + 1e-5) * _exact(self.gain) + _exact(self.bias)
         return out.to(features.dtype)
 

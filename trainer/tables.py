@@ -39,8 +39,8 @@ ABLATIONS = {
     "w/o EMA": "without_ema",
 }
 """Rows of the ablation tables, and the files of trainer/configs/ablations/ that make them."""
-ONE_SEED = ("official weighting", "w/o EMA")
-"""Rows of one seed everywhere: no paper has them."""
+ONE_SEED = ("official weighting", "w/o EMA", "MUNIT", "PairedMUNIT")
+"""Rows of one seed everywhere: no paper has the first two, and the last two take longest."""
 NAMES = {
     "style_consistent": "style-consistent",
     "pix2pixhd": "pix2pixHD",
@@ -72,7 +72,7 @@ class Footage:
 class Budget:
     """One budget for all rows.
 
-    seeds: how many on faces, of the rows that the papers have and of colour-aware; all others get one. judged_with:
+    seeds: how many on faces, of all rows but those of ONE_SEED; elsewhere there is one. judged_with:
     further words for `python -m trainer.evaluate`. eyes: the VGG that judges the eyes of faces.
     """
 
