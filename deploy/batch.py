@@ -263,7 +263,7 @@ def _opened(out: Path, facts: dict[str, Any], schema: LabelSchema, pairs: Pairs,
             "output": "--format, --quality or --per-shard",
         }
         other_pairs = "set of pairs, or their files have changed"
-        changed = next((words for key, words in named.items() if earlier.get(key) != record[key]), other_pairs)
+        changed = next((words for key, words in named.items() if earlier.get(key) != record.get(key)), other_pairs)
         raise BadInput(f"{out} was begun with another {changed} (see its {RECORD}); choose another --out")
     # On NFS only files that are open for writing can be locked.
     with (file if slices == 1 else out / f".slice{_ending(pairs.part)}.lock").open("a") as lock:
