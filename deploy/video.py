@@ -95,19 +95,7 @@ def synthesize_video(
     Raises BadInput when something is missing or broken, when no frame can be labelled, or when the model reads what no
     label operator finds.
     """
-    if exemplar is None and {"exemplar", "exemplar_label"} & {*session.inputs}:
-        raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
-    for name, words in (("instances", "instance maps"), ("features", "features of instances")):
-        if name in session.inputs:
-            raise BadInput(
-                f"{session.path} reads {words}, which no label operator finds in a video; give pictures with --pairs"
-            )
-    if out.suffix.lower() not in CONTAINERS:
-        raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
-    if out.is_dir() or out.resolve() in (each.resolve() for each in (video, exemplar) if each):
-        raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
-    if "label" not in session.inputs:
-        raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
+    _check(session, video, exemplar, out)
     fixed = _exemplar(session, exemplar, exemplar_label, labelling) if exemplar else {}
     fixed = looks.completed(session, fixed, seed, "")
     begun = time.perf_counter()
@@ -143,6 +131,22 @@ def synthesize_video(
         latency_ms=float(np.median([milliseconds for milliseconds, _ in counted_from])),
         seconds=time.perf_counter() - begun,
     )
+
+
+def _check(session: Session, video: Path, exemplar: Path | None, out: Path) -> None:
+    if exemplar is None and {"exemplar", "exemplar_label"} & {*session.inputs}:
+        raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
+    for name, words in (("instances", "instance maps"), ("features", "features of instances")):
+        if name in session.inputs:
+            raise BadInput(
+                f"{session.path} reads {words}, which no label operator finds in a video; give pictures with --pairs"
+            )
+    if out.suffix.lower() not in CONTAINERS:
+        raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
+    if out.is_dir() or out.resolve() in (each.resolve() for each in (video, exemplar) if each):
+        raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
+    if "label" not in session.inputs:
+        raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
 
 
 def _painted(
