@@ -25,6 +25,8 @@ PER_CLASS = 1000
 LISTED = 30
 """Instances that a message names, the largest first."""
 GAP = 8
+SHOWN = 192
+"""Rows of pixels that a small picture is shown with at least."""
 
 
 @dataclass(frozen=True)
@@ -250,13 +252,15 @@ def reach(facts: Metadata) -> int | None:
 
 
 def panels(after: Scene, before: Array, painted: Array, mask: Array, schema: LabelSchema) -> Array:
-    """For people, uint8 (H, 4·W + gaps, 3): the new label map with the instance outlined, the picture before, the one
-    after, and their difference as grey, the largest white."""
+    """For people, uint8 (f·H, f·4·W + gaps, 3): the new label map with the instance outlined, the picture before, the
+    one after, and their difference as grey, the largest white. f: a whole factor that makes small pictures SHOWN high.
+    """
     label = outlined(labels.picture(schema, after.ids), mask)
-    gap = np.full((len(before), GAP, 3), 255, np.uint8)
+    factor = max(1, -(-SHOWN // len(before)))
     row: list[Array] = []
     for picture in (label, before, painted, difference(before, painted)):
-        row += [picture, gap]
+        shown = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+        row += [shown, np.full((len(shown), GAP, 3), 255, np.uint8)]
     return np.concatenate(row[:-1], axis=1)
 
 

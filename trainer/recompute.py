@@ -9,9 +9,11 @@ from torch.utils.checkpoint import checkpoint
 from shards.command import BadInput
 from trainer.generator import ResidualBlock
 from trainer.munit_networks import AdaptiveResidualBlock
+from trainer.norms import SampleNorm2d
 from trainer.vgg import VGG19
 
 BLOCKS = (ResidualBlock, AdaptiveResidualBlock)
+NORMS = (nn.InstanceNorm2d, SampleNorm2d)
 
 
 def recompute_in(networks: Iterable[nn.Module]) -> None:
@@ -33,7 +35,7 @@ def recompute_in(networks: Iterable[nn.Module]) -> None:
 
 def _parts(module: nn.Module) -> Iterator[nn.Module]:
     """The parts that are computed again, none within another one."""
-    normalised = isinstance(module, nn.Sequential) and any(isinstance(part, nn.InstanceNorm2d) for part in module)
+    normalised = isinstance(module, nn.Sequential) and any(isinstance(part, NORMS) for part in module)
     if normalised or isinstance(module, (*BLOCKS, VGG19)):
         yield module
         return

@@ -3,12 +3,13 @@
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +27,7 @@ from shards.worlds import WORLDS
 from trainer import methods
 from trainer.judged_pairs import Pairs, open_pairs
 from trainer.paint import PICTURES, SWAPPED, write_picture
-from trainer.tables_markdown import Evaluated, Results, Row, markdown
+from trainer.tables_markdown import Evaluated, Results, Row, Taken, markdown
 from trainer.truth import Truth
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -262,7 +263,7 @@ def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:
 
 def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, jobs: int | None) -> Results:
     """Everything that the tables show of some worlds. Raises BadInput as the commands do that it runs."""
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), _processor_seconds()
     cards = torch.cuda.device_count()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     named = visible.split(",") if visible else [str(number) for number in range(cards)]
@@ -293,11 +294,19 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     seconds = outcomes[len(controls) :]
     rows = [Row(world, name, None, None, _read(folder / world / _plain(name))) for world, name in controls]
     rows += [Row(t.world, t.row, t.seed, s, _read(t.folder)) for t, s in zip(tasks, seconds, strict=True)]
-    clock = folder / "seconds.json"
-    before = float(json.loads(clock.read_text())) if clock.is_file() else 0.0
-    total = before + time.perf_counter() - started
-    atomic.write_text(clock, json.dumps(total))
-    return Results(budget, images, tuple(worlds), rows, total, workers)
+    taken = Taken(time.perf_counter() - started, _processor_seconds() - computed)
+    clock = folder / "taken.json"
+    if clock.is_file():
+        before = Taken(**json.loads(clock.read_text()))
+        taken = Taken(before.seconds + taken.seconds, before.processor_seconds + taken.processor_seconds)
+    atomic.write_text(clock, json.dumps(asdict(taken)))
+    return Results(budget, images, tuple(worlds), rows, taken, workers)
+
+
+def _processor_seconds() -> float:
+    """Of this process and of all that it started and has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def _read(folder: Path) -> Evaluated:

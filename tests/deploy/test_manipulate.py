@@ -161,7 +161,7 @@ def test_the_command(
         shown = cv2.imread(str(out))[..., ::-1]
         wanted = NewClass(instance.number, 15) if what[0] == "--class" else NewLook(instance.number, 2)
         before, after, _ = manipulate.edit(session, scene, [wanted])
-        assert shown.shape == (64, 4 * 128 + 3 * manipulate.GAP, 3)
+        assert shown.shape == (3 * 64, 3 * 4 * 128 + 3 * manipulate.GAP, 3)
         assert np.array_equal(shown[:, 136:264], before) and np.array_equal(shown[:, 272:400], after)
     assert not [file for file in tmp_path.iterdir() if file != out]
 

@@ -66,7 +66,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, tiny_options: Callable[[st
         file.write_text(json.dumps(configs))
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
         launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
-        subprocess.run([*launch, str(WORKER), str(file), str(folder)], env=environment, check=True, timeout=300)
+        subprocess.run([*launch, str(WORKER), str(file), str(folder)], env=environment, check=True, timeout=1200)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from shards.worlds import WORLDS
 from trainer import config as configs
 from trainer import methods, published, tables
 from trainer.metrics.factors import FACTORS
-from trainer.tables_markdown import Evaluated, Results, Row, markdown
+from trainer.tables_markdown import Evaluated, Results, Row, Taken, markdown
 
 PAIRS = 40
 
@@ -84,7 +85,7 @@ def results(folder: Path) -> Results:
     rows = [row("style-consistent", seed, 0.9, 0.02, 20.0) for seed in (0, 1)]
     rows += [row("pix2pixHD", 0, 1 / 11, 0.01, 40.0), row("w/o semantic loss", 0, 0.9, 0.01, 20.0)]
     rows += [row("w/o style adversary", 0, 0.9, 0.02, 20.0), row("colour-aware", 0, 1.0, 0.02, 5.0)]
-    return Results("small", None, ("faces",), rows, 600.0, 2)
+    return Results("small", None, ("faces",), rows, Taken(600.0, 1140.0), 2)
 
 
 def test_the_page_says_what_was_measured_and_published(tmp_path: Path) -> None:
@@ -94,6 +95,15 @@ def test_the_page_says_what_was_measured_and_published(tmp_path: Path) -> None:
     assert "| PairedMUNIT | – | *142.08* |" in lines, "a row that only the paper has"
     assert "Toy-sized" in page and "not FID" in page
     assert "--world faces --budget small" in page
+
+
+def test_the_page_says_what_it_took_and_whether_the_cores_did_other_work(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    assert "10 minutes, from drawing" in markdown(found)
+    assert "other work" not in markdown(found)
+    shared = markdown(replace(found, taken=Taken(1200.0, 1140.0)))
+    assert "20 minutes, from drawing" in shared and "on cores that did other work as well" in shared
+    assert "19 minutes of processor time" in shared and "10 for each of 2" in shared
 
 
 def test_what_was_expected_is_checked_against_the_measurements(tmp_path: Path) -> None:
