@@ -174,13 +174,14 @@ class Session:
                 f"{self.path} makes pictures of {schema.width}×{schema.height}, not of {width}×{height}; "
                 "export it with --dynamic-size"
             )
+        sized = replace(schema, height=height, width=width)
         multiple = self.metadata.size_multiple
         if any(side % multiple or side < 2 * multiple for side in size):
             raise BadInput(
                 f"{self.path} makes pictures whose sides are multiples of {multiple}, at least {2 * multiple}, not "
                 f"{width}×{height}; choose another --size"
             )
-        return replace(schema, height=height, width=width)
+        return sized
 
 
 def _shape_fits(spec: Spec, shape: tuple[int, ...]) -> bool:

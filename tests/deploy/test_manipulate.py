@@ -162,7 +162,9 @@ def test_the_command(
         wanted = NewClass(instance.number, 15) if what[0] == "--class" else NewLook(instance.number, 2)
         before, after, _ = manipulate.edit(session, scene, [wanted])
         assert shown.shape == (3 * 64, 3 * 4 * 128 + 3 * manipulate.GAP, 3)
-        assert np.array_equal(shown[:, 136:264], before) and np.array_equal(shown[:, 272:400], after)
+        for panel, picture in ((1, before), (2, after)):
+            left = panel * (3 * 128 + manipulate.GAP)
+            assert np.array_equal(shown[:, left : left + 3 * 128], picture.repeat(3, 0).repeat(3, 1))
     assert not [file for file in tmp_path.iterdir() if file != out]
 
     for given, words in (

@@ -37,7 +37,8 @@ def test_every_method_trains_exports_and_runs(
     assert main(["--checkpoint", str(config.run), "--out", str(out)]) == 0
     session = Session(out)
     assert session.method == method
-    assert session.inputs == tuple(methods.find(method).inputs)
+    built = methods.find(method)(config.options, config.data.label_schema)
+    assert session.inputs == tuple(built.inputs)
     assert session.schema == config.data.label_schema
     folder = find(config.run)
     assert folder is not None
