@@ -186,10 +186,11 @@ class FilePairs:
     def mark(self, output: str) -> int:
         """From names, sizes and times of the files."""
         mark: list[Any] = [output]
-        for name in self.rows[self._rows[output]]:
-            file = self._folder / name
-            status = file.stat() if not _is_code(name) and file.is_file() else None
-            mark.append([name, status and status.st_size, status and status.st_mtime_ns])
+        for name, cell in zip(self.inputs, self.rows[self._rows[output]], strict=True):
+            file = self._folder / cell
+            coded = name == "style" and _is_code(cell)
+            status = file.stat() if not coded and file.is_file() else None
+            mark.append([cell, status and status.st_size, status and status.st_mtime_ns])
         return int(hashlib.sha256(json.dumps(mark).encode()).hexdigest(), 16)
 
     def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
@@ -203,9 +204,10 @@ class FilePairs:
     def _load(self, source: dict[str, str]) -> Loaded:
         loaded: Loaded = {}
         for name, file in source.items():
-            where = file if name == "style" and _is_code(file) else str(self._folder / file)
+            coded = name == "style" and _is_code(file)
+            where = file if coded else str(self._folder / file)
             try:
-                if where == file:
+                if coded:
                     loaded[name] = pictures.decode_style(file, "the style")
                 else:
                     loaded[name] = pictures.decoded(name, read_bytes(Path(where)), where, self.schema)

@@ -23,7 +23,7 @@ from shards.command import BadInput
 from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer import config as configs
 from trainer import methods
-from trainer.method import Synthesizer
+from trainer.method import Method, Synthesizer
 from trainer.tracking import tracked_run
 
 STATE = "state.json"
@@ -320,9 +320,7 @@ def architecture(
     except ValidationError as error:
         raise BadInput(f"{method} has other options in this release ({error.errors()[0]['msg']})") from error
     return Synthesis(
-        module=Synthesizer(built, built.networks, FINISHED if images is None else images, inputs)
-        .eval()
-        .requires_grad_(False),
+        module=_painter(built, FINISHED if images is None else images, inputs),
         inputs=inputs,
         schema=schema,
         method=method,
@@ -337,6 +335,13 @@ def architecture(
     )
 
 
+def _painter(method: Method, images: int, inputs: tuple[str, ...]) -> Synthesizer:
+    """The networks that paint after so many images, and no others: discriminators and pools may be far larger."""
+    painter = Synthesizer(method, method.networks, images, inputs)
+    method.networks = dict(painter.networks.items())
+    return painter.eval().requires_grad_(False)
+
+
 def _synthesis(
     config: configs.Config, schema: LabelSchema, state: State | None, inputs: tuple[str, ...] | None
 ) -> Synthesis:
@@ -346,10 +351,8 @@ def _synthesis(
         sets = " | ".join(" ".join(names) for names in known)
         raise BadInput(f"{config.method} makes no pictures from the inputs {' '.join(inputs)}; it does from: {sets}")
     inputs = inputs or method.inputs
-    images = state.images if state else FINISHED
-    module = Synthesizer(method, method.networks, images, inputs).eval().requires_grad_(False)
     return Synthesis(
-        module=module,
+        module=_painter(method, state.images if state else FINISHED, inputs),
         inputs=inputs,
         schema=schema,
         method=config.method,

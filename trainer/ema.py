@@ -1,6 +1,7 @@
 """Exponential moving averages of network weights."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ class MovingAverages:
     """Averaged copies of networks: average ← decay·average + (1 - decay)·weight after each step.
 
     Early on the decay is (1 + steps)/(10 + steps) where that is less, so that short runs
-    do not average in their random start.
+    do not average in their random start. Steps are counted from when a network begins to learn.
     """
 
     def __init__(self, networks: dict[str, nn.Module], decay: float) -> None:
@@ -20,10 +21,12 @@ class MovingAverages:
         self.decay = decay
 
     @torch.no_grad()
-    def update(self, networks: dict[str, nn.Module], steps: int) -> None:
-        """Moves the averages towards `networks` after `steps` optimizer steps (1 for the first)."""
-        weight = 1 - min(self.decay, (1 + steps) / (10 + steps))
+    def update(self, networks: dict[str, nn.Module], steps: Mapping[str, int]) -> None:
+        """Moves the averages towards `networks` after so many optimizer steps of each (1 for the first)."""
         for name, average in self.networks.items():
+            # Not positive before a network's first step: it has its average's weights.
+            taken = max(0, steps[name])
+            weight = 1 - min(self.decay, (1 + taken) / (10 + taken))
             torch._foreach_lerp_(list(average.parameters()), list(networks[name].parameters()), weight)
             for ours, theirs in zip(average.buffers(), networks[name].buffers(), strict=True):
                 ours.copy_(theirs)

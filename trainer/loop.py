@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from shards import atomic
 from shards.command import DONE, PREEMPTED, BadInput
-from shards.read import Loaded, Stream, first_samples, open_shards
+from shards.read import Loaded, Stream, check_instances, first_samples, open_shards
 from shards.records import Manifest
 from shards.store import Store
 from trainer import checkpoint as checkpoints
@@ -82,6 +82,9 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
                 "or start a new run"
             )
         training = Training(config, manifest.schema, checkpoint)
+        if "instances" in training.method.inputs:
+            check_instances(manifest, store)
+            check_instances(*held_out)
         if training.device.type == "cpu":
             keep_freed_memory()
         if training.accelerator.is_main_process:

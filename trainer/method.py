@@ -124,7 +124,11 @@ class Method(ABC):
         """
 
     def stage(self, images: int) -> Stage:
-        """Who plays and who paints after so many images. Between two of `stage_starts` the answer is the same."""
+        """Who plays and who paints after so many images.
+
+        Between two of `stage_starts` the players are the same. Right at a start those who paint may still be the ones
+        before it: whoever begins to learn has not learned yet.
+        """
         return Stage(self.players, self.synthesizers)
 
     def rate(self, images: int, schedule: Schedule) -> float:

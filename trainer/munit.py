@@ -51,7 +51,7 @@ class TwoDomains(Method):
     """Translates both ways between labels and photos that need not belong together: x and I, never z.
 
     The domain-invariant perceptual term is left out: its authors use it for pictures of 512 and more. The loss network
-    serves the held-out figures alone, which are then those of all methods.
+    serves MUNIT's held-out figures alone, which are then those of all methods.
 
     Every iteration draws styles twice, afresh for the generators: `noise` holds those of labels and photos for the
     discriminators' turn, then for the generators'.

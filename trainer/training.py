@@ -81,6 +81,12 @@ class Training:
         method, ranks = self.method, self.accelerator.num_processes
         if method.alone is not None and ranks > 1:
             raise BadInput(f"{self.config.method} trains on a single process here, not on {ranks}: {method.alone}")
+        wide = self.config.batch * ranks
+        if uneven := [start for start in method.stage_starts if start % wide]:
+            raise BadInput(
+                f"a stage begins after {uneven[0]:,} images, in the middle of a step of {wide} ({self.config.batch} on "
+                f"{ranks} ranks); let the stages' lengths in options be multiples of {wide}"
+            )
         if len(method.stage_starts) > 1 and asked_for_zero():
             raise BadInput(
                 f"{self.config.method} trains in stages, each with optimizers of its own, which has not been tried "
@@ -165,8 +171,16 @@ class Training:
             play.close()
         self.steps += 1
         self.images += self.config.batch * self.accelerator.num_processes
-        self.averages.update(self.method.networks, self.steps)
+        self.averages.update(self.method.networks, {name: self._steps_of(name) for name in self.averages.networks})
         return figures, skip
+
+    def _steps_of(self, network: str) -> int:
+        """The steps since a network began to learn; those of the run for one that did at once, or never does."""
+        for start in self.method.stage_starts:
+            if network in (name for names in self.method.stage(start).players.values() for name in names):
+                wide = self.config.batch * self.accelerator.num_processes
+                return (self.images - start) // wide if start else self.steps
+        return self.steps
 
     def snapshot(self, manifest: str, figures: dict[str, float]) -> Snapshot | None:
         """A copy of everything that a checkpoint holds, in host memory; on rank 0, None elsewhere.
@@ -230,6 +244,7 @@ class Training:
     def _begin_with(self, start: Path) -> None:
         """Takes over the networks that a checkpoint has of this method's; the others stay as they were drawn.
 
+        What has no parameters, a pool of past pictures, begins empty.
         Raises BadInput when there is none, when it has other label channels, or naming a tensor of another shape.
         """
         folder = checkpoints.find(start)
@@ -246,7 +261,7 @@ class Training:
                 "start from a checkpoint that has it"
             )
         for name, network in self.method.networks.items():
-            if f"{name}.safetensors" in checkpoint.state.files:
+            if f"{name}.safetensors" in checkpoint.state.files and any(True for _ in network.parameters()):
                 tensors = self.method.taken_over(name, checkpoint.tensors(name))
                 load_network(network, tensors, f"start: {folder}/{name}.safetensors")
         for name, network in self.averages.networks.items():

@@ -315,3 +315,24 @@ def test_features_without_centres_must_be_given(instanced: Path, streets: Path) 
     sample = next(iter(targets(streets).values()))
     with pytest.raises(BadInput, match="has no centres to draw them from"):
         looks.completed(session, sample, 0, "")
+
+
+def test_files_are_read_where_their_names_are_all_of_their_paths(
+    instanced: Path, streets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list in the working directory, and one with absolute paths, are those of a folder with relative ones."""
+    session = Session(instanced)
+    key, loaded = next(iter(targets(streets).items()))
+    for name, picture in loaded.items():
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"label": "label.png", "instances": "instances.png"},
+        {"label": str(tmp_path / "label.png"), "instances": str(tmp_path / "instances.png")},
+    ]
+    as_csv(Path("."), rows)
+    found = [job.load() for job in open_pairs("pairs.csv", session.schema, session.inputs).jobs(lambda *_: True)]
+    assert len(found) == 2, key
+    for each in found:
+        for name, picture in loaded.items():
+            np.testing.assert_array_equal(each[name], picture)

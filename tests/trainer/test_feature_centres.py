@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from shards.command import BAD_INPUT, DONE
+from shards.command import BAD_INPUT, DONE, BadInput
 from shards.instance_features import FILE, paint, parse_centres
 from shards.pairs import preset
 from shards.read import Reading, first_samples, open_shards
@@ -211,3 +211,18 @@ def test_what_has_no_features_is_refused(
     assert "has no feature encoder: it is a pix2pixhd without options.features" in capsys.readouterr().err
     assert main(["--checkpoint", str(tmp_path / "nowhere")]) == BAD_INPUT
     assert "no checkpoint at" in capsys.readouterr().err
+
+
+def test_a_run_without_instance_maps_is_refused_before_its_folder_is_made(staged: MakeConfig, packed: Path) -> None:
+    """So that the same command can be given again once the shards are mended."""
+    config = staged(instances=True)
+    without = config.model_copy(
+        update={
+            "data": config.data.model_copy(
+                update={"train": str(packed / "train"), "test": None, "label": "sketch", "width": 32}
+            )
+        }
+    )
+    with pytest.raises(BadInput, match="has no instance maps"):
+        train(without)
+    assert not without.run.exists()

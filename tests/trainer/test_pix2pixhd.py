@@ -630,3 +630,47 @@ def test_a_run_begins_with_the_enhancer_around_a_generator_that_is_given(
     moved = [name for name, value in everything(training).items() if "/" not in name and ".ema." not in name]
     changed = {name.partition(".")[0] for name in moved if not torch.equal(before[name], everything(training)[name])}
     assert changed == {"enhancer", "discriminator", "fine_discriminator"}
+
+
+def test_a_pool_begins_empty_in_a_run_that_starts_from_another(
+    small_config: MakeConfig, tiny_options: Tiny, tmp_path: Path
+) -> None:
+    """Also where the other run's pool has room for more pictures."""
+    options = {**tiny_options("pix2pixhd"), **FEATURES, "pool": 3}
+    first = small_config("pix2pixhd", options=options)
+    training = Training(first, first.data.label_schema, None)
+    training.step(BATCHES[0])
+    snapshot = training.snapshot("manifest", {})
+    assert snapshot is not None
+    folder = checkpoints.save(tmp_path / "first", snapshot)
+    config = small_config("pix2pixhd", options={**options, "pool": 5}, start=str(folder))
+    started = Training(config, config.data.label_schema, None)
+    pool, before = started.method.networks["pool"], training.method.networks["pool"]
+    assert all(not value.any() for value in pool.state_dict().values())
+    assert any(value.any() for value in before.state_dict().values())
+    assert torch.equal(
+        next(started.method.networks["generator"].parameters()),
+        next(training.method.networks["generator"].parameters()),
+    )
+
+
+def test_a_stage_that_begins_within_a_step_is_refused(small_config: MakeConfig, tiny_options: Tiny) -> None:
+    options = {**tiny_options("pix2pixhd"), **STAGES, "global_images": 5}
+    config = small_config("pix2pixhd", options=options)
+    with pytest.raises(BadInput, match=r"a stage begins after 5 images, in the middle of a step of 2 .*multiples of 2"):
+        Training(config, config.data.label_schema, None)
+
+
+def test_the_enhancers_average_counts_from_where_it_begins_to_learn(
+    small_config: MakeConfig, tiny_options: Tiny, straight: dict[str, Any]
+) -> None:
+    """After its first step the average has moved as one does after the first step of a run: by 9 of 11 parts."""
+    states = run_straight(small_config, tiny_options, straight)
+    before, after = states[2], states[3]
+    names = [name for name in after if name.startswith("enhancer.") and not name.startswith("enhancer.ema.")]
+    assert names
+    for name in names:
+        average = f"enhancer.ema.{name.removeprefix('enhancer.')}"
+        assert torch.equal(before[average], before[name]), "unchanged since it was drawn"
+        wanted = before[name] + 9 / 11 * (after[name] - before[name])
+        torch.testing.assert_close(after[average], wanted, atol=1e-7, rtol=1e-5)

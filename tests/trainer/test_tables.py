@@ -92,7 +92,7 @@ def test_the_page_says_what_was_measured_and_published(tmp_path: Path) -> None:
     page = markdown(results(tmp_path))
     lines = page.splitlines()
     assert "| style-consistent | 0.75 [0.20, 1.30] | *31.26* |" in lines, "the mean of two seeds, and their intervals"
-    assert "| PairedMUNIT | – | *142.08* |" in lines, "a row that only the paper has"
+    assert "| PairedMUNIT (our reading) | – | *142.08* |" in lines, "a row that only the paper has"
     assert "Toy-sized" in page and "not FID" in page
     assert "--world faces --budget small" in page
 

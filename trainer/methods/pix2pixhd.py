@@ -101,7 +101,7 @@ class Pix2PixHD(Method):
         if options.features != "none":
             self.networks["encoder"] = FeatureEncoder(options.encoder_base, options.generator_downsamplings)
         if options.enhancer:
-            self.size_multiple = ENHANCED_MULTIPLE
+            self.size_multiple = _enhanced_multiple(options)
             if options.global_images:
                 self.networks["global_picture"] = PictureLayer(options.generator_base)
                 initialise(self.networks["global_picture"])
@@ -278,15 +278,21 @@ def _enlarged(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="nearest")
 
 
+def _enhanced_multiple(options: Pix2PixHDOptions) -> int:
+    """What the sides of a picture must be multiples of: its halved inputs are halved further by the generator."""
+    return int(max(ENHANCED_MULTIPLE, 2 ** (options.generator_downsamplings + 1)))
+
+
 def _check(options: Pix2PixHDOptions, schema: LabelSchema) -> None:
     if options.features == "classes" and schema.kind != "classes":
         raise BadInput(
             f"options.features classes needs label maps of classes, but data.label is {schema.kind}; "
             "set options.features to instances or none"
         )
-    if options.enhancer and (schema.height % ENHANCED_MULTIPLE or schema.width % ENHANCED_MULTIPLE):
+    multiple = _enhanced_multiple(options)
+    if options.enhancer and (schema.height % multiple or schema.width % multiple):
         raise BadInput(
-            f"options.enhancer needs pictures whose sides are multiples of {ENHANCED_MULTIPLE}, not "
+            f"options.enhancer needs pictures whose sides are multiples of {multiple}, not "
             f"{schema.width}×{schema.height}; pack the shards at another size, or set options.enhancer to false"
         )
 
