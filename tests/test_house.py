@@ -3,6 +3,7 @@
 import ast
 import importlib.machinery
 import sys
+import sysconfig
 from collections import defaultdict
 from pathlib import Path
 
@@ -115,12 +116,13 @@ def test_the_loop_names_no_method() -> None:
 def test_names_of_files() -> None:
     assert not [place for place in files() if Path(place).stem in ("utils", "helpers")]
     # trainer/run.py runs with its own folder first on the path: a namesake would replace the real module.
-    elsewhere = [entry for entry in sys.path if entry and not Path(entry).resolve().is_relative_to(ROOT / "trainer")]
+    # Not sys.path: libraries that other tests import append folders of their own to it.
+    outside = list({sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+    assert importlib.machinery.PathFinder.find_spec("torch", outside) is not None
     for path in (ROOT / "trainer").iterdir():
         # A folder without Python files is nothing that an import could prefer to an installed package.
         importable = path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py")))
         if path.stem == "__init__" or not importable:
             continue
         assert path.stem not in sys.stdlib_module_names
-        outside = [entry for entry in elsewhere if Path(entry).resolve() != ROOT]
         assert importlib.machinery.PathFinder.find_spec(path.stem, outside) is None, path.stem
