@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from deploy.pairs import open_pairs
+from deploy.runtime import Session
 from export.__main__ import main as export
 from shards.labels import standard_schema
 from shards.records import LabelSchema, load_manifest, sha256_of
@@ -690,3 +692,25 @@ def test_it_is_exported_and_served(face: Path, packed: Path, tmp_path: Path) -> 
     done = subprocess.run([*command, "--out", tmp_path / "pictures"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "pictures").rglob("*.png"))) == load_manifest(packed / "test")[0].samples
+
+
+@pytest.mark.parametrize("system", ["pix2pixhd", "munit"])
+def test_the_baselines_are_exported_and_run(
+    system: str, packed: Path, written: Callable[..., Path], tmp_path: Path
+) -> None:
+    arguments = [system, tmp_path / "weights.pth", "--schema", packed / "test"]
+    if system == "munit":
+        saved({each: stirred(AutoEncoder()).state_dict() for each in "ab"}, tmp_path / "weights.pth")
+        judges = {each: stirred(PhotoDiscriminators()).state_dict() for each in "ab"}
+        arguments += ["--discriminator", saved(judges, tmp_path / "dis.pth")]
+    else:
+        saved(stirred(Global(SKETCH)).state_dict(), tmp_path / "weights.pth")
+    out = written(*arguments)
+    model = tmp_path / "model.onnx"
+    assert export(["--checkpoint", str(out), "--out", str(model), "--samples", str(packed / "test")]) == 0
+    session = Session(model)
+    assert session.method == system
+    pairs = open_pairs(packed / "test", session.schema, session.inputs)
+    loaded = next(iter(pairs.jobs(lambda *_: True))).load()
+    image = session.run(**{name: value[None] for name, value in session.tensors(loaded).items()})
+    assert image.shape == (1, 3, 32, 32) and np.isfinite(image).all() and image.std() > 0
