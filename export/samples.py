@@ -1,6 +1,6 @@
 """Real samples for the gates: from shards, or drawn by the world that fits an untrained model's labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ from deploy.metadata import FEATURES
 from export.centres import centres_of
 from shards import labels
 from shards.command import BadInput
-from shards.read import Reading, first_samples, open_shards
+from shards.read import first_samples, open_shards
 from shards.records import Frame, LabelSchema
 from shards.worlds import WORLDS
-from trainer.batches import label_channels, labels_among, photo_channels
+from trainer.batches import label_channels, photo_channels, reading_for
 from trainer.checkpoint import Synthesis
 
 Array = np.ndarray[Any, Any]
@@ -75,7 +75,8 @@ def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -
                 f"{store.where} holds {manifest.samples} samples, but the gates need at least {LEAST}; "
                 "name other shards with --samples"
             )
-        loaded = first_samples(manifest, store, count, _reading(synthesis.inputs))
+        photos = ("exemplar",) if "exemplar" in synthesis.inputs else ()
+        loaded = first_samples(manifest, store, count, reading_for(synthesis.inputs, photos, 1))
         read = {
             "label": loaded.labels.get("target"),
             "exemplar_label": loaded.labels.get("exemplar"),
@@ -83,11 +84,6 @@ def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -
             "instances": loaded.instances,
         }
         return _samples(synthesis, read, store.where)
-
-
-def _reading(inputs: Sequence[str]) -> Reading:
-    photos = ("exemplar",) if "exemplar" in inputs else ()
-    return Reading(photos, labels_among(inputs), 1, instances="instances" in inputs)
 
 
 def _samples(synthesis: Synthesis, read: Mapping[str, Tensor | None], where: str) -> Samples:

@@ -15,18 +15,13 @@ from trainer.method import Batch, Method
 
 def reading_of(method: Method, batch: int) -> Reading:
     """What a method trains on: its photos, the label maps and instance maps among its inputs, and its noise."""
-    return Reading(
-        photos=method.reads,
-        labels=labels_among(method.inputs),
-        batch=batch,
-        noise=method.noise,
-        instances="instances" in method.inputs,
-    )
+    return replace(reading_for(method.inputs, method.reads, batch), noise=method.noise)
 
 
-def labels_among(inputs: Sequence[str]) -> tuple[str, ...]:
-    """The sides whose label maps are read for these inputs of `synthesize`."""
-    return ("target", "exemplar") if "exemplar_label" in inputs else ("target",)
+def reading_for(inputs: Sequence[str], photos: tuple[str, ...], batch: int) -> Reading:
+    """These photos, and the label maps and instance maps that are among the inputs of `synthesize`."""
+    sides = ("target", "exemplar") if "exemplar_label" in inputs else ("target",)
+    return Reading(photos, sides, batch, instances="instances" in inputs)
 
 
 def photo_channels(photos: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from shards.command import run_command
 from trainer.enhancer import LocalEnhancer
 from trainer.feature_encoder import FeatureEncoder
-from trainer.generator import GlobalGenerator
+from trainer.generator import GlobalGenerator, halved
 from trainer.munit_networks import ContentEncoder, Decoder, ScaledDiscriminators, StyleEncoder
 from trainer.patchgan import MultiScalePatchGAN, PatchGAN
 from trainer.vgg import VGG19
@@ -41,7 +41,7 @@ class Enhanced(nn.Module):
         self.coarse, self.enhancer = GlobalGenerator(channels, picture=False), LocalEnhancer(channels)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        image: Tensor = self.enhancer(inputs, self.coarse(inputs[:, :, ::2, ::2]))
+        image: Tensor = self.enhancer(inputs, self.coarse(halved(inputs)))
         return image
 
 

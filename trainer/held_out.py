@@ -12,7 +12,7 @@ from tqdm import tqdm
 from shards.read import Loaded, Reading, Stream
 from shards.records import Manifest
 from shards.store import Store
-from trainer.batches import labels_among, to_device
+from trainer.batches import reading_for, to_device
 from trainer.losses import feature_distances, semantic_factors
 from trainer.method import Batch
 
@@ -52,7 +52,7 @@ class HeldOut:
     def reading(self) -> Reading:
         """What is read of a pair to paint it and to look at it, whatever training reads."""
         photos = ("target", "exemplar") if "exemplar" in self.inputs else ("target",)
-        return Reading(photos, labels_among(self.inputs), BATCH, instances="instances" in self.inputs)
+        return reading_for(self.inputs, photos, BATCH)
 
     def batches(self) -> Iterator[tuple[Loaded, int]]:
         """This rank's batches, equally many on each, with the number of pairs at the front that count."""
