@@ -25,20 +25,20 @@ from typing import Any
 
 import numpy as np
 
-from deploy import batch
-from deploy.bad_inputs import BadInputs
+from deploy.batch import run as batch
+from deploy.batch.bad_inputs import BadInputs
+from deploy.batch.open_pairs import open_pairs
+from deploy.batch.outputs import Files, Output, Tars
 from deploy.model_arguments import add_model_arguments, open_session
-from deploy.outputs import Files, Output, Tars
-from deploy.pairs import open_pairs
 from deploy.runtime import Session
-from shards.arguments import count
-from shards.onnx_runtime import no_spinning
-from shards.pairs import preset
+from likeness.arguments import count
+from likeness.array import Array
+from likeness.onnx_runtime import no_spinning
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.records import sha256_of
 from shards.worlds.film import film
-from shards.write import Packing, pack
-
-Array = np.ndarray[Any, Any]
 
 OUTPUTS = {"png": Output("png"), "jpg": Output("jpg"), "jpg in tar shards": Output("jpg", per_shard=100)}
 REST = 0.2

@@ -37,14 +37,15 @@ import webdataset
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from deploy.batch import device
-from shards.pairs import preset
-from shards.read import Reading, Stream, open_shards
+from likeness.machine import device
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
+from shards.reading.samples import KEY, iter_shard
+from shards.reading.store import Store
+from shards.reading.stream import Reading, Stream, open_shards
 from shards.records import Manifest
-from shards.samples import KEY, iter_shard
-from shards.store import Store
 from shards.worlds.film import film
-from shards.write import Packing, pack
 
 SIDES = ("target", "exemplar")
 BATCH = 16

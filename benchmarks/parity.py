@@ -25,18 +25,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from deploy.batch import device, versions
 from deploy.metadata import Precision
 from deploy.runtime import Provider, Session
-from export import compare, gates, graph, quantise, rounding
-from export.eager import Source, eager_pytorch
-from export.machines import physical_cores
-from export.samples import CALIBRATION, Samples, real_samples
+from export import graph, quantise
+from export.gates import checks as gates
+from export.gates import compare, rounding
+from export.gates.samples import CALIBRATION, Samples, real_samples
+from export.latency.eager import Source, eager_pytorch
+from export.latency.machines import physical_cores
 from export.served import BF16_OPSET, Recipe, metadata_of
-from trainer import checkpoint
-from trainer.checkpoint import Synthesis
+from likeness.array import Array
+from likeness.machine import device, versions
+from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis, untrained
 
-Array = np.ndarray[Any, Any]
 Paint = Callable[[int], Array]
 
 ROUNDED: Mapping[str, Precision] = {"fp16, every operation rounded": "fp16", "bf16, every operation rounded": "bf16"}
@@ -141,11 +142,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="a Markdown table instead of JSON")
     options = parser.parse_args()
 
-    synthesis = (
-        checkpoint.load_for_synthesis(options.checkpoint)
-        if options.checkpoint
-        else checkpoint.untrained(options.config)
-    )
+    synthesis = load_for_synthesis(options.checkpoint) if options.checkpoint else untrained(options.config)
     real = real_samples(synthesis, None, options.samples + CALIBRATION)
     judged = real[: options.samples]
     with tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,7 @@ import numpy as np
 import torch
 from torch import distributed
 
-from deploy.batch import device as describe_device
+from likeness.machine import device as describe_device
 from trainer import config as configs
 from trainer.config import Config
 from trainer.estimate import Estimate, estimate

@@ -33,11 +33,11 @@ import numpy as np
 import psutil
 
 from deploy import pictures
-from deploy.batch import device, versions
 from deploy.runtime import Session
+from likeness.array import Array
+from likeness.machine import device, versions
 from shards.worlds import WORLDS
 
-Array = np.ndarray[Any, Any]
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
 DISTINCT = 32
 """Requests that differ; more would only fill the client's memory."""
@@ -52,9 +52,9 @@ def untrained(folder: Path) -> Path:
     """The demo's generator, exported without gates."""
     from export import graph
     from export.served import Recipe, metadata_of
-    from trainer import checkpoint
+    from trainer.checkpoints.synthesis import untrained as untrained_synthesis
 
-    synthesis = checkpoint.untrained(Path("trainer/configs/demo.yaml"))
+    synthesis = untrained_synthesis(Path("trainer/configs/demo.yaml"))
     made = graph.to_onnx(synthesis, Recipe())
     graph.save(made.model, metadata_of(synthesis, made.recipe).to_props(), folder / "model.onnx")
     return folder / "model.onnx"

@@ -35,17 +35,17 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from deploy.batch import device as describe_device
-from shards.read import Stream, open_shards
+from likeness.machine import device as describe_device
+from shards.reading.stream import Stream, open_shards
 from trainer import config as configs
 from trainer.batches import ahead, reading_of
 from trainer.config import Config
 from trainer.estimate import peak_flops
-from trainer.host_memory import keep_freed_memory
 from trainer.losses import feature_distances, least_squares, same_style_l1, semantic_factors
 from trainer.method import Batch
 from trainer.methods.pix2pixhd import feature_matching
 from trainer.schedules import phase
+from trainer.speed.host_memory import keep_freed_memory
 from trainer.training import Training
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

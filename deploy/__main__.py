@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from deploy.model_arguments import add_model_arguments, open_session
-from shards.arguments import OPERATOR_OPTIONS, Help, add_operator_arguments, count, slice_of, whole
-from shards.command import BadInput, run_command
+from likeness.arguments import Help, count, slice_of, whole
+from likeness.command import BadInput, run_command
+from shards.operators.arguments import OPERATOR_OPTIONS, add_operator_arguments
 
 DESCRIPTION = """\
 From an exported model to pictures, with ONNX Runtime. Needs nothing but the model's file, and the
@@ -135,10 +136,10 @@ def _batch(options: argparse.Namespace) -> None:
         return
     _check_unset(options, ("exemplar", "exemplar_label", *OPERATOR_OPTIONS), "goes with --video, not with --pairs")
     # Imported here, so that help need not wait for ONNX Runtime.
-    from deploy import batch
-    from deploy.outputs import Output
-    from deploy.pairs import open_pairs
-    from shards.onnx_runtime import no_spinning
+    from deploy.batch import run as batch
+    from deploy.batch.open_pairs import open_pairs
+    from deploy.batch.outputs import Output
+    from likeness.onnx_runtime import no_spinning
 
     output = Output(options.format, options.quality, options.per_shard)
     with no_spinning():
@@ -195,8 +196,10 @@ def _video(options: argparse.Namespace) -> None:
 
 
 def _manipulate(options: argparse.Namespace) -> None:
-    from deploy import manipulate, pictures, scenes
-    from shards import atomic
+    from deploy import pictures
+    from deploy.manipulation import edit as manipulate
+    from deploy.manipulation import scenes
+    from likeness import atomic
 
     if options.out.suffix.lower() != ".png":
         raise BadInput(f"--out {options.out} is no PNG; give a name that ends in .png")
@@ -224,15 +227,15 @@ def _manipulate(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from deploy import demo
+    from deploy.demo import page as demo
 
     demo.serve(open_session(options), options.examples, options.parser, options.host, options.port)
 
 
 def _serve(options: argparse.Namespace) -> None:
     try:
-        from deploy import serve
-        from deploy.service import Limits
+        from deploy.service import serve
+        from deploy.service.app import Limits
     except ImportError as error:
         raise BadInput(
             f"the service needs a package that is not here ({error}); pip install 'likeness[deploy]'"

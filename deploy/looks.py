@@ -2,16 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from deploy.metadata import STYLE_CHANNELS
 from deploy.runtime import Session
-from shards.command import BadInput
-from shards.instance_features import FeatureCentres, paint
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.labels.instance_features import FeatureCentres, paint
 
-Array = np.ndarray[Any, Any]
 Loaded = dict[str, Array]
 
 DRAWN = ("features", "style")

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
-from shards.command import BadInput
-from shards.instance_features import FeatureCentres, parse_centres
+from likeness.command import BadInput
+from shards.labels.instance_features import FeatureCentres, parse_centres
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
 FORMAT = "2"

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shards.arguments import count
+from likeness.arguments import count
 
 if TYPE_CHECKING:
     from deploy.runtime import Session

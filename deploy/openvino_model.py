@@ -3,12 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shards.command import BadInput
-from shards.onnx_runtime import one_line
-
-Array = np.ndarray[Any, Any]
+from likeness.array import Array
+from likeness.command import BadInput
+from likeness.onnx_runtime import one_line
 
 PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
 """What each provider computes in. OpenVINO by itself would take bfloat16 wherever the CPU has it, and not say so."""

@@ -2,19 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
 
 from deploy.metadata import STYLE_CHANNELS, STYLE_RANGE
+from likeness.array import Array
+from likeness.command import BadInput
 from shards import labels
-from shards.command import BadInput
-from shards.picture_files import decode_ids, decode_instances, decode_picture, is_png, read_bytes, stored_size
+from shards.media.pictures import decode_ids, decode_instances, decode_picture, is_png, read_bytes, stored_size
 from shards.records import Frame, LabelSchema
-
-Array = np.ndarray[Any, Any]
 
 FARTHEST = 512
 """Landmarks may lie this far outside the 512×512 frame: what a cropped face needs, and no more."""

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from shards import atomic
-from shards.command import BadInput
-from shards.store import redacted, scrubbed
+from likeness import atomic
+from likeness.command import BadInput
+from shards.reading.urls import redacted, scrubbed
 
 SCHEME = "models:/"
 FILE = "model.onnx"

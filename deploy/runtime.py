@@ -9,12 +9,13 @@ import numpy as np
 
 from deploy import openvino_model, pictures
 from deploy.metadata import INPUTS, OUTPUT, Metadata, Spec
-from shards import labels, onnx_runtime
-from shards.command import BadInput
-from shards.onnx_runtime import REFUSED, one_line
+from likeness import onnx_runtime
+from likeness.array import Array
+from likeness.command import BadInput
+from likeness.onnx_runtime import REFUSED, one_line
+from shards import labels
 from shards.records import LabelSchema
 
-Array = np.ndarray[Any, Any]
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"]
 
 TOLERANCE = 1e-3

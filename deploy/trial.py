@@ -1,12 +1,9 @@
 """Inputs that any model takes, to see that it runs."""
 
-from typing import Any
-
 import numpy as np
 
 from deploy.runtime import Session
-
-Array = np.ndarray[Any, Any]
+from likeness.array import Array
 
 
 def inputs(session: Session, batch: int) -> dict[str, Array]:

@@ -10,8 +10,8 @@ import numpy as np
 from deploy import trial
 from deploy.metadata import OUTPUT, Spec
 from deploy.runtime import Session
-from shards import atomic
-from shards.command import BadInput
+from likeness import atomic
+from likeness.command import BadInput
 
 On = Literal["cpu", "cuda", "tensorrt", "openvino"]
 

@@ -5,11 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,17 +16,17 @@ from tqdm import tqdm
 from deploy import looks, pictures
 from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
-from shards import atomic, labels
-from shards.arguments import OPERATOR_OPTIONS
-from shards.command import BadInput
-from shards.photos import Labelling, Photo, every_frame, labelled_photos, prepare
+from likeness import atomic
+from likeness.array import Array
+from likeness.command import BadInput
+from shards import labels
+from shards.media.video import timing
+from shards.media.video_writer import CONTAINERS, encode
+from shards.operators.arguments import OPERATOR_OPTIONS
+from shards.operators.photos import Labelling, Photo, every_frame, labelled_photos, prepared_for
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
-from shards.video import timing
-from shards.video_writer import CONTAINERS, encode
-from shards.worlds.sidecar import sidecar_path
 
-Array = np.ndarray[Any, Any]
 Loaded = dict[str, Array]
 
 CRF = 18
@@ -54,7 +53,7 @@ class Film:
 
 
 def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labelling:
-    """How to label, by the arguments of `shards.arguments.add_operator_arguments`; which operator, each file says.
+    """How to label, by the arguments that label operators have; which operator, each file says.
 
     Raises BadInput for an argument that the schema's kind of label has no use for.
     """
@@ -100,7 +99,7 @@ def synthesize_video(
     fixed = looks.completed(session, fixed, seed, "")
     begun = time.perf_counter()
     outcomes: Counter[str] = Counter()
-    ticks = _Ticks(video, _prepared(video, labelling), outcomes)
+    ticks = _Ticks(video, prepared_for(video, labelling), outcomes)
     latencies: list[tuple[float, int]] = []
     made = 0
 
@@ -167,19 +166,6 @@ def _painted(
             ticks.stopped.set()
 
 
-def _prepared(path: Path, labelling: Labelling) -> Labelling:
-    """With the operator for a file. Raises BadInput when what that needs is not there."""
-    operator = {"sketch": "face-landmarks", "pose": "pose", "classes": "parsing"}[labelling.schema.kind]
-    given = labelling.predictor or labelling.openpose or labelling.densepose or labelling.parser
-    if not given and not Item(path.name, path, "").still and sidecar_path(path).is_file():
-        operator = "worlds"
-    elif operator == "parsing" and labelling.parser is None:
-        raise BadInput(f"{path} needs a class map: give a segmentation model in ONNX form with --parser")
-    prepared = replace(labelling, operator=operator)
-    prepare(prepared)
-    return prepared
-
-
 def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, labelling: Labelling) -> Loaded:
     """What the model reads of the exemplar, in loaded form."""
     schema, inputs = session.schema, session.inputs
@@ -190,7 +176,7 @@ def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, lab
         if exemplar_label is not None:
             loaded["exemplar_label"] = pictures.read_label(exemplar_label, schema)
     else:
-        photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), _prepared(exemplar, labelling)))
+        photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), prepared_for(exemplar, labelling)))
         loaded = {"exemplar": photo.image, "exemplar_label": labels.load(schema, photo.frame, photo.ids)}
     return {name: value for name, value in loaded.items() if name in inputs}
 
@@ -198,8 +184,8 @@ def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, lab
 class _Ticks:
     """The label maps of a video, each with the number of frames that it is shown for at a constant rate.
 
-    fps: that rate. expected: how many frames there may be, for a progress bar. sound_offset: see `shards.video.Timing`.
-    stopped: when it is set, they end: the next label may be an hour of frames away.
+    fps: that rate. expected: how many frames there may be, for a progress bar. sound_offset: see
+    `shards.media.video.Timing`. stopped: when it is set, they end: the next label may be an hour of frames away.
     """
 
     def __init__(self, video: Path, labelling: Labelling, outcomes: Counter[str]) -> None:

@@ -9,10 +9,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shards.command import BadInput, run_command
+from likeness.command import BadInput, run_command
 
 if TYPE_CHECKING:
-    from export.gates import Candidate, Verdict
+    from export.gates.checks import Candidate, Verdict
 
 GATE_FAILED = 1
 
@@ -133,11 +133,11 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["engine"]:
-        from export import engine
+        from export.tensorrt import engine
 
         return engine.main(given[1:])
     if given[:1] == ["latency"]:
-        from export import latency
+        from export.latency import command as latency
 
         return latency.main(given[1:])
     options, overrides = _parser().parse_known_args(given)
@@ -148,9 +148,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _export(options: argparse.Namespace, overrides: Sequence[str], command: str) -> int:
     # Imported here, so that help and bad arguments need not wait for torch.
     from deploy.runtime import Session
-    from export import compare, gates, graph, quantise, registry, samples, served
+    from export import graph, quantise, registry, served
+    from export.gates import checks as gates
+    from export.gates import compare, samples
     from export.served import BF16_OPSET, DEFAULT_OPSET, Recipe
-    from trainer import checkpoint
+    from trainer.checkpoints.synthesis import load_for_synthesis, untrained
     from trainer.metrics.structural_similarity import load_structural_similarity
 
     registry.check_names(options.name, options.alias)
@@ -162,9 +164,9 @@ def _export(options: argparse.Namespace, overrides: Sequence[str], command: str)
     inputs = tuple(options.inputs) if options.inputs else None
     _say("loading the generator")
     synthesis = (
-        checkpoint.load_for_synthesis(options.checkpoint, inputs)
+        load_for_synthesis(options.checkpoint, inputs)
         if options.checkpoint
-        else checkpoint.untrained(options.config, overrides, inputs)
+        else untrained(options.config, overrides, inputs)
     )
     calibrating = samples.CALIBRATION if recipe.precision == "int8" else 0
     real = samples.real_samples(synthesis, options.samples, samples.COUNT + calibrating)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from shards.command import BadInput
-from shards.instance_features import CHANNELS, FILE, FeatureCentres, parse_centres
-from trainer.checkpoint import Synthesis
+from likeness.command import BadInput
+from shards.labels.instance_features import CHANNELS, FILE, FeatureCentres, parse_centres
+from trainer.checkpoints.synthesis import Synthesis
 
 MADE_UP = 10
 """Centres of each class of an untrained model, as many as a trained one has (pix2pixHD 2.4)."""

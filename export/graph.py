@@ -20,9 +20,9 @@ from torch.export import Dim, ExportedProgram
 from deploy.metadata import OUTPUT
 from export.served import Recipe, Served, example_inputs, specs_of
 from export.weights import weights_of
-from shards import atomic
-from shards.command import BadInput
-from trainer.checkpoint import Synthesis
+from likeness import atomic
+from likeness.command import BadInput
+from trainer.checkpoints.synthesis import Synthesis
 
 LARGEST_BATCH = 64
 LARGEST_SIZE = 2048

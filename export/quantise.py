@@ -10,11 +10,11 @@ import onnx
 from onnx import ModelProto, NodeProto
 
 from deploy.runtime import Session
-from export import compare
+from export.gates import compare
+from export.gates.samples import CALIBRATION, Samples
 from export.graph import Exported
-from export.samples import CALIBRATION, Samples
-from shards import onnx_runtime
-from shards.command import BadInput
+from likeness import onnx_runtime
+from likeness.command import BadInput
 
 LONGEST_BRANCH = 16
 

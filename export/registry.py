@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 # A tracker that does not answer costs seconds, not MLflow's default of minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -25,14 +24,14 @@ from onnx import ModelProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from deploy.metadata import PREFIX, Metadata
-from export.gates import GateResult
+from export.gates.checks import GateResult
 from export.graph import opset_of
 from export.weights import weights_of
-from shards.command import BadInput
-from shards.onnx_runtime import PROVIDERS, VERSION
-from shards.store import redacted
+from likeness.array import Array
+from likeness.command import BadInput
+from likeness.onnx_runtime import PROVIDERS, VERSION
+from shards.reading.urls import redacted
 
-Array = np.ndarray[Any, Any]
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 NAME = "likeness-{method}"
 ALIAS = "candidate"

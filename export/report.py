@@ -13,13 +13,13 @@ import cv2
 import jinja2
 import numpy as np
 
-from deploy.batch import device, versions
-from export.gates import LIMITS, Candidate, GateResult
+from export.gates.checks import LIMITS, Candidate, GateResult
 from export.graph import nodes_by_operator, parameters_of
 from export.weights import weights_of
-from shards import atomic
+from likeness import atomic
+from likeness.array import Array
+from likeness.machine import device, versions
 
-Array = np.ndarray[Any, Any]
 FIGURES = {"psnr_db": ("PSNR", "dB"), "ssim": ("SSIM", ""), "max_abs": ("largest difference", "")}
 HIGHER_IS_BETTER = ("psnr_db", "ssim")
 LARGEST_AMPLIFICATION = 64

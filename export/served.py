@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from deploy.metadata import Io, Metadata, Precision, Spec
 from export.centres import centres_of
-from shards.command import BadInput
-from trainer.checkpoint import Synthesis
+from likeness.command import BadInput
+from trainer.checkpoints.synthesis import Synthesis
 
 OPSETS = range(18, 25)
 DEFAULT_OPSET = 20

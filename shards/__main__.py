@@ -7,11 +7,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from shards.arguments import Help, add_operator_arguments, count, slice_of, whole
-from shards.command import BAD_INPUT, DONE, BadInput, run_command
-from shards.pairs import PRESETS, preset
-from shards.photos import OPERATORS
-from shards.quarantine import MAX_BAD
+from likeness.arguments import Help, count, slice_of, whole
+from likeness.command import BAD_INPUT, DONE, BadInput, run_command
+from shards.operators.arguments import add_operator_arguments
+from shards.operators.photos import OPERATORS
+from shards.packing.pairs import PRESETS, preset
+from shards.packing.quarantine import MAX_BAD
 from shards.records import Manifest
 from shards.sources import SOURCES
 from shards.worlds import WORLDS
@@ -128,7 +129,8 @@ def _worlds(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
-    from shards.write import Packing, pack
+    from shards.packing.plan import Packing
+    from shards.packing.write import pack
 
     packing = Packing(
         options.source,
@@ -163,8 +165,8 @@ def _pack(options: argparse.Namespace) -> None:
         features=options.features,
     )
     if options.dry_run:
-        from shards.estimate import estimate
-        from shards.write import plan_of
+        from shards.packing.estimate import estimate
+        from shards.packing.plan import plan_of
 
         held_out = options.test_out is not None
         print(estimate(plan_of(packing, held_out), options.out, held_out).table())
@@ -187,13 +189,13 @@ def _summary(folder: Path, manifest: Manifest) -> str:
 
 
 def _merge(options: argparse.Namespace) -> None:
-    from shards.merge import merge
+    from shards.packing.merge import merge
 
     print(_summary(options.out, merge(options.out, options.slices or None)))
 
 
 def _inspect(options: argparse.Namespace) -> None:
-    from shards.sheet import contact_sheet, overview
+    from shards.inspection.sheet import contact_sheet, overview
 
     folder: Path = options.folder if options.folder.is_dir() else options.folder.parent
     out = options.out or folder.parent / f"{folder.resolve().name}-sheet.png"
@@ -203,7 +205,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def _trace(options: argparse.Namespace) -> None:
-    from shards.trace import reading_for_trace, trace
+    from shards.inspection.trace import reading_for_trace, trace
 
     reading = reading_for_trace(
         options.batch,
@@ -232,7 +234,7 @@ def _trace(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from shards.doctor import Job, examine, job_of_config
+    from shards.inspection.doctor import Job, examine, job_of_config
 
     if (options.config is None) == (options.data is None):
         raise BadInput("the doctor examines either the shards of --data or a training config given with --config")
@@ -249,13 +251,13 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _judge(options: argparse.Namespace) -> None:
-    from shards.judge import serve
+    from shards.judging.judge import serve
 
     serve(options.pairs, options.out, options.host, options.port, options.count, options.seed)
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from shards.verify import verify
+    from shards.inspection.verify import verify
 
     report = verify(options.folder)
     print(

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from shards import atomic
-from shards.command import BadInput
+from likeness import atomic
+from likeness.command import BadInput
 
 FORMAT_VERSION = 2
 SIZE_MULTIPLE = 16
@@ -198,8 +198,8 @@ class Manifest:
     sampling: the parameters of the pair sampler, preset name included. seed: its seed.
     sources: the source videos of each split; no source stands in both, unless `shared_sources` says that
         the splits are halves of the same videos (the dance split of the paper).
-    audit: what the pairs were checked for, with the figures found (see `shards.audit`). notes: what was left out and
-        why, in words. slice: (i, n) in a part of the data that `merge` joins, None when all shards are here.
+    audit: what the pairs were checked for, with the figures found (see `shards.packing.audit`). notes: what was left
+        out and why, in words. slice: (i, n) in a part of the data that `merge` joins, None when all shards are here.
     instances: whether samples have `target.instances.png`, the target's instance map. The JSON leaves it out where it
         is false, so that manifests from before there were instance maps keep their digests.
     """
@@ -292,3 +292,7 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+Shown = frozenset[tuple[str, int]]
+"""Two photos that were shown together, each as (source, frame number)."""

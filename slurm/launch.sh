@@ -1,5 +1,5 @@
 #!/bin/bash
-# One node's share of a job: `srun slurm/launch.sh FILE.py ARGUMENTS` starts the node's processes under a launcher.
+# One node's share of a job: `srun slurm/launch.sh FILE.py|-m MODULE ARGUMENTS` starts the node's processes under a launcher.
 #   PROCESSES_PER_NODE  default: the node's GPUs, or 1 where the job has none
 #   ACCELERATE_CONFIG   a file of `accelerate config`, for DeepSpeed and the like; without it, plain data parallelism
 #   VENV                the Python environment, default .venv

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from shards.pairs import preset
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from trainer.config import Config, validate
 from trainer.methods import find
 

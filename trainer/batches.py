@@ -7,8 +7,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from shards.order import Place
-from shards.read import Loaded, Reading
+from shards.reading.order import Place
+from shards.reading.stream import Loaded, Reading
 from shards.records import LabelSchema
 from trainer.method import Batch, Method
 

@@ -8,11 +8,12 @@ from typing import Any, Literal, Self, cast
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.labels import standard_schema
-from shards.order import TRAINING_MAX_BAD
+from shards.reading.cache import Cache
+from shards.reading.order import TRAINING_MAX_BAD
+from shards.reading.urls import is_url, redacted
 from shards.records import LabelKind, LabelSchema, check_size
-from shards.store import Cache, is_url, redacted
 from trainer import methods
 from trainer.options import Options
 from trainer.schedules import Schedule

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from shards.command import run_command
-from trainer.enhancer import LocalEnhancer
-from trainer.feature_encoder import FeatureEncoder
-from trainer.generator import GlobalGenerator, halved
-from trainer.munit_networks import ContentEncoder, Decoder, ScaledDiscriminators, StyleEncoder
-from trainer.patchgan import MultiScalePatchGAN, PatchGAN
-from trainer.vgg import VGG19
+from likeness.command import run_command
+from trainer.networks.enhancer import LocalEnhancer
+from trainer.networks.feature_encoder import FeatureEncoder
+from trainer.networks.generator import GlobalGenerator, halved
+from trainer.networks.munit_networks import ContentEncoder, Decoder, ScaledDiscriminators, StyleEncoder
+from trainer.networks.patchgan import MultiScalePatchGAN, PatchGAN
+from trainer.networks.vgg import VGG19
 
 DIFFERENT = 1
 """Exit code where a count is not the specification's."""

@@ -1,7 +1,6 @@
 """`python -m trainer.doctor`: what would go wrong in a long training job, said in one screen before it is queued."""
 
 import argparse
-import fcntl
 import os
 import shutil
 import socket
@@ -13,16 +12,17 @@ from pathlib import Path
 
 import torch
 
-from shards.command import BAD_INPUT, DONE, BadInput, run_command
-from shards.doctor import Finding, Job, examine
-from shards.read import open_shards
-from shards.store import redacted
-from trainer import checkpoint as checkpoints
+from likeness.command import BAD_INPUT, DONE, BadInput, run_command
+from likeness.one_writer import is_held
+from shards.inspection.doctor import Finding, Job, examine
+from shards.reading.stream import open_shards
+from shards.reading.urls import redacted
 from trainer import config as configs
+from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
 from trainer.estimate import estimates
 from trainer.loop import LOCK
-from trainer.vgg import load_vgg19
+from trainer.perceptual import load_vgg19
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""
@@ -100,12 +100,8 @@ def _run_folder(config: Config) -> Iterator[Finding]:
         yield Finding("wrong", f"{there} cannot be written to; set --run to another folder")
     if not run.exists():
         return
-    if (lock := run / LOCK).is_file():
-        with lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield Finding("wrong", f"another process is training in {run}")
+    if is_held(run / LOCK):
+        yield Finding("wrong", f"another process is training in {run}")
     try:
         found = checkpoints.find(run)
         if found is not None:

@@ -22,12 +22,13 @@ import yaml
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from shards.command import BAD_INPUT, DONE, PREEMPTED, BadInput, run_command
-from shards.pairs import preset
+from likeness.command import BAD_INPUT, DONE, PREEMPTED, BadInput, run_command
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.worlds.film import film
-from shards.write import Packing, pack
-from trainer import checkpoint as checkpoints
 from trainer import methods
+from trainer.checkpoints import files as checkpoints
 
 RUN = Path(__file__).with_name("run.py")
 IMAGES_PER_KILL = 24

@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from shards.records import LabelSchema
 from trainer import methods
-from trainer.checkpoint import FINISHED
+from trainer.checkpoints.synthesis import FINISHED
 from trainer.config import Config
-from trainer.engines import set_trainable
 from trainer.method import Batch, Method
-from trainer.recompute import recompute_in
-from trainer.vgg import VGG19
+from trainer.networks.vgg import VGG19
+from trainer.players.engines import set_trainable
+from trainer.speed.recompute import recompute_in
 
 PEAK_SHARE = 0.4
 """The share of the matmul peak that training is assumed to reach."""

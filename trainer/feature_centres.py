@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from tqdm import tqdm
 
-from shards import atomic
-from shards.arguments import Help, count
-from shards.command import BadInput, run_command
-from shards.instance_features import FILE, FeatureCentres
-from shards.read import Stream, open_shards
+from likeness import atomic
+from likeness.arguments import Help, count
+from likeness.command import BadInput, run_command
+from shards.labels.instance_features import FILE, FeatureCentres
+from shards.reading.stream import Stream, open_shards
 from shards.records import LabelSchema
-from trainer import checkpoint as checkpoints
 from trainer import config as configs
 from trainer.batches import reading_of, to_device
-from trainer.checkpoint import Checkpoint
+from trainer.checkpoints import files as checkpoints
+from trainer.checkpoints.files import Checkpoint
 from trainer.config import Config
-from trainer.instances import instance_classes
 from trainer.method import Batch
 from trainer.methods.pix2pixhd import Pix2PixHD, Pix2PixHDOptions
+from trainer.networks.instances import instance_classes
 
 BATCH = 4
 LEAST_AREA = 1 / 64

@@ -1,19 +1,17 @@
 """Sample grids: label map, exemplar, our picture and the target, on fixed held-out samples."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
+from likeness.array import Array
 from shards import labels
-from shards.read import Loaded
+from shards.reading.stream import Loaded
 from shards.records import LabelSchema
 from trainer.batches import to_device
 from trainer.method import Synthesizer
 
-Array = np.ndarray[Any, Any]
 CELL = 128
 
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 
-from trainer.pulse import Iteration
+from trainer.ranks.pulse import Iteration
 
 WINDOW = 1000
 """Iterations over which skipped ones are counted."""

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from shards.read import Loaded, Reading, Stream
+from shards.reading.store import Store
+from shards.reading.stream import Loaded, Reading, Stream
 from shards.records import Manifest
-from shards.store import Store
 from trainer.batches import reading_for, to_device
 from trainer.losses import feature_distances, semantic_factors
 from trainer.method import Batch

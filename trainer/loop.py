@@ -1,12 +1,11 @@
 """The training loop: read, step, look, evaluate, save, stop?"""
 
-import fcntl
 import json
 import math
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,26 +13,27 @@ from accelerate.utils import gather_object
 from PIL import Image
 from tqdm import tqdm
 
-from shards import atomic
-from shards.command import DONE, PREEMPTED, BadInput
-from shards.read import Loaded, Stream, check_instances, first_samples, open_shards
+from likeness import atomic
+from likeness.command import DONE, PREEMPTED, BadInput
+from likeness.one_writer import only_writer
+from shards.reading.store import Store
+from shards.reading.stream import Loaded, Stream, check_instances, first_samples, open_shards
 from shards.records import Manifest
-from shards.store import Store
-from trainer import checkpoint as checkpoints
 from trainer.batches import Ready, ahead, reading_of
-from trainer.checkpoint import Checkpoint, Snapshot
+from trainer.checkpoints import files as checkpoints
+from trainer.checkpoints.files import Checkpoint, Snapshot
+from trainer.checkpoints.saving import Saver
 from trainer.config import Config
 from trainer.grid import sample_grid
 from trainer.health import Detectors, Skipped
 from trainer.held_out import HeldOut
-from trainer.host_memory import keep_freed_memory
-from trainer.preemption import StopRequests
-from trainer.pulse import LAG, Iteration, Pulse
-from trainer.rendezvous import open_store
-from trainer.saving import Saver
-from trainer.tracking import Tracker
+from trainer.ranks.preemption import StopRequests
+from trainer.ranks.pulse import LAG, Iteration, Pulse
+from trainer.ranks.rendezvous import open_store
+from trainer.ranks.watchdog import Watchdog
+from trainer.speed.host_memory import keep_freed_memory
+from trainer.tracking.tracker import Tracker
 from trainer.training import Training
-from trainer.watchdog import Watchdog
 
 POST_MORTEM = "post-mortem.json"
 LOCK = ".lock"
@@ -88,7 +88,7 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
         if training.device.type == "cpu":
             keep_freed_memory()
         if training.accelerator.is_main_process:
-            opened.enter_context(only_writer(config.run))
+            opened.enter_context(training_in(config.run))
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
         with Watchdog(rank, ranks, config.faults.timeout_s, open_store("signs of life")) as dog:
             run = Run(training, manifest, store, held_out, requests, dog)
@@ -108,18 +108,11 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
         return DONE if finished else PREEMPTED
 
 
-@contextmanager
-def only_writer(run: Path) -> Iterator[None]:
+def training_in(run: Path) -> AbstractContextManager[None]:
     """Holds the run's folder, so that no second process writes checkpoints there. Raises BadInput when one does."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(
-                f"another process is training in {run}; wait for it, stop it, or set --run to another folder"
-            ) from error
-        yield
+    return only_writer(
+        run / LOCK, f"another process is training in {run}; wait for it, stop it, or set --run to another folder"
+    )
 
 
 def crossed(before: int, after: int, every: int) -> bool:

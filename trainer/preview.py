@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 import yaml
 
-from shards.command import BadInput
-from shards.read import open_shards
+from likeness.command import BadInput
+from shards.reading.stream import open_shards
 from trainer.config import Config
 from trainer.estimate import PEAK_SHARE, estimates, peak_flops
 

@@ -19,17 +19,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from shards import atomic, labels, samples
-from shards.command import BadInput, run_command
+from likeness import atomic
+from likeness.array import Array
+from likeness.command import BadInput, run_command
+from shards import labels
+from shards.reading import samples
 from shards.records import LabelSchema, Pair, load_manifest
 from trainer.grid import enlarge
 from trainer.metrics.metric import Judged
 from trainer.metrics.style_truth import style_metric
 from trainer.metrics.swaps import swap_metric
-from trainer.tracking import read_journal
-from trainer.truth import Truth
+from trainer.metrics.truth import Truth
+from trainer.tracking.journal import read_journal
 
-Array = np.ndarray[Any, Any]
 ROWS = 12
 CURVES = {
     "Generator": ("generator/pixel", "generator/semantic", "generator/style", "generator/realism"),

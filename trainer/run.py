@@ -1,14 +1,18 @@
 """The entry point of training: `accelerate launch trainer/run.py --config trainer/configs/face.yaml`."""
 
-import argparse
 import os
 import sys
+
+# Python puts a script's own folder first on the path, where a file of ours could stand in for an installed package.
+sys.path[:] = [place for place in sys.path if os.path.realpath(place) != os.path.dirname(os.path.realpath(__file__))]
+
+import argparse
 from pathlib import Path
 
-from shards.command import run_command
+from likeness.command import run_command
 from trainer import config as configs
 from trainer import methods
-from trainer.preemption import StopRequests
+from trainer.ranks.preemption import StopRequests
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,20 +11,22 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGr
 from accelerate.utils import broadcast_object_list, gather_object, set_seed
 from torch import Tensor
 
-from shards.command import BadInput
-from shards.order import Place
+from likeness.command import BadInput
+from shards.reading.order import Place
 from shards.records import LabelSchema
-from trainer import checkpoint as checkpoints
-from trainer import methods, zero
-from trainer.checkpoint import Checkpoint, Snapshot, State, load_network
-from trainer.compiling import compile_networks
+from trainer import methods
+from trainer.checkpoints import files as checkpoints
+from trainer.checkpoints.files import Checkpoint, Snapshot, State, load_network
 from trainer.config import Config
-from trainer.ema import MovingAverages
-from trainer.engines import Engine, asked_for_zero, make_engine, set_trainable
 from trainer.method import Batch, Synthesizer
-from trainer.recompute import recompute_in
-from trainer.rendezvous import join_again, leave
-from trainer.vgg import load_vgg19
+from trainer.perceptual import load_vgg19
+from trainer.players import zero
+from trainer.players.ema import MovingAverages
+from trainer.players.engines import Engine, make_engine, set_trainable
+from trainer.players.zero import asked_for_zero
+from trainer.ranks.rendezvous import join_again, leave
+from trainer.speed.compiling import compile_networks
+from trainer.speed.recompute import recompute_in
 
 
 class Training:

@@ -5,15 +5,12 @@ A label has three forms. *Recorded*: landmarks or keypoints in the record's json
 `sketch` and `pose` and (H, W) ids for `classes`. *Expanded*: float channels (C, H, W) in [0, 1], what networks read.
 """
 
-from typing import Any
-
 import numpy as np
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.labels import classes, densepose, pose, sketch
 from shards.records import Frame, LabelKind, LabelSchema, recorded_label
-
-Array = np.ndarray[Any, Any]
 
 
 def standard_schema(kind: LabelKind, height: int, width: int, with_densepose: bool = False) -> LabelSchema:

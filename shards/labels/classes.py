@@ -1,13 +1,10 @@
 """Class maps: one uint8 id per pixel, Cityscapes' 19 train classes and void (specification 5.6)."""
 
-from typing import Any
-
 import numpy as np
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.records import LabelSchema
-
-Array = np.ndarray[Any, Any]
 
 VOID = 255
 # Cityscapes' train ids in order, with the colours of its own palette

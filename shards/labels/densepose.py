@@ -1,14 +1,12 @@
 """DensePose pictures: which part of the body a pixel shows, and where on that part (specification 5.5)."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from shards.command import BadInput
-from shards.picture_files import read_picture
-
-Array = np.ndarray[Any, Any]
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.media.pictures import read_picture
 
 PARTS = 24
 MIRRORED_PARTS = (0, 1, 2, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15, 18, 17, 20, 19, 22, 21, 24, 23)

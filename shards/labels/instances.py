@@ -1,11 +1,10 @@
 """Instance maps: a number per pixel, the same all over one thing of a picture. They say nothing across pictures."""
 
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from likeness.array import Array
 
 
 def picture(numbers: Array) -> Array:

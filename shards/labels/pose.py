@@ -3,16 +3,13 @@
 Where DensePose pictures are given, their three channels come first, as in the paper; keypoints alone cannot give them.
 """
 
-from typing import Any
-
 import cv2
 import numpy as np
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.labels.sketch import brush, curves, distances
 from shards.records import LabelSchema
-
-Array = np.ndarray[Any, Any]
 
 KEYPOINTS = 18
 LEAST_CONFIDENCE = 0.01

@@ -5,15 +5,13 @@ All geometry is computed in a 512×512 frame laid over the picture, whatever the
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.records import LabelSchema
-
-Array = np.ndarray[Any, Any]
 
 FRAME = 512
 LANDMARKS = 68

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.sources.dataset import Dataset
 
 SOURCES = {

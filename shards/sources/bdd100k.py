@@ -29,7 +29,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.labels import classes
 from shards.records import Split
 from shards.sources.dataset import Classes, Dataset, Item

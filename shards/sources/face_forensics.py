@@ -19,7 +19,7 @@ split file names, those of the actors among them, are for training. Labels are d
 import json
 from pathlib import Path
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.records import Split
 from shards.sources.dataset import Dataset, Item
 from shards.sources.layout import chosen, files

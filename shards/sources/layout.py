@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from shards.command import BadInput
+from likeness.command import BadInput
 
 Shape = tuple[str, ...]
 

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, paired
 from shards.sources.palette import BLACK, colour

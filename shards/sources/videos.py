@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.sources.dataset import Dataset, Item
 from shards.worlds.sidecar import sidecar_of
 

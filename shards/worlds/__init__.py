@@ -3,8 +3,8 @@
 from types import ModuleType
 from typing import Any
 
+from likeness.array import Array
 from shards.worlds import dance, faces, streets
-from shards.worlds.drawing import Array
 
 WORLDS: dict[str, ModuleType] = {"faces": faces, "dance": dance, "streets": streets}
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from likeness.array import Array
 from shards.records import LabelKind
-from shards.worlds.drawing import Array, Canvas, Colour, curve, ellipse, hsv, mix, ramp, shifted, tone, wander
+from shards.worlds.drawing import Canvas, Colour, curve, ellipse, hsv, mix, ramp, shifted, tone, wander
 
 KIND: LabelKind = "pose"
 

@@ -7,12 +7,12 @@ RGB triples of 0..255.
 import colorsys
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from likeness.array import Array
+
 Colour = tuple[int, int, int]
 
 _SHIFT = 4

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from shards import atomic
-from shards.command import BadInput
+from likeness import atomic
+from likeness.command import BadInput
+from shards.media.video_writer import encode
 from shards.records import SIZE_MULTIPLE, check_size
-from shards.video_writer import encode
 from shards.worlds import WORLDS
 from shards.worlds.sidecar import VERSION, sidecar_path
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.worlds import WORLDS
 
 VERSION = 1

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from likeness.array import Array
 from shards.records import LabelKind
-from shards.worlds.drawing import Array, Canvas, Colour, ellipse, hsv, mix, ramp, ribbon, wander
+from shards.worlds.drawing import Canvas, Colour, ellipse, hsv, mix, ramp, ribbon, wander
 
 KIND: LabelKind = "classes"
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from export.__main__ import main
-from shards.pairs import preset
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from tests.conftest import write_tiny
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,16 +12,16 @@ import pytest
 
 from deploy import looks, pictures, triton
 from deploy.__main__ import main
-from deploy.pairs import open_pairs
+from deploy.batch.open_pairs import open_pairs
 from deploy.runtime import Session
-from shards import samples
-from shards.command import BadInput
-from shards.instance_features import paint
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.labels.instance_features import paint
+from shards.reading import samples
 from shards.records import load_manifest
-from tests.deploy.test_serve import Server
+from tests.deploy.service.test_serve import Server
 from tests.deploy.test_triton import parsed
 
-Array = np.ndarray[Any, Any]
 Loaded = dict[str, Array]
 
 

@@ -2,16 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
 from deploy.runtime import Session
-from shards.command import BadInput
-
-Array = np.ndarray[Any, Any]
+from likeness.array import Array
+from likeness.command import BadInput
 
 
 def feeds(count: int) -> dict[str, Array]:

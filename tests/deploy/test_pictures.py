@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from deploy import pictures
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.labels import standard_schema
 
-Array = np.ndarray[Any, Any]
 HEIGHT, WIDTH = 32, 48
 CLASSES = standard_schema("classes", HEIGHT, WIDTH)
 SKETCH = standard_schema("sketch", HEIGHT, WIDTH)

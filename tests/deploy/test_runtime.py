@@ -11,11 +11,10 @@ import pytest
 
 from deploy.metadata import Metadata
 from deploy.runtime import Session
-from shards.command import BadInput
-from shards.instance_features import FeatureCentres
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.labels import standard_schema
-
-Array = np.ndarray[Any, Any]
+from shards.labels.instance_features import FeatureCentres
 
 
 def feeds(count: int = 2) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from deploy import trial
 from deploy.__main__ import main
 from deploy.runtime import Session
 from deploy.triton import weights_of
-from shards.command import BadInput
+from likeness.command import BadInput
 
 STRING, INT32, INT64, ENUM, MESSAGE = 9, 5, 3, 14, 11
 TYPES = {"TYPE_UINT8": 2, "TYPE_INT32": 8, "TYPE_FP32": 11}

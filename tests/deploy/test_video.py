@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import imageio_ffmpeg
@@ -18,15 +17,15 @@ import pytest
 from deploy.__main__ import main
 from deploy.runtime import Session
 from deploy.video import auto_labelling, synthesize_video
+from likeness.array import Array
+from likeness.command import BadInput
 from shards import labels
-from shards.command import BadInput
-from shards.photos import Photo, every_frame
+from shards.media.video import decode
+from shards.operators.photos import Photo, every_frame
 from shards.records import Frame
-from shards.video import decode
 from shards.worlds.film import film
 from shards.worlds.sidecar import sidecar_of, sidecar_path
 
-Array = np.ndarray[Any, Any]
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 FRAMES = 16  # two seconds
 

@@ -15,7 +15,8 @@ import pytest
 
 from shards.records import load_manifest, sha256_of
 from shards.worlds.film import film
-from trainer.checkpoint import find, load_for_synthesis
+from trainer.checkpoints.files import find
+from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
 from trainer.loop import train
 

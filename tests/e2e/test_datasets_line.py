@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 
 from shards.__main__ import main
 from shards.records import load_manifest
-from tests.shards import dataset_fixtures as fixtures
+from tests.shards.sources import dataset_fixtures as fixtures
 from trainer.config import Config
 from trainer.loop import train
 

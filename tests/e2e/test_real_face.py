@@ -10,13 +10,13 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from shards import samples
 from shards.labels import load, standard_schema
-from shards.labels.face_landmarks import symmetry
-from shards.photos import Labelling, labelled_photos
+from shards.media.video import decode
+from shards.operators.face_landmarks import symmetry
+from shards.operators.photos import Labelling, labelled_photos
+from shards.reading import samples
 from shards.records import load_manifest
 from shards.sources.videos import find
-from shards.video import decode
 from trainer.config import Config
 from trainer.loop import train
 

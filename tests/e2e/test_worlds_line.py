@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import batch
-from deploy.pairs import open_pairs
+from deploy.batch import run as batch
+from deploy.batch.open_pairs import open_pairs
 from deploy.runtime import Session
 from export.__main__ import main as export
-from shards.pairs import preset
-from shards.verify import verify
+from shards.inspection.verify import verify
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from trainer.config import Config
 from trainer.loop import train
 

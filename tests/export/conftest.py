@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.gates import Candidate
+from export.gates.checks import Candidate
+from export.gates.samples import Samples, real_samples
 from export.graph import Exported, save, to_onnx
-from export.samples import Samples, real_samples
 from export.served import metadata_of
-from trainer.checkpoint import Synthesis, untrained
+from trainer.checkpoints.synthesis import Synthesis, untrained
 
 ROOT = Path(__file__).parents[2]
 SMALL = [

@@ -12,14 +12,17 @@ import onnx
 import pytest
 
 from deploy.runtime import Session
-from export import gates, registry
+from export import registry
 from export.__main__ import main
-from shards.command import BadInput
-from shards.pairs import preset
+from export.gates import checks as gates
+from likeness.command import BadInput
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.records import LabelSchema
-from shards.write import Packing, pack
 from trainer import methods
-from trainer.checkpoint import Checkpoint, find, load_for_synthesis
+from trainer.checkpoints.files import Checkpoint, find
+from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
 from trainer.loop import train
 

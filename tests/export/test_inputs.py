@@ -12,21 +12,25 @@ import torch
 
 from deploy.metadata import STYLE_CHANNELS, Metadata
 from deploy.runtime import Session
-from export import compare, gates, registry, timing
+from export import registry
 from export.__main__ import main
 from export.centres import centres_of
-from export.costs import Graph
+from export.gates import checks as gates
+from export.gates import compare
+from export.gates.samples import Samples, drawn, real_samples
 from export.graph import save, to_onnx
-from export.samples import Samples, drawn, real_samples
+from export.latency import timing
+from export.latency.costs import Graph
 from export.served import Recipe, metadata_of
-from shards.command import BadInput
-from shards.instance_features import FILE, FeatureCentres, parse_centres
-from shards.pairs import preset
+from likeness.command import BadInput
+from shards.labels.instance_features import FILE, FeatureCentres, parse_centres
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from tests.conftest import write_tiny
-from trainer import munit_networks
-from trainer.checkpoint import Synthesis, untrained
+from trainer.checkpoints.synthesis import Synthesis, untrained
+from trainer.networks import munit_networks
 
 INSTANCED = {"instances": True, "features": "instances"}
 ENHANCED = {**INSTANCED, "enhancer": True, "enhancer_blocks": 1}

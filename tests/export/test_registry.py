@@ -26,8 +26,8 @@ from deploy.model_arguments import open_session
 from deploy.registry import fetch
 from deploy.runtime import Session
 from export import graph, registry
-from export.gates import GateResult
-from shards.command import BadInput
+from export.gates.checks import GateResult
+from likeness.command import BadInput
 
 DEAD = "http://127.0.0.1:9"
 METHOD = "style_consistent"

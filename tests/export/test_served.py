@@ -15,15 +15,17 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from deploy.runtime import Session
-from export import compare, gates, graph, quantise, served
+from export import graph, quantise, served
 from export.__main__ import main
-from export.gates import Candidate
+from export.gates import checks as gates
+from export.gates import compare
+from export.gates.checks import Candidate
+from export.gates.samples import Samples, drawn, real_samples
 from export.graph import Exported, to_onnx
-from export.samples import Samples, drawn, real_samples
 from export.served import Recipe
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.labels import standard_schema
-from trainer.checkpoint import Synthesis, untrained
+from trainer.checkpoints.synthesis import Synthesis, untrained
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "trainer" / "configs"

@@ -10,9 +10,9 @@ import cv2
 import pytest
 
 from shards.__main__ import main
-from shards.photos import OPERATORS
+from shards.operators.photos import OPERATORS
+from shards.reading.samples import decode, iter_samples
 from shards.records import load_manifest
-from shards.samples import decode, iter_samples
 from shards.worlds import WORLDS
 from shards.worlds.film import film
 

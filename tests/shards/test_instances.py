@@ -13,25 +13,26 @@ import numpy as np
 import pytest
 import torch
 
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.__main__ import main
-from shards.command import BadInput
-from shards.estimate import estimate
-from shards.merge import merge
-from shards.pairs import preset
-from shards.read import Reading, Stream, first_samples, open_shards
+from shards.inspection.sheet import contact_sheet, overview
+from shards.inspection.verify import verify
+from shards.packing.estimate import estimate
+from shards.packing.merge import merge
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing, plan_of
+from shards.packing.write import pack, part_folder
+from shards.reading.samples import INSTANCES, KEY, Members, decode, decode_instances, iter_samples
+from shards.reading.stream import Reading, Stream, first_samples, open_shards
 from shards.records import Manifest, load_manifest, parse_manifest
-from shards.samples import INSTANCES, KEY, Members, decode, decode_instances, iter_samples
-from shards.sheet import contact_sheet, overview
 from shards.sources import find
-from shards.verify import verify
 from shards.worlds import streets
 from shards.worlds.film import film
 from shards.worlds.sidecar import sidecar_of, sidecar_path, states_of
-from shards.write import Packing, pack, part_folder, plan_of
-from tests.shards import dataset_fixtures
-from tests.shards.test_pack import png, rewrite, without
+from tests.shards.packing.test_pack import png, rewrite, without
+from tests.shards.sources import dataset_fixtures
 
-Array = np.ndarray[Any, Any]
 WIDTH, HEIGHT = 64, 32
 PAIRS = 12
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from export.__main__ import main as export
 from shards.worlds.film import film
 from tests.slurm.cluster import Cluster
-from trainer import checkpoint as checkpoints
+from trainer.checkpoints import files as checkpoints
 
 ROOT = Path(__file__).parents[2]
 NODE = ("--cpus-per-task=2",)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from trainer import run
 from trainer.config import Config, describe, load
 

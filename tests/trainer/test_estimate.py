@@ -60,8 +60,8 @@ def test_activations_are_those_of_a_real_step(method: str, small_config: MakeCon
     generator = torch.Generator().manual_seed(0)
     shapes = [(2, schema.channels, 32, 32), (2, 3, 32, 32)]
     label, photo = (torch.rand(shape, generator=generator) for shape in shapes)
-    from trainer.engines import set_trainable
     from trainer.method import Batch
+    from trainer.players.engines import set_trainable
 
     draws = torch.randn(2, training.method.noise, generator=generator)
     batch = Batch(label, photo, label.clone(), *(photo.clone() for _ in range(3)), torch.ones(2), noise=draws)
@@ -115,8 +115,8 @@ STAGED = {
 
 
 def test_recomputing_gives_the_same_steps_in_every_stage(small_config: MakeConfig) -> None:
+    from tests.trainer.methods.test_pix2pixhd import SCHEMA, batch_of
     from tests.trainer.test_faults import weights
-    from tests.trainer.test_pix2pixhd import SCHEMA, batch_of
 
     results = []
     for recompute in (False, True):

@@ -16,15 +16,15 @@ import pytest
 import torch
 import yaml
 
-from shards.command import BadInput
-from trainer import checkpoint as checkpoints
+from likeness.command import BadInput
 from trainer import drill
-from trainer.checkpoint import Checkpoint, Snapshot, State, find
+from trainer.checkpoints import files as checkpoints
+from trainer.checkpoints.files import Checkpoint, Snapshot, State, find
+from trainer.checkpoints.saving import Saver
 from trainer.config import Config
-from trainer.loop import POST_MORTEM, only_writer, train
+from trainer.loop import POST_MORTEM, train, training_in
 from trainer.method import Batch
-from trainer.saving import Saver
-from trainer.tracking import read_journal
+from trainer.tracking.journal import read_journal
 from trainer.training import Training
 
 ROOT = Path(__file__).parents[2]
@@ -202,7 +202,7 @@ def test_the_launcher_starts_again_after_a_rank_died(small_config: MakeConfig, t
 
 def test_two_runs_never_write_to_one_folder(small_config: MakeConfig) -> None:
     config = small_config("pix2pixhd", images=2)
-    with only_writer(config.run), pytest.raises(BadInput, match="another process is training in"):
+    with training_in(config.run), pytest.raises(BadInput, match="another process is training in"):
         train(config, resume="latest")
     assert train(config, resume="latest") == 0
 

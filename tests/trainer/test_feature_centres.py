@@ -9,23 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from shards.command import BAD_INPUT, DONE, BadInput
-from shards.instance_features import FILE, paint, parse_centres
-from shards.pairs import preset
-from shards.read import Reading, first_samples, open_shards
+from likeness.command import BAD_INPUT, DONE, BadInput
+from shards.labels.instance_features import FILE, paint, parse_centres
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
+from shards.reading.stream import Reading, first_samples, open_shards
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from trainer.batches import to_device
-from trainer.checkpoint import Checkpoint, folder_of, load_for_synthesis
+from trainer.checkpoints.files import Checkpoint, folder_of
+from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
-from trainer.evaluate import main as evaluate
+from trainer.evaluate.__main__ import main as evaluate
+from trainer.evaluate.judged_pairs import read_picture
+from trainer.evaluate.paint import PICTURES, SWAPPED
 from trainer.feature_centres import LEAST_AREA, Look, centres_of, main
-from trainer.feature_encoder import FeatureEncoder
-from trainer.generator import halved
 from trainer.grid import picture
-from trainer.judged_pairs import read_picture
 from trainer.loop import train
-from trainer.paint import PICTURES, SWAPPED
+from trainer.networks.feature_encoder import FeatureEncoder
+from trainer.networks.generator import halved
 
 MakeConfig = Callable[..., Config]
 STAGES = {"instances": True, "features": "instances", "enhancer": True, "enhancer_blocks": 1, "pool": 2}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trainer.config import Config
 from trainer.health import EVALUATIONS, PATIENCE, Detectors, Skipped, signs
 from trainer.losses import least_squares
-from trainer.pulse import Iteration
+from trainer.ranks.pulse import Iteration
 
 
 def style_terms(consistent: float, fake: float, inconsistent: float) -> dict[str, float]:

@@ -10,17 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from shards.command import BadInput
-from shards.pairs import preset
-from shards.read import open_shards
+from likeness.command import BadInput
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
+from shards.reading.store import Store
+from shards.reading.stream import open_shards
 from shards.records import Manifest
-from shards.store import Store
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from trainer.batches import photo_channels
 from trainer.held_out import HeldOut
 from trainer.method import Batch
-from trainer.vgg import load_vgg19
+from trainer.perceptual import load_vgg19
 
 CPU = torch.device("cpu")
 INPUTS = ("label", "exemplar_label", "exemplar")

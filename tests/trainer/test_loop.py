@@ -20,12 +20,13 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from trainer import methods
-from trainer.checkpoint import Checkpoint, find, load_for_synthesis
+from trainer.checkpoints.files import Checkpoint, find
+from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
 from trainer.loop import train
-from trainer.tracking import read_journal
+from trainer.tracking.journal import read_journal
 
 MakeConfig = Callable[..., Config]
 ROOT = Path(__file__).parents[2]

@@ -1,15 +1,18 @@
-"""Published systems, one file each. The module path is the registry: a file here is a method."""
+"""Published systems, one file each. The module path is the registry: a file here is a method.
+
+Files whose names begin with `_` are none: they hold what methods share.
+"""
 
 import importlib
 import pkgutil
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from trainer.method import Method
 
 
 def available() -> list[str]:
     """The names of all methods, as `method:` in a config takes them."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
 def find(name: str) -> type[Method]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from trainer.method import Batch, Losses
-from trainer.munit import Codes, MunitOptions, TwoDomains
+from trainer.methods._two_domains import Codes, MunitOptions, TwoDomains
 
 
 class Munit(TwoDomains):

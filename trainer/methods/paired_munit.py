@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from shards.records import LabelSchema
 from trainer.losses import exact, feature_distances, same_style_l1, semantic_loss
 from trainer.method import Batch, Losses
-from trainer.munit import TURNS, Codes, MunitOptions, TwoDomains, distance
+from trainer.methods._two_domains import TURNS, Codes, MunitOptions, TwoDomains, distance
 
 
 class PairedMunitOptions(MunitOptions):

@@ -8,17 +8,17 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.records import LabelSchema
-from trainer.enhancer import LocalEnhancer
-from trainer.feature_encoder import FeatureEncoder
-from trainer.generator import GlobalGenerator, PictureLayer, halved, initialise
-from trainer.image_pool import ImagePool
-from trainer.instances import boundaries, instance_means
 from trainer.losses import feature_distances, least_squares, semantic_loss
 from trainer.method import Batch, Losses, Method, Stage
+from trainer.networks.enhancer import LocalEnhancer
+from trainer.networks.feature_encoder import FeatureEncoder
+from trainer.networks.generator import GlobalGenerator, PictureLayer, halved, initialise
+from trainer.networks.image_pool import ImagePool
+from trainer.networks.instances import boundaries, instance_means
+from trainer.networks.patchgan import MultiScalePatchGAN
 from trainer.options import Options
-from trainer.patchgan import MultiScalePatchGAN
 from trainer.schedules import Schedule, linear_decay
 
 ENHANCED_MULTIPLE = 32

@@ -8,11 +8,11 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from shards.records import LabelSchema
-from trainer.generator import GlobalGenerator, colours_of
 from trainer.losses import Weighting, feature_distances, least_squares, same_style_l1, semantic_loss
 from trainer.method import Batch, Losses, Method
+from trainer.networks.generator import GlobalGenerator, colours_of
+from trainer.networks.patchgan import PatchGAN
 from trainer.options import Options
-from trainer.patchgan import PatchGAN
 from trainer.schedules import phase
 
 COLOUR_CELLS = 8

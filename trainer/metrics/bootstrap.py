@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.metrics.metric import Array, Columns, FigureOf
+from likeness.array import Array
+from trainer.metrics.metric import Columns, FigureOf
 
 LEVEL = 0.95
 NORMAL = 1.959964

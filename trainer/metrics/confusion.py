@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from trainer.metrics.metric import Array, Columns, FigureOf, mean_of
+from likeness.array import Array
+from trainer.metrics.metric import Columns, FigureOf, mean_of
 
 
 def confusion(true_ids: Array, predicted_ids: Array, ids: Sequence[int], void: int | None) -> Array:

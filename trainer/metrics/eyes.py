@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shards.command import BadInput
-from shards.photos import resized
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.operators.photos import resized
 from shards.records import Frame
 from trainer.losses import feature_distances
-from trainer.metrics.metric import Array, Judged, Metric, mean_of
-from trainer.vgg import load_vgg19
+from trainer.metrics.metric import Judged, Metric, mean_of
+from trainer.perceptual import load_vgg19
 
 SIDE = 256
 """Pixels of the pictures that the patches are cut from."""

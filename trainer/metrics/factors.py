@@ -6,10 +6,11 @@ from typing import Literal
 
 import numpy as np
 
+from likeness.array import Array
 from shards.records import Frame
-from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
+from trainer.metrics.metric import Columns, FigureOf, Judged, Metric, mean_of
 from trainer.metrics.style_truth import columns_of, share_of
-from trainer.truth import Look, Truth, distractors, styles_of
+from trainer.metrics.truth import Look, Truth, distractors, styles_of
 
 VISIBLE = 8
 """A pixel belongs to a factor's region when one of its channels changes by more than this with the factor, 1/255."""

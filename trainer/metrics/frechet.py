@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric
+from likeness.array import Array
+from trainer.metrics.metric import Columns, FigureOf, Judged, Metric
 
 RESAMPLES = 200
 """For an interval; each takes milliseconds for a hundred features."""

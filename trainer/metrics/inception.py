@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from trainer.metrics.frechet import features_metric
-from trainer.metrics.metric import Array, Metric
+from trainer.metrics.metric import Metric
 from trainer.metrics.published_weights import published_file
 
 URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"

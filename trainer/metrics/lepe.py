@@ -9,13 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from shards.command import BadInput
-from shards.labels.body_pose import BodyPose
-from shards.labels.dlib_landmarks import DlibLandmarks
-from shards.labels.face_landmarks import Detector, FaceLandmarks
-from shards.photos import resized
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.operators.body_pose import BodyPose
+from shards.operators.dlib_landmarks import DlibLandmarks
+from shards.operators.face_landmarks import Detector, FaceLandmarks
+from shards.operators.photos import resized
 from shards.records import LabelKind
-from trainer.metrics.metric import Array, Judged, Metric, mean_of
+from trainer.metrics.metric import Judged, Metric, mean_of
 
 SIDE = 256
 """Pixels of the picture that face landmarks are counted in."""

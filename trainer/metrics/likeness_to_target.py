@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from likeness.array import Array
 from shards.records import Frame
-from trainer.metrics.metric import Array, Judged, Metric, mean_of
+from trainer.metrics.metric import Judged, Metric, mean_of
 from trainer.metrics.structural_similarity import load_structural_similarity
-from trainer.truth import distance
+from trainer.metrics.truth import distance
 
 LEAST_SQUARED_ERROR = 1 / 12
 """Squared 1/255: the variance of rounding to whole numbers, below which 8-bit pictures cannot be told apart.

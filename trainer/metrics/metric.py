@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from likeness.array import Array
 from shards.records import Pair
 
-Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Array]
 """Measurements by name; the first axis of each counts pictures, NaN stands where there is nothing to measure."""
 Figure = Callable[[Columns], float]

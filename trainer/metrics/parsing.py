@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.command import BadInput
-from shards.labels.parsing import Parser
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.operators.parsing import Parser
 from shards.records import LabelSchema
 from trainer.metrics.confusion import accuracies, confusion, figures, picture_figure
-from trainer.metrics.metric import Array, Judged, Metric
+from trainer.metrics.metric import Judged, Metric
 
 
 def parsing(model: Path, schema: LabelSchema) -> Metric:

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.records import Frame
-from trainer.metrics.metric import Array, Judged, Metric, mean_of
+from trainer.metrics.metric import Judged, Metric, mean_of
 from trainer.metrics.published_weights import published_file
 
 URL = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.records import sha256_of
 
 

@@ -5,10 +5,11 @@ from functools import partial
 
 import numpy as np
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.records import LabelSchema, Pair
 from trainer.metrics import confusion, frechet
-from trainer.metrics.metric import Array, FigureOf, Judged, Metric, mean_of
+from trainer.metrics.metric import FigureOf, Judged, Metric, mean_of
 from trainer.metrics.reader import PIXELS, WORLD_OF, Reader, distances, true_points
 
 FACE_CAP, POINT_CAP = 10, 1000

@@ -8,7 +8,6 @@ and compare with each other only, beside what it makes of true photos.
 
 import argparse
 import errno
-import fcntl
 import hashlib
 import json
 import math
@@ -16,7 +15,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +28,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from shards import atomic, flip
-from shards.command import BadInput, run_command
-from shards.labels import classes
+from likeness import atomic
+from likeness.array import Array
+from likeness.command import BadInput, run_command
+from likeness.one_writer import in_turn
+from shards.labels import classes, flip
 from shards.records import LabelKind, check_size
 from shards.worlds import WORLDS, render
 from trainer.metrics import confusion
-from trainer.metrics.metric import Array
 
 VERSION = 1
 """Of the recipe: of all that decides the weights and is no field of `Recipe`."""
@@ -477,11 +476,11 @@ def cached(recipe: Recipe) -> Reader:
     Raises BadInput naming the file when it is damaged, or when the folder cannot be written to.
     """
     file = _cache() / f"{recipe.world}-{recipe.width}x{recipe.height}-{recipe.digest}.safetensors"
-    remedy = "delete it, and it is made anew"
+    lock, remedy = file.with_suffix(".lock"), "delete it, and it is made anew"
     if file.is_file():
         return load(file, remedy)
     try:
-        with _alone(file.with_suffix(".lock")):
+        with in_turn(lock, f"another process trains this reader; waiting for it ({lock})"):
             if not file.is_file():
                 reader = train(recipe)
                 save(reader, file)
@@ -506,19 +505,6 @@ def _maps(recipe: Recipe) -> int:
 
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness" / "readers"
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Waits until no other process is inside with the same file; the lock ends with the process, however that ends."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"another process trains this reader; waiting for it ({lock})", file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

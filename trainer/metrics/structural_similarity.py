@@ -6,7 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from shards.command import BadInput
+from likeness.command import BadInput
 
 
 @cache

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shards.command import BadInput
+from likeness.array import Array
+from likeness.command import BadInput
 from shards.records import Frame
-from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
-from trainer.truth import Truth, distance, distractors, styles_of
+from trainer.metrics.metric import Columns, FigureOf, Judged, Metric, mean_of
+from trainer.metrics.truth import Truth, distance, distractors, styles_of
 
 LEVELS = 8
 """Steps of each colour channel in a palette."""

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from likeness.array import Array
 from shards.records import Frame
-from trainer.metrics.metric import Array, Columns, FigureOf, Judged, Metric, mean_of
+from trainer.metrics.metric import Columns, FigureOf, Judged, Metric, mean_of
 from trainer.metrics.style_truth import columns_of, share_of
-from trainer.truth import Truth, distance
+from trainer.metrics.truth import Truth, distance
 
 NAN = float("nan")
 

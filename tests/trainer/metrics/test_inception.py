@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.records import Frame, Pair, sha256_of
 from trainer.metrics import inception
 from trainer.metrics.inception import fid, load_inception

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.records import Frame, Pair
 from trainer.metrics.lepe import body_error, face_error, lepe
 from trainer.metrics.metric import Judged

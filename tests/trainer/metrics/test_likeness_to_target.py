@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.labels import standard_schema
 from shards.records import Frame, Pair
 from shards.worlds.film import film
 from trainer.metrics.likeness_to_target import exemplar_copy, likeness_to_target, likeness_to_truth, psnr, ssim
 from trainer.metrics.metric import Judged, stacked
 from trainer.metrics.structural_similarity import load_structural_similarity
-from trainer.truth import Truth
+from trainer.metrics.truth import Truth
 
 Array = np.ndarray
 FRAME = Frame("a.mp4", 0, 0.0, "a")

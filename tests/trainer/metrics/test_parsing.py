@@ -9,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.labels import standard_schema
 from shards.records import Frame, LabelSchema, Pair
-from trainer.evaluate import main
+from trainer.evaluate.__main__ import main
 from trainer.metrics.metric import Judged, stacked
 from trainer.metrics.parsing import parsing
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.records import sha256_of
 from trainer.metrics.published_weights import published_file
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from shards.command import BadInput
+from likeness.command import BadInput
 from shards.labels import classes
 from shards.records import Frame, LabelSchema, Pair
 from shards.worlds import WORLDS, render

@@ -11,18 +11,20 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from shards import samples
-from shards.command import BadInput
-from shards.pairs import preset
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing
+from shards.packing.write import pack
+from shards.reading import samples
 from shards.records import load_manifest
 from shards.worlds import WORLDS, render
 from shards.worlds.film import film
-from shards.write import Packing, pack
 from trainer.metrics.factors import FACTORS, factor_metric
-from trainer.metrics.metric import Array, Judged, Metric, stacked
+from trainer.metrics.metric import Judged, Metric, stacked
 from trainer.metrics.style_truth import style_metric
 from trainer.metrics.swaps import swap_metric, swap_metric_without_truth
-from trainer.truth import Truth, distance, distractors, styles_of
+from trainer.metrics.truth import Truth, distance, distractors, styles_of
 
 DISTRACTORS = 5
 

@@ -1,0 +1,1 @@
+"""Many pictures at once: from shards, tables, folders and URLs."""

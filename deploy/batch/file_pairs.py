@@ -1,0 +1,206 @@
+"""Pairs of files, listed in a CSV or laid out in folders by input."""
+
+import csv
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from deploy import pictures
+from deploy.batch.outputs import Output
+from deploy.batch.pairs import BadPair, Changes, Job, Loaded, bounds, name_of, needed_of, numbered
+from deploy.metadata import INPUTS
+from likeness.command import BadInput
+from shards.media.pictures import read_bytes
+from shards.records import LabelSchema
+
+_MARKS = 2**256
+
+
+class FilePairs:
+    """Pairs of files.
+
+    rows: by output, the files of the model's inputs in their order, "" where one is to be drawn; a style code may stand
+    there itself. where: what lists them; files are relative to it, or to its folder if it is a file. styles: see
+    `open_pairs`.
+
+    Raises BadInput when a row gives a style where several are to be drawn.
+    """
+
+    def __init__(
+        self,
+        rows: dict[str, tuple[str, ...]],
+        where: Path,
+        schema: LabelSchema,
+        inputs: tuple[str, ...],
+        part: tuple[int, int],
+        output: Output,
+        styles: int,
+    ) -> None:
+        self.rows, self.schema, self.inputs, self.part, self.styles = rows, schema, inputs, part, styles
+        self._folder = where if where.is_dir() else where.parent
+        self.total = len(rows) * styles
+        self.ours = bounds(self.total, part, output.unit)
+        if styles > 1:
+            for name, row in rows.items():
+                if row[inputs.index("style")]:
+                    raise BadInput(f"{where}: {name} has a style already; leave it out, or --styles {styles}")
+                output.path(numbered(name, styles, styles), str(where))
+        self._rows = {numbered(name, style + 1, styles): name for name in rows for style in range(styles)}
+        self._mark = sum(map(self.mark, self._rows)) % _MARKS
+
+    def identity(self, changes: Changes) -> str:
+        changed = sum(
+            began - (self.mark(output) if made is None else made)
+            for output, (began, made) in changes.items()
+            if output in self._rows
+        )
+        order = hashlib.sha256("\n".join(self._rows).encode()).hexdigest()
+        return f"{order} {(self._mark + changed) % _MARKS:064x}"
+
+    def mark(self, output: str) -> int:
+        """From names, sizes and times of the files."""
+        mark: list[Any] = [output]
+        for name, cell in zip(self.inputs, self.rows[self._rows[output]], strict=True):
+            file = self._folder / cell
+            coded = name == "style" and _is_code(cell)
+            status = file.stat() if not coded and file.is_file() else None
+            mark.append([cell, status and status.st_size, status and status.st_mtime_ns])
+        return int(hashlib.sha256(json.dumps(mark).encode()).hexdigest(), 16)
+
+    def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
+        rows = itertools.islice(self._rows.items(), self.ours.start, self.ours.stop)
+        for number, (output, row) in zip(self.ours, rows, strict=True):
+            if wanted(number, output):
+                source = {name: file for name, file in zip(self.inputs, self.rows[row], strict=True) if file}
+                load = functools.partial(self._load, source)
+                yield Job(number, output, source, load, name_of(row), number % self.styles + 1)
+
+    def _load(self, source: dict[str, str]) -> Loaded:
+        loaded: Loaded = {}
+        for name, file in source.items():
+            coded = name == "style" and _is_code(file)
+            where = file if coded else str(self._folder / file)
+            try:
+                if coded:
+                    loaded[name] = pictures.decode_style(file, "the style")
+                else:
+                    loaded[name] = pictures.decoded(name, read_bytes(Path(where)), where, self.schema)
+            except BadInput as error:
+                raise BadPair(where, str(error)) from error
+        return loaded
+
+
+def _is_code(cell: str) -> bool:
+    """Whether a cell of a CSV holds a style code itself."""
+    return cell.lstrip()[:1] in ("[", "{")
+
+
+def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
+    """The rows of a CSV. Columns: the model's inputs, and, if wanted, `output`, the picture's name below the output
+    folder (default: the row's number). Paths are relative to it. `features` and `style` may be left out, as columns or
+    in some rows.
+
+    Raises BadInput naming the line when a column or a cell is missing, more than `max_bad` files are, or two rows have
+    one output.
+    """
+    rows: dict[str, tuple[str, ...]] = {}
+    missing = 0
+    for line, row in _rows(path, inputs):
+        name = output.path(row.get("output") or f"{len(rows) + 1:06d}{output.suffix}", f"{path} line {line}")
+        if name in rows:
+            raise BadInput(f"{path} line {line}: the output {name} is taken by an earlier row; name another one")
+        rows[name] = tuple(row.get(column) or "" for column in inputs)
+        cells = {column: cell for column, cell in zip(inputs, rows[name], strict=True) if cell}
+        absent = [
+            column
+            for column, cell in cells.items()
+            if not (column == "style" and _is_code(cell)) and not (path.parent / cell).is_file()
+        ]
+        missing += bool(absent)
+        if missing > max_bad:
+            raise BadInput(f"{path} line {line}: there is no {absent[0]} file {path.parent / row[absent[0]]}")
+    if not rows:
+        raise BadInput(f"{path} has a header but no rows; add one row per picture")
+    for name in rows:
+        if above := next((str(folder) for folder in PurePosixPath(name).parents if str(folder) in rows), None):
+            raise BadInput(f"{path}: the output {above} cannot be a file and the folder of {name}; name another one")
+    return rows
+
+
+def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, cells) of every row; those of inputs that cannot be drawn are there and filled."""
+    needed = needed_of(inputs)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            header = reader.fieldnames or []
+            if missing := [name for name in needed if name not in header]:
+                raise BadInput(
+                    f"{path} line 1: the column {missing[0]!r} is missing; the model reads {', '.join(inputs)}, "
+                    f"the header has {', '.join(header) or 'nothing'}"
+                )
+            if unknown := [name for name in header if name not in (*INPUTS, "output")]:
+                raise BadInput(f"{path} line 1: unknown column {unknown[0]!r}; known are {', '.join(INPUTS)}, output")
+            for row in reader:
+                if None in row or any(not row[name] for name in needed):
+                    raise BadInput(f"{path} line {reader.line_num}: it does not fill the columns {', '.join(needed)}")
+                yield reader.line_num, row
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not a CSV file in UTF-8: {error}") from error
+
+
+def read_folder(folder: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
+    """The pairs of a folder's folders, one for each input: files of the same path but for the suffix belong together,
+    and a file that is alone in its folder belongs to all. Pictures are named after them. `features/` and `style/` may
+    be left out.
+
+    Raises BadInput naming what is missing and what is one too many.
+    """
+    visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    if missing := [name for name in needed_of(inputs) if not (folder / name).is_dir()]:
+        raise BadInput(
+            f"{folder} has no folder {missing[0]}; give one for each of the model's inputs: "
+            f"{', '.join(needed_of(inputs))} (or give a CSV file, or a folder of shards with its manifest.json)"
+        )
+    if unknown := [entry for entry in visible if entry.name not in INPUTS or not entry.is_dir()]:
+        raise BadInput(f"{unknown[0]} is none of the folders {', '.join(INPUTS)}; move it elsewhere")
+    by_input = {name: _named_files(folder, name) for name in inputs if (folder / name).is_dir()}
+    several = {name: files for name, files in by_input.items() if len(files) > 1}
+    leading = next(iter(several), next(iter(by_input)))
+    names = by_input[leading]
+    for name, files in several.items():
+        for key in sorted(names.keys() ^ files.keys()):
+            has, lacks = (leading, name) if key in names else (name, leading)
+            raise BadInput(
+                f"{folder / by_input[has][key]} has no counterpart {folder / lacks / key}.…; add it, or remove the file"
+            )
+    alone = {name: next(iter(files.values())) for name, files in by_input.items() if name not in several}
+    return {
+        output.path(f"{key}{output.suffix}", str(folder / names[key])): tuple(
+            alone.get(name) or by_input.get(name, {}).get(key, "") for name in inputs
+        )
+        for key in sorted(names)
+    }
+
+
+def _named_files(folder: Path, name: str) -> dict[str, str]:
+    """The visible files of a folder's folder `name`, relative to `folder`, by their path in it without the suffix."""
+    found: dict[str, str] = {}
+    for path in sorted((folder / name).rglob("*")):
+        inside = path.relative_to(folder / name)
+        if not path.is_file() or any(part.startswith(".") for part in inside.parts):
+            continue
+        key = inside.with_suffix("").as_posix()
+        file = path.relative_to(folder).as_posix()
+        if key in found:
+            raise BadInput(f"{path} and {folder / found[key]} differ in nothing but the suffix; rename one")
+        found[key] = file
+    if not found:
+        raise BadInput(f"{folder / name} holds no files; put one there for each picture, or a single one for all")
+    return found

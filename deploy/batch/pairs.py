@@ -1,0 +1,93 @@
+"""Where the inputs of batch inference come from: a CSV of files, folders of files, or shards."""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+from deploy import looks
+from likeness.array import Array
+from likeness.command import BadInput
+
+Loaded = dict[str, Array]
+Changes = Mapping[str, tuple[int, int | None]]
+"""By output, the mark of a pair when the run began, and the one that it was made with (None: not made yet)."""
+
+WHOLE = (0, 1)
+"""The slice of a run that is not sliced."""
+
+
+class BadPair(BadInput):
+    """Inputs of a pair that cannot be decoded. where: the file, or the shard and the key."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(reason)
+        self.where = where
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to make.
+
+    number: the picture's among those of all slices, from 0. output: its path below the output folder. source: where
+    its inputs come from, the same on every machine. load: decodes them, but for those that are to be drawn: photos
+    uint8 (H, W, 3) RGB, label maps as `shards.labels` loads them, the others as `Session.tensors` takes them; raises
+    BadPair. name: the pair's, which what is drawn depends on. style: which of the pair's styles, from 1.
+    """
+
+    number: int
+    output: str
+    source: dict[str, Any]
+    load: Callable[[], Loaded]
+    name: str
+    style: int = 1
+
+
+class Pairs(Protocol):
+    """What batch inference reads."""
+
+    part: tuple[int, int]
+    """(i, n): slice i of n, counted from 0. The slices of a number n are disjoint runs of neighbours, together all."""
+
+    total: int
+    """How many pictures all slices make."""
+
+    styles: int
+    """How many of them belong to one pair, each in a style of its own."""
+
+    ours: range
+    """The numbers of the slice's pictures."""
+
+    def identity(self, changes: Changes) -> str:
+        """The same for all slices; another one when any input has changed, but for the pairs in `changes`. A folder is
+        continued only with an equal one."""
+
+    def mark(self, output: str) -> int:
+        """Stands for the inputs of a pair as they are now; 0 where they cannot change alone."""
+
+    def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
+        """The jobs of the slice in order, in bounded memory; `wanted` is asked once about each number and output."""
+
+
+def bounds(total: int, part: tuple[int, int], unit: int = 1) -> range:
+    """Which of `total` pairs slice (i, n) makes; slices differ by at most one unit, of so many neighbours."""
+    number, count = part
+    units = -(-total // unit)
+    return range(min(total, units * number // count * unit), min(total, units * (number + 1) // count * unit))
+
+
+def numbered(output: str, style: int, styles: int) -> str:
+    """The picture of a pair's style, from 1: a.png gives a-2.png; where there is one style only, it stays a.png."""
+    if styles == 1:
+        return output
+    path = PurePosixPath(output)
+    return path.with_name(f"{path.stem}-{style}{path.suffix}").as_posix()
+
+
+def name_of(output: str) -> str:
+    """A pair's name, whatever format its pictures have."""
+    return PurePosixPath(output).with_suffix("").as_posix()
+
+
+def needed_of(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in inputs if name not in looks.DRAWN)

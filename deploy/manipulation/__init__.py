@@ -1,0 +1,1 @@
+"""Pictures edited object by object."""

@@ -1,0 +1,446 @@
+"""The service as an ASGI application: FastAPI before one session, with dynamic batching and bounds on everything.
+
+Needs the extra `deploy`.
+"""
+
+import asyncio
+import hmac
+import math
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import prometheus_client
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from deploy import looks, pictures, trial
+from deploy.metadata import OUTPUT
+from deploy.runtime import Session
+from deploy.service import multipart
+from deploy.service.batcher import Batcher, FullError, Tensors
+from deploy.service.metrics import Metrics
+from likeness.array import Array
+from likeness.command import BadInput
+from likeness.loopback import LOOPBACK, foreign
+from shards.media.pictures import is_jpeg, is_png, stored_size
+from shards.records import recorded_label
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+ROUTES = ("/", "/synthesize", "/healthz", "/readyz", "/metrics")
+METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
+MOST_PIXELS = 2**24
+"""A larger picture is too large for any model; up to here it merely has another size than this one's."""
+SPARE_BYTES = 2**20
+"""Of a body, beside pixels: colour profiles, a camera's notes, landmarks."""
+UPLOADS = 16
+"""So many of the largest bodies may lie in memory before they are decoded. Small ones may be many more."""
+WORKERS = 2
+DISCONNECTED = 499
+"""What logs and metrics say of a client that went away; nobody receives it."""
+TOKEN = "LIKENESS_TOKEN"
+"""The environment variable that holds the bearer token."""
+SEED = "seed"
+"""The part that decides over what is drawn."""
+MOST_SEED = 2**63
+
+
+@dataclass(frozen=True)
+class Limits:
+    """max_batch: requests in one run of the model. max_queue: requests that may wait for it. timeout: seconds that a
+    body may take to come, and seconds from then to the answer. drain: seconds that accepted requests have to be
+    answered once the service is told to end."""
+
+    max_batch: int = 8
+    max_queue: int = 64
+    timeout: float = 30.0
+    drain: float = 25.0
+
+
+class Refused(Exception):
+    """A request that is not answered with a picture. reason: its label in the metrics."""
+
+    def __init__(self, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.message, self.headers = status, reason, message, headers
+
+    def response(self) -> JSONResponse:
+        return JSONResponse({"error": self.message}, self.status, self.headers)
+
+
+def _busy(reason: str, message: str, retry_after: float = 1.0) -> Refused:
+    return Refused(503, reason, message, {"Retry-After": str(min(60, math.ceil(retry_after)))})
+
+
+class Service:
+    """A session behind HTTP. `app` is the ASGI application; `warm_up` makes it ready.
+
+    token: what clients must show, None for no token. host: what it listens on.
+    Raises BadInput for a model whose inputs cannot be sent as files.
+    """
+
+    def __init__(self, session: Session, limits: Limits, token: str | None = None, host: str = LOOPBACK[0]) -> None:
+        self.session, self.limits, self.token, self.host = session, limits, token, host
+        schema = session.schema
+        if schema.kind != "classes" and recorded_label(schema):
+            raise BadInput(f"{session.path} reads DensePose pictures, which requests do not carry; serve another model")
+        self.ready = self.draining = False
+        self.max_body = 8 * schema.height * schema.width * len(session.inputs) + SPARE_BYTES
+        self.batcher = Batcher(lambda tensors: session.run(**tensors), limits.max_batch, limits.max_queue, self._ran)
+        self.metrics = Metrics(session, lambda: self.batcher.depth)
+        self._uploaded = 0
+        self._reading: set[asyncio.Timeout] = set()
+        self._painting: set[asyncio.Task[bytes]] = set()
+        self._decoders = ThreadPoolExecutor(WORKERS, "decode")
+        self._encoders = ThreadPoolExecutor(WORKERS, "encode")
+        self._routes = self._application()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every accepted request was answered."""
+        return not self._painting
+
+    def warm_up(self) -> None:
+        """Runs the model alone and on a full batch: what does not run, or not yet fast, does so before any request.
+
+        Raises BadInput when the model does not run.
+        """
+        for batch in dict.fromkeys((1, self.limits.max_batch)):
+            self.session.run(**trial.inputs(self.session, batch))
+        self.ready = True
+
+    def abandon(self) -> int:
+        """Gives up bodies that are still coming, and accepted requests; returns how many of these."""
+        for clock in self._reading:
+            if not clock.expired():
+                clock.reschedule(0)
+        for task in self._painting:
+            task.cancel()
+        return len(self._painting)
+
+    def close(self, seconds: float) -> bool:
+        """Ends the threads. Returns whether the model's has ended within `seconds`, too."""
+        ended = self.batcher.close(seconds)
+        for pool in (self._decoders, self._encoders):
+            pool.shutdown(cancel_futures=True)
+        return ended
+
+    async def app(self, scope: Message, receive: Receive, send: Send) -> None:
+        """The ASGI application: measures, keeps foreign web pages out, and hands on."""
+        status = DISCONNECTED
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        begun = time.perf_counter()
+        try:
+            if refused := self._foreign(scope):
+                self.metrics.rejected.labels(refused.reason).inc()
+                await refused.response()(scope, receive, sent)
+            else:
+                await self._routes(scope, receive, sent)
+        finally:
+            self.metrics.requests.labels(
+                scope["method"] if scope["method"] in METHODS else "_OTHER",
+                scope["path"] if scope["path"] in ROUTES else "_OTHER",
+                str(status),
+            ).observe(time.perf_counter() - begun)
+
+    def description(self) -> dict[str, Any]:
+        """What a client must know to ask for a picture."""
+        schema = self.session.schema
+        return {
+            "method": self.session.method,
+            "width": schema.width,
+            "height": schema.height,
+            "inputs": {name: _in_words(name, schema.kind) for name in self.session.inputs} | self._drawn_in_words(),
+            "schema": schema.to_json(),
+            "max_body_bytes": self.max_body,
+            "timeout_seconds": self.limits.timeout,
+            "bearer_token": self.token is not None,
+        }
+
+    def _drawn_in_words(self) -> dict[str, dict[str, str]]:
+        drawn = looks.drawn(self.session.inputs)
+        words = (
+            f"(optional) a whole number from which {' and '.join(drawn)} are drawn where they are missing; 0 without"
+        )
+        return {SEED: {"file": "text", "holds": words}} if drawn else {}
+
+    def example(self, url: str) -> str:
+        """A command that asks this very model for a picture."""
+        drawn = looks.drawn(self.session.inputs)
+        needed = [name for name in self.session.inputs if name not in drawn]
+        endings = {name: _endings(name, self.session.schema.kind)[0] for name in needed}
+        parts = " ".join(f"-F {name}=@{name}.{ending}" for name, ending in endings.items())
+        parts += f" -F {SEED}=1" if drawn else ""
+        token = f' -H "Authorization: Bearer ${TOKEN}"' if self.token else ""
+        return f"curl --fail-with-body{token} {parts} -o {OUTPUT}.png {url}synthesize"
+
+    def _application(self) -> FastAPI:
+        app = FastAPI(title="Likeness", docs_url=None, redoc_url=None, openapi_url=None)
+
+        @app.exception_handler(Refused)
+        async def refused(_: Request, error: Refused) -> Response:
+            self.metrics.rejected.labels(error.reason).inc()
+            return error.response()
+
+        @app.exception_handler(HTTPException)
+        async def other(_: Request, error: HTTPException) -> Response:
+            return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+        @app.get("/")
+        async def description(request: Request) -> JSONResponse:
+            self._check_token(request)
+            return JSONResponse(self.description())
+
+        @app.api_route("/healthz", methods=["GET", "HEAD"])
+        async def healthz() -> JSONResponse:
+            return JSONResponse({"status": "ok"})
+
+        @app.api_route("/readyz", methods=["GET", "HEAD"])
+        async def readyz() -> JSONResponse:
+            if refusal := self._closed():
+                return refusal.response()
+            return JSONResponse({"status": "ready"})
+
+        @app.get("/metrics")
+        async def metrics() -> Response:
+            return Response(self.metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+        async def synthesize(request: Request) -> Response:
+            return Response(await self._answer(request), media_type="image/png")
+
+        # Without FastAPI's search for arguments, of which there are none: they would be read before their bounds.
+        app.add_route("/synthesize", synthesize, ["POST"])
+        return app
+
+    def _foreign(self, scope: Message) -> Refused | None:
+        """Without a token, only who names this machine is answered, and no web page from elsewhere (DNS rebinding)."""
+        if self.token is not None:
+            return None
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"host", b"origin")}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin")
+        refusal = foreign(host, origin, self.host)
+        return Refused(refusal[0], "foreign", refusal[1]) if refusal else None
+
+    def _closed(self) -> Refused | None:
+        if self.draining:
+            return _busy("draining", "the service is ending; ask another one")
+        return None if self.ready else _busy("not_ready", "the model is being loaded; ask again")
+
+    def _check_token(self, request: Request) -> None:
+        if self.token is None:
+            return
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+            raise Refused(
+                401, "unauthorized", "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
+            )
+
+    async def _answer(self, request: Request) -> bytes:
+        """A PNG. Raises Refused before the body is read wherever its head tells enough."""
+        self._check_token(request)
+        if closed := self._closed():
+            raise closed
+        try:
+            boundary = multipart.boundary_of(request.headers.get("content-type", ""))
+        except multipart.BrokenError as error:
+            raise Refused(400, "bad_multipart", f"{error}; send multipart/form-data") from error
+        if boundary is None:
+            raise Refused(415, "media_type", "send multipart/form-data, one part for each of the model's inputs")
+        if int(request.headers.get("content-length", 0)) > self.max_body:
+            raise self._too_large()
+        if self.batcher.depth >= self.limits.max_queue:
+            raise self._full(self.batcher.retry_after)
+        body = bytearray()
+        try:
+            await self._read(request, body)
+            if closed := self._closed():
+                raise closed
+            return await self._waited(request, asyncio.create_task(self._painted(body, boundary)))
+        finally:
+            self._uploaded -= len(body)
+
+    async def _waited(self, request: Request, task: "asyncio.Task[bytes]") -> bytes:
+        """What the task gives, unless the client leaves, time runs out, or the service ends before."""
+        self._painting.add(task)
+        gone = asyncio.ensure_future(request.receive())
+        try:
+            await asyncio.wait({task, gone}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if task.cancelled():
+                raise _busy("draining", "the service ended before the picture was made; ask another one")
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise Refused(DISCONNECTED, "disconnected", "the client went away")
+            raise Refused(504, "timeout", f"no picture within {self.limits.timeout:g} s")
+        finally:
+            self._painting.discard(task)
+            task.cancel()
+            gone.cancel()
+
+    async def _read(self, request: Request, body: bytearray) -> None:
+        """Fills `body` as it comes, in bounded time and memory."""
+        try:
+            async with asyncio.timeout(self.limits.timeout) as clock:
+                self._reading.add(clock)
+                async for chunk in request.stream():
+                    if len(body) + len(chunk) > self.max_body:
+                        raise self._too_large()
+                    if self._uploaded + len(chunk) > UPLOADS * self.max_body:
+                        raise _busy("memory", "too much is being uploaded at once; ask again")
+                    body += chunk
+                    self._uploaded += len(chunk)
+        except TimeoutError as error:
+            if closed := self._closed():
+                raise closed from error
+            message = f"the body did not come within {self.limits.timeout:g} s"
+            raise Refused(408, "upload_timeout", message, {"Connection": "close"}) from error
+        except ClientDisconnect as error:
+            raise Refused(DISCONNECTED, "disconnected", "the client went away") from error
+        finally:
+            self._reading.discard(clock)
+
+    async def _painted(self, body: bytearray, boundary: bytes) -> bytes:
+        try:
+            with self.batcher.reserved() as submit:
+                return await asyncio.wrap_future(self._begun(body, boundary, submit))
+        except FullError as error:
+            raise self._full(error.retry_after) from error
+
+    def _begun(self, body: bytearray, boundary: bytes, submit: Callable[[Tensors], "Future[Array]"]) -> "Future[bytes]":
+        """Decodes, submits and encodes, each in its thread.
+
+        Each hands on to the next, past the event loop: at one client, waking it in between cost more than HTTP does.
+        """
+        content: Future[bytes] = Future()
+        # From here on it cannot be cancelled; the request is given up in the queue.
+        content.set_running_or_notify_cancel()
+
+        def decode() -> None:
+            try:
+                submit(self._decoded(body, boundary)).add_done_callback(run)
+            except Exception as error:
+                content.set_exception(error)
+
+        def run(image: "Future[Array]") -> None:
+            if image.cancelled():
+                content.set_exception(_busy("draining", "the request was given up"))
+            elif error := image.exception():
+                refused = Refused(500, "model", "the model failed on this batch; the service's log says why")
+                refused.__cause__ = error
+                content.set_exception(refused)
+            else:
+                self._encoders.submit(encode, image.result())
+
+        def encode(image: Array) -> None:
+            try:
+                content.set_result(pictures.encoded(self.session.pictures(image[None])[0]))
+            except Exception as error:
+                content.set_exception(error)
+
+        self._decoders.submit(decode)
+        return content
+
+    def _decoded(self, body: bytearray, boundary: bytes) -> dict[str, Array]:
+        """The body as what the model takes. Raises Refused with the status that fits."""
+        try:
+            parts = multipart.parts_of(bytes(body), boundary)
+        except multipart.BrokenError as error:
+            raise Refused(400, "bad_multipart", f"the body is no multipart/form-data: {error}") from error
+        names = [name for name, _ in parts]
+        drawn = looks.drawn(self.session.inputs)
+        needed = {name for name in self.session.inputs if name not in drawn}
+        optional = {*drawn, SEED} if drawn else set()
+        if len(names) != len({*names}) or not needed <= {*names} <= needed | optional:
+            wanted = ", ".join(name for name in self.session.inputs if name in needed)
+            further = f", and if wanted {', '.join((*drawn, SEED))}" if drawn else ""
+            raise Refused(
+                422,
+                "bad_input",
+                f"the parts are {', '.join(names) or 'none'}; send exactly {wanted}{further}, each once",
+            )
+        seed = _seed_of(dict(parts).get(SEED, b"0"))
+        loaded = {name: self._loaded(name, content) for name, content in parts if name != SEED}
+        try:
+            return self.session.tensors(looks.completed(self.session, loaded, seed, ""))
+        except BadInput as error:
+            raise Refused(422, "bad_input", str(error)) from error
+
+    def _loaded(self, name: str, content: bytes) -> Array:
+        part = f"the part {name}"
+        kinds = _endings(name, self.session.schema.kind)
+        if "png" in kinds:
+            self._check_picture(part, content, "jpg" in kinds)
+        try:
+            return pictures.decoded(name, content, part, self.session.schema)
+        except BadInput as error:
+            raise Refused(422, "bad_input", str(error)) from error
+
+    def _check_picture(self, part: str, content: bytes, is_photo: bool) -> None:
+        if not (is_png(content) or (is_photo and is_jpeg(content))):
+            raise Refused(415, "media_type", f"{part} is no PNG{' or JPEG' if is_photo else ''} file")
+        width, height = stored_size(content) or (0, 0)
+        if width * height > MOST_PIXELS:
+            schema = self.session.schema
+            message = f"{part} is {width}×{height} pixels, but the model takes {schema.width}×{schema.height}"
+            raise Refused(413, "too_many_pixels", message)
+
+    def _ran(self, size: int, seconds: float) -> None:
+        self.metrics.batch(size, seconds)
+
+    def _too_large(self) -> Refused:
+        return Refused(413, "body_too_large", f"the body has more than {self.max_body:,} bytes")
+
+    def _full(self, retry_after: float) -> Refused:
+        return _busy("queue_full", f"{self.limits.max_queue} requests are waiting already; ask again", retry_after)
+
+
+def _seed_of(content: bytes) -> int:
+    text = content.strip()
+    if not text.isdigit() or len(text) > len(str(MOST_SEED)) or int(text) > MOST_SEED:
+        raise Refused(422, "bad_input", f"the part {SEED} is no whole number from 0 to {MOST_SEED}")
+    return int(text)
+
+
+def _endings(name: str, kind: str) -> tuple[str, ...]:
+    if name == "exemplar":
+        return "png", "jpg"
+    if name == "style":
+        return ("json",)
+    return ("png",) if kind == "classes" or name in _OTHER_INPUTS else ("json",)
+
+
+_OTHER_INPUTS = {
+    "exemplar": {"file": "PNG or JPEG", "holds": "a photo of this width and height, RGB"},
+    "instances": {
+        "file": "PNG",
+        "holds": "the number of the object at each pixel, of this width and height, grey, 8 or 16 bits",
+    },
+    "features": {
+        "file": "PNG",
+        "holds": "(optional) the look of each instance, of this width and height, RGB, 0 to 255 for -1 to 1",
+    },
+    "style": {"file": "JSON", "holds": "(optional) a style code of 8 numbers"},
+}
+
+
+def _in_words(name: str, kind: str) -> dict[str, str]:
+    if name in _OTHER_INPUTS:
+        return _OTHER_INPUTS[name]
+    return {
+        "sketch": {"file": "JSON", "holds": "68 landmarks [x, y] in a 512×512 frame laid over the picture"},
+        "pose": {"file": "JSON", "holds": "18 keypoints [x, y, confidence], x and y as fractions of the sides"},
+        "classes": {"file": "PNG", "holds": "class ids of this width and height, grey or palette; see schema"},
+    }[kind]

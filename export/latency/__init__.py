@@ -1,0 +1,1 @@
+"""How long a graph takes, against the hardware's limits."""

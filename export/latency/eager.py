@@ -1,0 +1,169 @@
+"""Eager PyTorch in a process of its own, to be measured in turns with something else.
+
+There it has the memory that a program of its own would have. In a process that has done other things it may find
+their freed memory, or not, and be half as fast or twice.
+"""
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from likeness.command import BadInput
+from shards.records import LabelSchema
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which network: a checkpoint or run, a config with overrides, or the network of a method's options.
+
+    path: of the checkpoint or config; None for `method`, `options` and `schema`, with random weights. overrides: None
+    for a checkpoint. images, inputs: see `trainer.checkpoints.synthesis.architecture`; inputs None for the method's
+    own.
+    """
+
+    path: Path | None = None
+    overrides: tuple[str, ...] | None = None
+    method: str = ""
+    options: Mapping[str, Any] | None = None
+    schema: LabelSchema | None = None
+    images: int | None = None
+    inputs: tuple[str, ...] | None = None
+
+    @property
+    def where(self) -> str:
+        return str(self.path) if self.path else "the same network, random weights"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of the network in the other process. flops: of one picture, as `torch.utils.flop_counter` counts them."""
+
+    method: str
+    schema: LabelSchema
+    flops: int
+
+
+class Eager:
+    """The process. facts: of its network."""
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        self._connection, self.where = connection, where
+        self.facts: Facts = self._answer()
+
+    def seconds(self, batch: int) -> float:
+        """The time of one pass of `batch` random pictures in float32, the device's work included."""
+        self._connection.send(batch)
+        taken: float = self._answer()
+        return taken
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError as error:
+            raise BadInput(
+                f"the process of eager PyTorch ({self.where}) died, perhaps for want of memory; measure a smaller "
+                "--batch"
+            ) from error
+        if isinstance(answer, BadInput):
+            raise answer
+        return answer
+
+
+@contextlib.contextmanager
+def eager_pytorch(
+    source: Source, threads: int, on_gpu: bool = False, compiled: bool = False, keep: bool = False
+) -> Iterator[Eager]:
+    """Starts the process; it ends with the context.
+
+    threads: for PyTorch. compiled: through torch.compile. keep: see `trainer.speed.host_memory`.
+    Raises BadInput when the network cannot be built or loaded.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, source, threads, on_gpu, compiled, keep), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Eager(ours, source.where)
+    finally:
+        ours.close()
+        process.join(10)
+        process.kill()
+
+
+def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, compiled: bool, keep: bool) -> None:
+    """Answers batches with seconds until the other end closes."""
+    import torch
+    from torch import Tensor
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from deploy.metadata import network_shape
+    from trainer.speed.host_memory import keep_freed_memory
+
+    if keep:
+        keep_freed_memory()
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if on_gpu else "cpu")
+
+    def synchronise() -> None:
+        if on_gpu:
+            torch.cuda.synchronize(device)
+
+    with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
+        try:
+            if on_gpu and not torch.cuda.is_available():
+                raise BadInput(
+                    "--against needs a PyTorch that sees the GPU (`python -c 'import torch; "
+                    "print(torch.cuda.is_available())'`); leave it off, or use --provider cpu"
+                )
+            synthesis = _load(source)
+        except BadInput as error:
+            connection.send(error)
+            return
+        schema = synthesis.schema
+        module = synthesis.module.to(device)
+
+        def inputs(batch: int) -> tuple[Tensor, ...]:
+            """Random values in the ranges of the inputs, of the shapes that the network in PyTorch takes."""
+            made = []
+            for name in synthesis.inputs:
+                shape = network_shape(name, schema)
+                if name == "instances":
+                    made.append(torch.randint(0, 100, (batch, *shape), dtype=torch.int32, device=device))
+                elif name.endswith("label"):
+                    made.append(torch.rand(batch, *shape, device=device))
+                else:
+                    made.append(torch.rand(batch, *shape, device=device) * 2 - 1)
+            return tuple(made)
+
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            module(*inputs(1))
+        connection.send(Facts(synthesis.method, schema, counter.get_total_flops()))
+        if compiled:
+            module = torch.compile(module)
+        given: dict[int, tuple[Tensor, ...]] = {}
+        while True:
+            batch = connection.recv()
+            given = {batch: given.get(batch) or inputs(batch)}
+            synchronise()
+            begun = time.perf_counter()
+            with torch.inference_mode():
+                module(*given[batch])
+            synchronise()
+            connection.send(time.perf_counter() - begun)
+
+
+def _load(source: Source) -> Any:
+    from trainer.checkpoints import synthesis
+
+    if source.path is None:
+        assert source.schema is not None and source.options is not None and source.inputs is not None
+        return synthesis.architecture(source.method, source.options, source.schema, source.images, source.inputs)
+    if source.overrides is None:
+        return synthesis.load_for_synthesis(source.path, source.inputs)
+    return synthesis.untrained(source.path, source.overrides, source.inputs)

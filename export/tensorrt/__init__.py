@@ -1,0 +1,1 @@
+"""What TensorRT takes, and engines built ahead of time."""

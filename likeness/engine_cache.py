@@ -1,0 +1,261 @@
+"""Engines that TensorRT built ahead of time: one folder each, found by what they were made of and for.
+
+Nothing here builds. `python -m export engine` does; whoever serves asks `find`, and gets an engine or an error.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from likeness.command import BadInput
+
+Runtime = Literal["tensorrt", "tensorrt-rtx"]
+Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]
+"""The smallest, the usual and the largest shape of each input, batch first. An engine takes nothing outside them."""
+
+BOUNDS = ("min", "opt", "max")
+RECORD = "record.json"
+ANY = "any"
+RTX_RUNS_ON = "8.0, 8.6, 8.9, 12.0 and later"
+"""Compute capabilities that an engine of TensorRT-RTX runs on, by its documentation; 9.0 and 10.x are not there."""
+NVIDIA_SMI_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as its driver names it."""
+
+    name: str
+    compute_capability: str
+    driver: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an engine is made of and for; with any other value it is another engine.
+
+    model_sha256: of the ONNX file. external_data: the sha256 of each file beside it that holds weights. version: of
+    the runtime's libraries. gpu, compute_capability, driver: where it runs; a portable engine has "any" there. batches:
+    the smallest, the usual and the largest.
+    """
+
+    model_sha256: str
+    external_data: Mapping[str, str]
+    runtime: Runtime
+    version: str
+    gpu: str
+    compute_capability: str
+    driver: str
+    batches: tuple[int, ...]
+
+    @property
+    def key(self) -> str:
+        """Names the engine's folder in a cache."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a cache says of an engine.
+
+    model: its file's name, for people. engine: the file to open. files: the bytes of each file, `engine` among them.
+    """
+
+    facts: Facts
+    profile: Profile
+    model: str
+    engine: str
+    files: Mapping[str, int]
+    build_seconds: float
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.files.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; `from_json` gives the same record back."""
+        told = asdict(self)
+        profile = {
+            name: {bound: "x".join(map(str, shape)) for bound, shape in zip(BOUNDS, shapes, strict=True)}
+            for name, shapes in self.profile.items()
+        }
+        return {**told.pop("facts"), **told, "profile": profile}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Record":
+        """Raises AttributeError, KeyError, TypeError or ValueError when `to_json` did not write this."""
+        facts = {field.name: data[field.name] for field in fields(Facts)}
+        facts["batches"] = tuple(facts["batches"])
+        told = {field.name: data[field.name] for field in fields(cls) if field.name not in ("facts", "profile")}
+        profile = {
+            name: (_shape(shapes["min"]), _shape(shapes["opt"]), _shape(shapes["max"]))
+            for name, shapes in data["profile"].items()
+        }
+        return cls(facts=Facts(**facts), profile=profile, **told)
+
+
+def _shape(text: str) -> Shape:
+    return tuple(int(size) for size in text.split("x"))
+
+
+def gpu() -> Gpu | None:
+    """The GPU that CUDA uses first, by `nvidia-smi`, which comes with the driver; None without a GPU.
+
+    A server has no torch to ask, and an engine must have the same key where it is built and where it is served.
+
+    Raises BadInput when the machine has GPUs of several kinds and it is not clear which one that is.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    wanted = None if visible is None else visible.split(",")[0].strip()
+    if wanted in ("", "-1"):
+        return None
+    command = ["nvidia-smi", "--query-gpu=index,uuid,name,compute_cap,driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False)
+    except FileNotFoundError:
+        return None
+    except subprocess.TimeoutExpired as error:
+        raise BadInput(f"nvidia-smi gave no answer in {NVIDIA_SMI_SECONDS:g} s; mend the driver first") from error
+    if said.returncode:
+        return None
+    rows = [[cell.strip() for cell in row] for row in csv.reader(said.stdout.splitlines()) if len(row) == 5]
+    kinds = {tuple(row[2:]) for row in rows}
+    if len(kinds) > 1:
+        # CUDA numbers GPUs by speed unless told otherwise, nvidia-smi by their place on the bus.
+        numbered = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+        kinds = {tuple(row[2:]) for row in rows if wanted == row[1] or (numbered and wanted == row[0])}
+        if not kinds:
+            names = ", ".join(f"{row[0]}: {row[2]}" for row in rows)
+            raise BadInput(
+                f"this machine has several kinds of GPU ({names}); name one: CUDA_DEVICE_ORDER=PCI_BUS_ID "
+                "CUDA_VISIBLE_DEVICES=0"
+            )
+    return Gpu(*kinds.pop()) if kinds else None
+
+
+def sha256_of(file: Path) -> str:
+    """Raises BadInput when the file cannot be read."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read ({error.strerror}); give a model with all its files") from error
+
+
+def place_of(runtime: Runtime) -> Gpu:
+    """Where an engine that is built here runs.
+
+    TensorRT tunes an engine on the GPU of this machine, for which it is. What TensorRT-RTX writes ahead of time is the
+    same with any GPU and without one: the GPU's own kernels are compiled when it is loaded.
+
+    Raises BadInput when TensorRT has no GPU here.
+    """
+    return Gpu(ANY, RTX_RUNS_ON, ANY) if runtime == "tensorrt-rtx" else gpu_here()
+
+
+def gpu_here() -> Gpu:
+    """The GPU that TensorRT would use. Raises BadInput when there is none."""
+    here = gpu()
+    if here is None:
+        raise BadInput(
+            "no NVIDIA GPU with a driver was found (nvidia-smi), and TensorRT builds and runs engines on one only; "
+            "engines are built without a GPU by --runtime tensorrt-rtx, and models run without one by --provider cpu"
+        )
+    return here
+
+
+def build_command(cache: Path, model: Path, runtime: Runtime) -> str:
+    """What a person runs to get the engine."""
+    arguments = ["--model", str(model), "--cache", str(cache), "--runtime", runtime]
+    return shlex.join(["python", "-m", "export", "engine", *arguments])
+
+
+def write(folder: Path, record: Record) -> None:
+    """Writes the record of an engine's folder, for people, too."""
+    (folder / RECORD).write_text(json.dumps(record.to_json(), indent=2) + "\n")
+
+
+def read(folder: Path) -> Record:
+    """The record of an engine's folder. Raises BadInput when the folder is damaged."""
+    try:
+        record = Record.from_json(json.loads((folder / RECORD).read_text()))
+        for name, expected in record.files.items():
+            found = (folder / name).stat().st_size
+            if found != expected:
+                raise ValueError(f"{name} has {found} bytes instead of {expected}")
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(f"the engine in {folder} is damaged ({error}); remove that folder and build it again") from error
+    return record
+
+
+def built(
+    cache: Path, model: Path, digest: str, runtime: Runtime, version: str, batches: tuple[int, ...]
+) -> tuple[Path, Record] | None:
+    """The folder and the record of the engine that a build with these arguments would make again. digest: the model's.
+
+    Raises BadInput when an engine of the cache is damaged, or when TensorRT has no GPU here.
+    """
+    fitting, _ = _search(cache, model, digest, runtime, version, place_of(runtime))
+    return next(((folder, record) for folder, record in fitting if record.facts.batches == batches), None)
+
+
+def find(cache: Path, model: Path, runtime: Runtime, version: str) -> Path:
+    """The file to open of the engine that was built of `model` for this machine. Never builds.
+
+    version: of the runtime's libraries here. When engines for several batches fit, the one that takes the largest.
+
+    Raises BadInput, with the command that builds the engine, when there is none.
+    """
+    if runtime == "tensorrt-rtx" and (here := gpu()) is not None and not _runs_rtx(here.compute_capability):
+        raise BadInput(
+            f"{here.name} has compute capability {here.compute_capability}, but TensorRT-RTX runs on {RTX_RUNS_ON}; "
+            f"build for TensorRT: `{build_command(cache, model, 'tensorrt')}`"
+        )
+    fitting, others = _search(cache, model, sha256_of(model), runtime, version, place_of(runtime))
+    if not fitting:
+        told = f"{cache} holds no {runtime} engine of {model}"
+        if others:
+            told += f" for this machine: one has {min(others, key=len)}"
+        raise BadInput(f"{told}; build it: `{build_command(cache, model, runtime)}`")
+    folder, record = max(fitting, key=lambda entry: entry[1].facts.batches[::-1])
+    return folder / record.engine
+
+
+def _search(
+    cache: Path, model: Path, digest: str, runtime: Runtime, version: str, place: Gpu
+) -> tuple[list[tuple[Path, Record]], list[str]]:
+    """The engines of a model that fit, and what is different about those that do not."""
+    fitting, others = [], []
+    for file in sorted(cache.glob(f"[!.]*/{RECORD}")):
+        record = read(file.parent)
+        if record.facts.runtime != runtime or record.facts.model_sha256 != digest:
+            continue
+        if differences := _differences(record.facts, model, version, place):
+            others.append(differences)
+        else:
+            fitting.append((file.parent, record))
+    return fitting, others
+
+
+def _runs_rtx(compute_capability: str) -> bool:
+    return compute_capability in ("8.0", "8.6", "8.9") or float(compute_capability) >= 12
+
+
+def _differences(facts: Facts, model: Path, version: str, place: Gpu) -> str:
+    """What an engine was built with that is otherwise here, in words; nothing when it fits."""
+    pairs = [
+        ("version", facts.version, version),
+        ("GPU", facts.gpu, place.name),
+        ("compute capability", facts.compute_capability, place.compute_capability),
+        ("driver", facts.driver, place.driver),
+        *((name, digest, sha256_of(model.parent / name)) for name, digest in facts.external_data.items()),
+    ]
+    return ", ".join(f"{what} {then}, here {now}" for what, then, now in pairs if then != now)

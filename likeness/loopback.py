@@ -1,0 +1,68 @@
+"""Servers on this machine: by which names and from which pages they may be called, and on which ports."""
+
+import argparse
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from likeness.arguments import count
+from likeness.command import BadInput
+
+if TYPE_CHECKING:
+    pass
+
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def foreign(header: str, origin: str | None, host: str) -> tuple[int, str] | None:
+    """Status and reason to refuse a request with, when it comes from another page or by another name; None otherwise.
+
+    header: its Host. origin: its Origin, which browsers send with whatever changes something. host: see `known_host`.
+    """
+    if not known_host(header, host):
+        return 400, "this server does not go by that name"
+    if origin is not None and origin.partition("://")[2] != header:
+        return 403, "requests of pages from elsewhere are refused"
+    return None
+
+
+def known_host(header: str, host: str) -> bool:
+    """Whether a request names this server: a page elsewhere must not reach it under a name of its own (DNS rebinding).
+
+    header: the request's Host. host: what the server listens on. Where that is every address, any number is good, and
+    of names this machine's.
+    """
+    try:
+        name = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return False
+    if name in (*LOOPBACK, host):
+        return True
+    if host not in ("0.0.0.0", "::"):
+        return False
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name in (socket.gethostname().lower(), socket.getfqdn().lower())
+    return True
+
+
+def free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0. Raises BadInput when it is taken or the address is not this machine's."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+        return int(probe.getsockname()[1])
+
+
+def port_number(text: str) -> int:
+    """A port, for argparse: 1 to 65535."""
+    value = count(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535")
+    return value

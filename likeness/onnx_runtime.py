@@ -1,0 +1,353 @@
+"""Opening ONNX models: the only file that imports ONNX Runtime. No silent change of provider, no silent fallback."""
+
+import contextlib
+import ctypes
+import io
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+from likeness import engine_cache
+from likeness.array import Array
+from likeness.command import BadInput
+
+Provider = Literal["cpu", "cuda", "tensorrt"]
+
+PROVIDERS: Mapping[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+MEMORY: Mapping[str, str] = {"cuda": "cuda", "tensorrt": "cuda"}
+"""The device whose memory inputs and outputs are bound to, of providers that do not compute in the host's."""
+VERSION: str = onnxruntime.__version__
+
+_BROKEN_FILE = (native.InvalidProtobuf, native.InvalidGraph, native.NoSuchFile, native.NoModel)
+REFUSED = (
+    native.EPFail,
+    native.EngineError,
+    native.Fail,
+    native.InvalidArgument,
+    native.NotImplemented,
+    native.RuntimeException,
+    RuntimeError,
+    ValueError,
+)
+"""What ONNX Runtime raises when it will not load or run a model."""
+TENSORRT_LIBRARY = "libnvinfer.so.10"
+_WARNING, _FATAL = 2, 4
+_SPINNING: ContextVar[bool] = ContextVar("spinning", default=True)
+
+
+@contextlib.contextmanager
+def no_spinning() -> Iterator[None]:
+    """The threads of sessions that are opened meanwhile sleep when they wait, instead of spinning.
+
+    A run by itself takes a little longer so. Threads that decode and encode beside it get the processors sooner.
+    """
+    token = _SPINNING.set(False)
+    try:
+        yield
+    finally:
+        _SPINNING.reset(token)
+
+
+def start(
+    model: Path,
+    provider: Provider = "cpu",
+    threads: int | None = None,
+    remedy: str = "use another one",
+    engines: Path | None = None,
+) -> Any:
+    """An inference session that runs on `provider` and nowhere else.
+
+    threads: CPU threads within one run, None for one per core. remedy: what a person does about a broken model.
+    engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs.
+
+    Raises BadInput when the file is missing or no model, when the provider cannot run it here, or when no engine was
+    built of the model for this machine.
+    """
+    _check(model, provider, remedy)
+    if provider != "tensorrt":
+        return _open(model, provider, {}, threads, remedy)
+    # Given a model, the provider would build its engine when it starts, and again when a shape comes that the engine
+    # does not take: minutes in which nobody is served. What opens here instead is a file with one node, which names the
+    # engine beside it. It has neither weights nor graph, so that there is nothing to build from: an engine that does
+    # not load, or a shape outside its profile, is an error.
+    if engines is None:
+        raise BadInput(
+            f"provider 'tensorrt' runs only engines that were built ahead of time, and no folder of them was given for "
+            f"{model}: build one with `{engine_cache.build_command(Path('engines'), model, 'tensorrt')}`, or use "
+            "--provider cpu"
+        )
+    engine = engine_cache.find(engines, model, "tensorrt", tensorrt_version())
+    return _open(engine, provider, {}, threads, f"remove {engine.parent} and build the engine again")
+
+
+def tensorrt_version() -> str:
+    """The versions of ONNX Runtime and of the TensorRT library that its provider loads.
+
+    Raises BadInput when that library is not found.
+    """
+    try:
+        number = int(ctypes.CDLL(TENSORRT_LIBRARY).getInferLibVersion())
+    except OSError as error:
+        # Without a GPU there is more to mend than a library.
+        engine_cache.gpu_here()
+        raise BadInput(
+            f"provider 'tensorrt' needs {TENSORRT_LIBRARY} ({error}): pip install 'tensorrt-cu13==10.16.*', put its "
+            "folder tensorrt_libs on LD_LIBRARY_PATH, or use --provider cpu"
+        ) from error
+    # Written as major * 10000 + minor * 100 + patch.
+    return f"{number // 10000}.{number // 100 % 100}.{number % 100}, ONNX Runtime {VERSION}"
+
+
+def build_engine(model: Path, out: Path, profile: engine_cache.Profile, precisions: Sequence[str] = ()) -> None:
+    """Builds a TensorRT engine on this machine's GPU: `out`, a model whose one node names the engine beside it.
+
+    precisions: `fp16`, `bf16` or `int8`, those that the model's own tensors have; TensorRT refuses them unasked.
+
+    Raises BadInput when the file is no model, or when TensorRT cannot run all of it here.
+    """
+    _check(model, "tensorrt", "export it again")
+    shapes = {
+        f"trt_profile_{which}_shapes": ",".join(
+            f"{name}:{'x'.join(map(str, sizes[number]))}" for name, sizes in profile.items()
+        )
+        for number, which in enumerate(engine_cache.BOUNDS)
+    }
+    options = {
+        **(shapes if profile else {}),
+        **{f"trt_{precision}_enable": "1" for precision in precisions},
+        "trt_engine_cache_enable": "1",
+        "trt_dump_ep_context_model": "1",
+        "trt_ep_context_file_path": str(out),
+        # The engine in a file of its own: inside the model it would be read and copied through protobuf.
+        "trt_ep_context_embed_mode": "0",
+    }
+    _open(model, "tensorrt", options, None, "export it again")
+
+
+def _check(model: Path, provider: Provider, remedy: str) -> None:
+    if provider not in get_args(Provider):
+        raise BadInput(f"no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
+    if not model.is_file():
+        raise BadInput(f"no model at {model}; {remedy}")
+    if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+        raise BadInput(
+            f"this build of ONNX Runtime has no provider {provider!r}; install onnxruntime-gpu instead of onnxruntime, "
+            "or use --provider cpu"
+        )
+
+
+def _open(
+    model: Path, provider: Provider, provider_options: Mapping[str, str], threads: int | None, remedy: str
+) -> Any:
+    wanted = PROVIDERS[provider]
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    if not _SPINNING.get():
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    said = io.StringIO()
+    if provider != "cpu":
+        # ONNX Runtime would otherwise run on the CPU what the GPU does not take, with a log line at most.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.log_severity_level = _FATAL
+        onnxruntime.set_default_logger_severity(_FATAL)
+        with contextlib.redirect_stdout(said):
+            onnxruntime.preload_dlls()
+    try:
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=[(wanted, dict(provider_options))], enable_fallback=0
+        )
+        if session.get_providers()[0] != wanted:
+            raise BadInput(_absent(provider, f"ONNX Runtime started {session.get_providers()[0]} instead"))
+    except _BROKEN_FILE as error:
+        raise BadInput(f"{model} is not an ONNX model ({one_line(str(error))}); {remedy}") from error
+    except BadInput:
+        raise
+    except REFUSED as error:
+        if "xternal data" in str(error):
+            raise BadInput(
+                f"{model} has its weights in a file beside it, {model.stem}.….data, that is missing or cut: copy both, "
+                f"or {remedy} ({one_line(str(error))})"
+            ) from error
+        if provider == "cpu":
+            raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; {remedy}") from error
+        reason = next((line for line in said.getvalue().splitlines() if "ailed to load" in line), str(error))
+        raise BadInput(_absent(provider, reason)) from error
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
+    return session
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where a run's time went: copying inputs to the device, the model itself, copying the outputs back."""
+
+    copy_in: float
+    run: float
+    copy_out: float
+
+
+class BoundRun:
+    """Runs of a session with inputs and output bound to a device's memory: each is copied once, and no more.
+
+    session: of `start`. device: ONNX Runtime's name of the memory that the provider computes in, `cuda` or `cpu`.
+    One thread at a time may use it.
+    """
+
+    def __init__(self, session: Any, device: str) -> None:
+        self._session, self._device = session, device
+        self._output = session.get_outputs()[0].name
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+
+    def __call__(self, feeds: Mapping[str, Array]) -> tuple[Array, Seconds]:
+        """The first output, on the host, and the seconds. Every part has ended on the device when its time is taken.
+
+        Raises one of `REFUSED` when the provider refuses the run.
+        """
+        shapes = {name: value.shape for name, value in feeds.items()}
+        if shapes != self._shapes:
+            self._binding = self._session.io_binding()
+            # Without a shape ONNX Runtime allocates on the device in the first run, and writes to the same place in
+            # those after it, which must therefore be of the same shapes.
+            self._binding.bind_output(self._output, self._device, 0)
+        self._shapes = None
+        begun = time.perf_counter()
+        for name, value in feeds.items():
+            # Copies at once to the device of the node that reads it.
+            self._binding.bind_cpu_input(name, value)
+        self._binding.synchronize_inputs()
+        copied = time.perf_counter()
+        self._session.run_with_iobinding(self._binding)
+        self._binding.synchronize_outputs()
+        ran = time.perf_counter()
+        image: Array = self._binding.copy_outputs_to_cpu()[0]
+        ended = time.perf_counter()
+        self._shapes = shapes
+        return image, Seconds(copied - begun, ran - copied, ended - ran)
+
+
+class Model:
+    """A loaded model: `run`, and the facts that it tells of itself. Several threads may use it.
+
+    inputs, outputs: type and shape of each tensor by its name, None for an axis that is free. metadata: its
+    `metadata_props`. The arguments and the errors are those of `start`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        provider: Provider,
+        threads: int | None = None,
+        remedy: str = "use another",
+        engines: Path | None = None,
+    ) -> None:
+        self.native = start(path, provider, threads, remedy, engines)
+        self.metadata: dict[str, str] = dict(self.native.get_modelmeta().custom_metadata_map)
+        self.inputs = {tensor.name: _described(tensor) for tensor in self.native.get_inputs()}
+        self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
+        self._bound = BoundRun(self.native, MEMORY[provider]) if provider in MEMORY else None
+        self._lock = threading.Lock()
+
+    def run(self, feeds: dict[str, Array]) -> Array:
+        """The one output. Raises one of `REFUSED` when the model does not take the shapes."""
+        if self._bound is not None:
+            with self._lock:
+                return self._bound(feeds)[0]
+        image: Array = self.native.run(None, feeds)[0]
+        return image
+
+
+def _described(tensor: Any) -> tuple[str, list[int | None]]:
+    element = tensor.type.removeprefix("tensor(").removesuffix(")")
+    sides = [side if isinstance(side, int) else None for side in tensor.shape]
+    return {"float": "float32"}.get(element, element), sides
+
+
+def placement(model: Path, provider: Provider) -> dict[str, str]:
+    """Where ONNX Runtime would run each node if it were free to choose: execution provider by the node's name.
+
+    Asks for `provider` first and the CPU second, which `start` never does, to find what the first does not take.
+    """
+    wanted = PROVIDERS[provider]
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    cpu = PROVIDERS["cpu"]
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=list(dict.fromkeys((wanted, cpu))))
+    except REFUSED as error:
+        raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; export it again") from error
+    return {
+        node.name or f"a {node.op_type} node": subgraph.ep_name
+        for subgraph in session.get_provider_graph_assignment_info()
+        for node in subgraph.get_nodes()
+    }
+
+
+def quantize(source: Path, target: Path, batches: Iterable[dict[str, Array]], nodes: Sequence[str]) -> None:
+    """Writes a model whose convolutions `nodes` compute in int8, with QuantizeLinear and DequantizeLinear around them.
+
+    batches: inputs that the ranges of activations are measured on, as the 99.999th percentile. Everything is symmetric
+    and biases stay floats, as TensorRT wants it; weights have one scale per output channel. What a convolution gives
+    is not rounded: TensorRT and OpenVINO need no scale there, and pictures gain 2 dB; only ONNX Runtime's own CPU
+    kernels would want one, and compute in float32 without.
+    """
+    # Imported here: it needs onnx, which serving does not.
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static as quantize_statically
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.batches = iter(batches)
+
+        def get_next(self) -> dict[str, Array] | None:
+            return next(self.batches, None)
+
+    level = logging.root.manager.disable
+    # It warns of pre-processing that graphs without redundant nodes do not need.
+    logging.disable(logging.WARNING)
+    try:
+        quantize_statically(
+            str(source),
+            str(target),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+            nodes_to_quantize=list(nodes),
+            calibrate_method=CalibrationMethod.Percentile,
+            use_external_data_format=True,
+            extra_options={
+                "ActivationSymmetric": True,
+                "WeightSymmetric": True,
+                "QuantizeBias": False,
+                "OpTypesToExcludeOutputQuantization": ["Conv"],
+            },
+        )
+    finally:
+        logging.disable(level)
+
+
+def _absent(provider: str, reason: str) -> str:
+    return (
+        f"provider {provider!r} cannot run the model on this machine ({one_line(reason)}); use --provider cpu, or a "
+        "machine with an NVIDIA GPU, its driver and libraries (what is missing: `python -c 'import onnxruntime; "
+        "onnxruntime.print_debug_info()'`)"
+    )
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,55 @@
+"""Answers of raters as rows of a CSV file: read with checks that name file and line, written whole or not at all."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from likeness import atomic
+from likeness.command import BadInput
+
+
+def read_rows(path: Path, columns: Sequence[str], what: str, command: str) -> list[tuple[int, dict[str, str]]]:
+    """(line, fields) of every row, in order. what: what the rows are; command: what writes them, for messages.
+
+    Raises BadInput when the file cannot be read, has other columns, or a row has more or fewer fields.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            found = tuple(reader.fieldnames or ())
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path} cannot be read as {what}: {error}; write some with `{command}`") from error
+    if found != tuple(columns):
+        raise BadInput(f"{path} has the columns {', '.join(found)}; {what} have {', '.join(columns)}")
+    for line, row in rows:
+        if None in row or None in row.values():
+            raise BadInput(f"{path} line {line} has not {len(columns)} fields; {what} have {', '.join(columns)}")
+    return rows
+
+
+def seconds_of(path: Path, line: int, row: Mapping[str, str]) -> float:
+    """The seconds that an answer took. Raises BadInput when they, the time of the answer or the rater are no good."""
+    try:
+        seconds = float(row["seconds"])
+        datetime.fromisoformat(row["answered_at"])
+    except ValueError as error:
+        raise BadInput(f"{path} line {line}: {error}; seconds are a number, answered_at a time in ISO 8601") from error
+    if not (math.isfinite(seconds) and seconds >= 0 and row["rater"]):
+        raise BadInput(
+            f"{path} line {line}: seconds are {seconds:g}, the rater is {row['rater']!r}; both must be given"
+        )
+    return seconds
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes the file, whole or not at all; when it returns, the file is on the disk."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic.write_text(path, text.getvalue())

@@ -1,0 +1,1 @@
+"""Looking at shards: sheets, checks, what a rank reads, and what would go wrong."""

@@ -1,0 +1,215 @@
+"""What would go wrong in a long job, said in one screen before it is queued."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import simplejpeg
+
+from likeness.command import BadInput
+from shards.reading.order import Remainder, batches_left
+from shards.reading.samples import OpenShard, decode
+from shards.reading.store import Store
+from shards.reading.urls import is_url
+from shards.records import LABELLED_SIDES, LabelSchema, Manifest, recorded_label
+
+PREFETCHED = 4
+"""Batches that each loader worker has ready."""
+TRIED_SHARDS = 32
+"""Shards of which a sample is decoded, spread over the list."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The job that is to be queued: its shards, and who reads them. cache: where shards of a URL would be kept."""
+
+    train: str
+    test: str | None = None
+    world_size: int = 1
+    workers: int = 2
+    batch: int = 1
+    remainder: Remainder = "pad"
+    run: Path | None = None
+    cache: Path | None = None
+    expected: tuple[str, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the screen: `ok`, `note` (slower or odd, but it runs) or `wrong`."""
+
+    state: str
+    text: str
+
+
+def job_of_config(files: Sequence[Path], world_size: int) -> Job:
+    """The job of a training config, whose later files change settings of those before.
+
+    Raises BadInput when a file is missing or no shards are named.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise BadInput("a config needs PyYAML; pip install 'likeness[train]', or give the shards themselves") from error
+    try:
+        data: dict[str, Any] = {}
+        section: dict[str, Any] = {}
+        for file in files:
+            layer = yaml.safe_load(file.read_text())
+            data |= layer
+            section |= layer.get("data", {})
+        return Job(
+            train=str(section["train"]),
+            test=None if section.get("test") is None else str(section["test"]),
+            world_size=world_size,
+            workers=int(section.get("workers", 2)),
+            batch=int(data.get("batch", 1)),
+            remainder=section.get("remainder", "pad"),
+            run=Path(data["run"]) if data.get("run") else None,
+            cache=Path(section["cache"]) if section.get("cache") else None,
+            expected=(section["label"], int(section.get("height", 256)), int(section.get("width", 256))),
+        )
+    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        names = " + ".join(map(str, files))
+        raise BadInput(f"{names} is no training config that names data.train: {error!r}") from error
+
+
+def examine(job: Job) -> Iterator[Finding]:
+    """Findings, in the order in which they matter. Reads the manifests and a few samples; changes nothing."""
+    schemas: dict[str, LabelSchema] = {}
+    manifests: dict[str, Manifest] = {}
+    for name, location in (("train", job.train), ("test", job.test)):
+        if location is None:
+            yield Finding("note", "no held-out shards: sample grids and export gates will use the training shards")
+            continue
+        store = Store(location)
+        try:
+            manifest = store.manifest()
+        except BadInput as error:
+            yield Finding("wrong", f"{name}: {error}")
+            continue
+        manifests[name], schemas[name] = manifest, manifest.schema
+        total = sum(shard.bytes for shard in manifest.shards)
+        yield Finding(
+            "ok", f"{name}: {manifest.samples:,} samples in {len(manifest.shards)} shards, {total / 1e9:,.2f} GB"
+        )
+        if manifest.slice is not None:
+            yield Finding(
+                "wrong", f"{name}: this is slice {manifest.slice[0]} of {manifest.slice[1]}; `python -m shards merge`"
+            )
+        yield from _samples(name, store, manifest)
+    if len(schemas) == 2 and (difference := schemas["train"].difference(schemas["test"])):
+        yield Finding("wrong", f"train and test have different label schemas: {difference}")
+    if "train" in manifests:
+        yield from _fits(job, manifests["train"].schema)
+        yield from _arithmetic(job, manifests["train"])
+        yield from _room(job, manifests)
+    yield from _decoders()
+
+
+def _samples(name: str, store: Store, manifest: Manifest) -> Iterator[Finding]:
+    """Sizes of all local shards, and one sample of some of them decoded, label ids included."""
+    tried = 0
+    step = max(1, len(manifest.shards) // TRIED_SHARDS)
+    with store.with_temporary_cache() as reachable:
+        # A remote shard has to be fetched to be looked at: one tells whether the store can be reached.
+        for number, shard in enumerate(manifest.shards[:1] if is_url(store.where) else manifest.shards):
+            try:
+                with OpenShard(reachable.open(shard, known=not is_url(store.where))) as opened:
+                    if len(opened) != shard.samples:
+                        raise BadInput(f"{shard.name} holds {len(opened)} samples, the manifest says {shard.samples}")
+                    if number % step == 0:
+                        members = opened.members(number % max(1, len(opened)))
+                        decode(members, manifest.schema, instances=manifest.instances)
+                        tried += 1
+            except BadInput as error:
+                yield Finding("wrong", f"{name}: {error}")
+                return
+    kind = "label ids are in the schema" if recorded_label(manifest.schema) else "labels can be drawn"
+    also = "; there are instance maps" if manifest.instances else ""
+    yield Finding("ok", f"{name}: a sample of {tried} shards decoded, {kind} ({', '.join(LABELLED_SIDES)}){also}")
+
+
+def _fits(job: Job, schema: LabelSchema) -> Iterator[Finding]:
+    ours = (schema.kind, schema.height, schema.width)
+    if job.expected is not None and job.expected != ours:
+        yield Finding(
+            "wrong",
+            f"the config asks for label, height, width = {job.expected}, the shards have {ours}; set data.label, "
+            "data.height and data.width",
+        )
+
+
+def _arithmetic(job: Job, manifest: Manifest) -> Iterator[Finding]:
+    samples, wide = manifest.samples, job.batch * job.world_size
+    batches = batches_left(samples, 0, wide, job.remainder)
+    if not batches:
+        yield Finding(
+            "wrong",
+            f"{samples} samples are less than one batch of {job.batch} on each of {job.world_size} ranks; take a "
+            "smaller batch, pack more pairs, or set data.remainder pad",
+        )
+        return
+    left = samples - batches * wide if job.remainder == "drop" else batches * wide - samples
+    rest = f"{left} samples left out" if job.remainder == "drop" else f"{left} repeated to fill the last batch"
+    yield Finding(
+        "ok",
+        f"{job.world_size} ranks × {job.workers} workers × batch {job.batch}: {batches:,} batches per rank and epoch, "
+        f"{rest}",
+    )
+    if left > samples / 10:
+        yield Finding("note", f"that is {left / samples:.0%} of an epoch; a smaller batch wastes less")
+    if job.workers > batches:
+        yield Finding("note", f"{job.workers} workers share {batches} batches per epoch; fewer do the same")
+    cores = len(os.sched_getaffinity(0))
+    if job.workers > cores:
+        yield Finding("note", f"{job.workers} workers per rank, but this machine has {cores} cores")
+
+
+def _room(job: Job, manifests: dict[str, Manifest]) -> Iterator[Finding]:
+    """Disk for run and cache, and shared memory for the batches that workers have ready."""
+    schema = manifests["train"].schema
+    label = schema.height * schema.width * (1 if schema.kind == "classes" else schema.channels)
+    ready = PREFETCHED * job.workers * job.batch * (4 * 3 * schema.height * schema.width + 2 * label)
+    checks: list[tuple[Path, int, str]] = []
+    if job.workers:
+        checks.append((Path("/dev/shm"), ready, "batches that workers have ready, per rank"))
+    if job.run is not None:
+        checks.append((job.run, 10 << 30, "checkpoints (10 GB is a guess)"))
+    if is_url(job.train):
+        whole = sum(shard.bytes for manifest in manifests.values() for shard in manifest.shards)
+        checks.append((job.cache or Path("/tmp"), whole if job.cache else 2 << 30, "the cache of remote shards"))
+    for path, needed, what in checks:
+        there = path
+        while not there.exists():
+            there = there.parent if there != there.parent else Path(".")
+        free = shutil.disk_usage(there).free
+        state = "ok" if free > needed else "wrong"
+        yield Finding(state, f"{path} has {free / 1e9:,.1f} GB free, {needed / 1e9:,.2f} GB for {what}")
+
+
+def _decoders() -> Iterator[Finding]:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    for name, tried in (
+        (
+            f"JPEG (simplejpeg {simplejpeg.__version__})",
+            lambda: simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(picture)),
+        ),
+        (f"PNG (OpenCV {cv2.__version__})", lambda: cv2.imdecode(cv2.imencode(".png", picture)[1], cv2.IMREAD_COLOR)),
+        ("video (ffmpeg)", imageio_ffmpeg.get_ffmpeg_exe),
+    ):
+        yield _tried(name, tried)
+
+
+def _tried(name: str, decoder: Callable[[], Any]) -> Finding:
+    try:
+        decoder()
+    except (ValueError, RuntimeError, OSError, cv2.error) as error:
+        return Finding("wrong", f"{name} does not work here: {error}")
+    return Finding("ok", f"{name} decodes")

@@ -1,0 +1,1 @@
+"""What people say of pairs, and the page on which they say it."""

@@ -1,0 +1,100 @@
+"""Feature maps for pix2pixHD: each instance in the look of one of its class's centres (pix2pixHD specification 2.4)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from likeness.command import BadInput
+
+FILE = "feature-centres.json"
+CHANNELS = 3
+Centres = Mapping[int, NDArray[np.float32]]
+"""Class id to its centres: (K, 3) in [-1, 1]. A class that is missing has none."""
+
+
+@dataclass(frozen=True)
+class FeatureCentres:
+    """`feature-centres.json` in a checkpoint's folder.
+
+    checkpoint: the digest of the checkpoint whose encoder made the features. regions: what they are means over,
+    `instances` or `classes`. centres: class id to its centres, each a list of 3 numbers in [-1, 1]. counts: class id
+    to how many regions of the training pictures each centre stands for.
+    """
+
+    checkpoint: str
+    regions: str
+    centres: dict[int, list[list[float]]]
+    counts: dict[int, list[int]]
+
+    @property
+    def arrays(self) -> dict[int, NDArray[np.float32]]:
+        """The centres as `paint` takes them."""
+        return {number: np.array(centres, np.float32) for number, centres in self.centres.items()}
+
+    def dumps(self) -> str:
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+
+def parse_centres(text: str | bytes, where: str | Path) -> FeatureCentres:
+    """Reads what `FeatureCentres.dumps` wrote. Raises BadInput that names `where` for anything else."""
+    try:
+        data: dict[str, Any] = json.loads(text)
+        found = FeatureCentres(
+            checkpoint=str(data["checkpoint"]),
+            regions=str(data["regions"]),
+            centres={
+                int(number): [[float(v) for v in row] for row in rows] for number, rows in data["centres"].items()
+            },
+            counts={int(number): [int(count) for count in counts] for number, counts in data["counts"].items()},
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{where} holds no feature centres ({error!r}); write it with trainer.feature_centres"
+        ) from error
+    for number, rows in found.centres.items():
+        if not rows or any(len(row) != CHANNELS or not all(-1 <= value <= 1 for value in row) for row in rows):
+            raise BadInput(
+                f"{where}: the centres of class {number} are not lists of {CHANNELS} numbers in [-1, 1]; "
+                "write the file again with trainer.feature_centres"
+            )
+    return found
+
+
+def paint(
+    instances: NDArray[Any], ids: NDArray[Any], centres: Centres, choose: np.random.Generator | Mapping[int, int]
+) -> NDArray[np.float32]:
+    """A features map, float32 (3, H, W): the same centre all over an instance, zeros where its class has none.
+
+    instances: (H, W) whole numbers; ids: (H, W) class ids in [0, 255]. An instance has the class that covers most of
+    it. choose: a generator, with which each instance draws one of its class's centres uniformly, one draw for each in
+    the order of their numbers, whether or not its class has centres; or the number of the centre by instance number,
+    0 where an instance is not named. Raises BadInput for a number that the class does not have.
+    """
+    if instances.shape != ids.shape:
+        raise BadInput(f"instances are {instances.shape} and class ids {ids.shape}; both must be one (H, W)")
+    numbers, places = np.unique(instances, return_inverse=True)
+    joint = places.ravel() * 256 + ids.ravel().astype(np.int64)
+    classes = np.bincount(joint, minlength=256 * len(numbers)).reshape(-1, 256).argmax(1)
+    draws = choose.random(len(numbers)) if isinstance(choose, np.random.Generator) else None
+    vectors = np.zeros((len(numbers), CHANNELS), np.float32)
+    for row, (number, kind) in enumerate(zip(numbers.tolist(), classes.tolist(), strict=True)):
+        of_class = centres.get(kind)
+        if of_class is None or not len(of_class):
+            continue
+        if isinstance(choose, Mapping):
+            chosen = choose.get(number, 0)
+        else:
+            assert draws is not None
+            chosen = int(draws[row] * len(of_class))
+        if not 0 <= chosen < len(of_class):
+            raise BadInput(
+                f"instance {number} asks for centre {chosen} of class {kind}, which has {len(of_class)}; "
+                f"choose a number below {len(of_class)}"
+            )
+        vectors[row] = of_class[chosen]
+    return np.ascontiguousarray(vectors[places.ravel()].reshape(*instances.shape, CHANNELS).transpose(2, 0, 1))

@@ -1,0 +1,237 @@
+"""Decodes videos with ffmpeg: real frames at their real times, or one clear line about what is wrong."""
+
+import os
+import queue
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import ffmpeg
+import imageio_ffmpeg
+import numpy as np
+
+from likeness.array import Array
+from likeness.command import BadInput
+
+FASTEST = 240.0
+"""Frames per second: what claims more is a time base and no rate."""
+
+_SHIFTED = ("mpegts", "mpeg", "ogg", "nut")
+"""Formats in which ffmpeg moves to 0 what begins first of what it is told to read, not of all that there is."""
+
+_TIME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
+_CONTEXT = re.compile(r"\[(?:[^\]]* @ 0x[0-9a-f]+|error|fatal|panic)\] ")
+_REMEDY = "replace it, write it anew with ffmpeg, or take it out of the folder"
+
+
+class _Times(threading.Thread):
+    """Reads what the filters note on a pipe of their own: one (number, seconds) per frame sent, then None.
+
+    It is a thread because ffmpeg stops when a pipe of its is full.
+    """
+
+    def __init__(self, notes: IO[str]) -> None:
+        super().__init__(daemon=True)
+        self.notes = notes
+        self.kept: queue.Queue[tuple[int, str] | None] = queue.Queue()
+        self.decoded = 0
+
+    def run(self) -> None:
+        time = ""
+        for line in self.notes:
+            if match := _TIME.match(line):
+                time = match.group(1)
+            elif line.startswith("likeness=seen"):
+                self.decoded += 1
+            elif line.startswith("likeness=kept"):
+                self.kept.put((self.decoded - 1, time))
+        self.kept.put(None)
+
+
+def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterator[tuple[int, float, Array]]:
+    """Yields (number, seconds, frame) of every `every`-th frame of a video's first moving picture.
+
+    number: position among all decoded frames, from 0. seconds: presentation time, measured from the
+    start of the file. frame: uint8 (H, W, 3), RGB, turned upright when the file says how; all frames have the
+    size of the first. Frames are neither repeated nor dropped to even out a variable frame rate.
+    timeout_s: seconds after which ffmpeg is stopped, whatever it is waiting for; None waits for ever.
+
+    Raises BadInput naming the file when it is missing, empty, not a video, damaged, cut off, or takes too long. Damage
+    shows when ffmpeg comes to it: good frames may have been yielded by then.
+    """
+    path = Path(path)
+    if every < 1:
+        raise BadInput(f"every {every}th frame of {path} cannot be taken; choose 1 or more")
+    _check_file(path)
+    with tempfile.TemporaryFile() as complaints:
+        process, times = _start(path, every, complaints)
+        received = 0
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            process.kill()
+
+        alarm = threading.Timer(timeout_s or 0, give_up)
+        if timeout_s is not None:
+            alarm.start()
+        try:
+            while (frame := _read_picture(process.stdout)) is not None and (kept := times.kept.get()) is not None:
+                number, time = kept
+                if time == "NOPTS":
+                    raise BadInput(f"{path}: frame {number} has no presentation time; write the file anew with ffmpeg")
+                received += 1
+                yield number, float(time), frame
+            if late.is_set():
+                raise BadInput(
+                    f"{path} took longer than {timeout_s:g} s and was given up after {received} frames; replace it, or "
+                    "allow more with --file-timeout"
+                )
+            if frame is not None:
+                raise RuntimeError(f"{path}: ffmpeg sent more pictures than times, {received} of them")
+            whole = times.kept.get() is None
+            complaints.seek(0)
+            said = complaints.read().decode(errors="replace")
+            _check_end(path, said, process.wait(), times.decoded, whole)
+        finally:
+            alarm.cancel()
+            process.kill()
+            process.stdout.close()
+            process.wait()
+            times.join()
+            times.notes.close()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """fps: frames per second at which all frames of a video can be shown at their times; where the gaps between frames
+    vary, that of the smallest one, or the mean rate where that is absurd. seconds: how long the file lasts. For both,
+    0 stands for what the file does not say.
+
+    sound_offset: seconds by which the sound begins after the first moving picture where ffmpeg would forget it: in
+    formats such as MPEG-TS it moves to 0 whatever it reads alone. 0 in all others.
+    """
+
+    fps: Fraction
+    seconds: float
+    sound_offset: float
+
+
+def timing(path: Path) -> Timing:
+    """What a video's header and its first frame say of its times."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command += ["-map", "0:V:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"]
+    said = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
+    # Of the input only, and from the beginning of a line: a title may say anything.
+    told = said.partition("Stream mapping:")[0]
+    streams = re.findall(r"^  Stream #0:.*?: ((?:Video|Audio): .*)$", told, re.MULTILINE)
+    pictures = [each for each in streams if each.startswith("Video") and "(attached pic)" not in each]
+    mean = re.search(r"([\d.]+) fps\b", pictures[0]) if pictures else None
+    fps = Fraction(mean[1]) if mean else Fraction(0)
+    # Without rounding: the header's 23.98 means 24000/1001.
+    exact = re.search(
+        r"^\[Parsed_showinfo_0 .*\] config in time_base: \S+, frame_rate: (\d+)/([1-9]\d*)$", said, re.MULTILINE
+    )
+    if exact and fps * Fraction(99, 100) <= (rate := Fraction(int(exact[1]), int(exact[2]))) <= FASTEST:
+        fps = rate
+    lasts = re.search(r"^  Duration: (\d+):(\d+):([\d.]+)", told, re.MULTILINE)
+    seconds = int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3]) if lasts else 0.0
+    sounds = [_begins(each) for each in streams if each.startswith("Audio")]
+    shifted = re.search(rf"^Input #0, ({'|'.join(_SHIFTED)}),", told, re.MULTILINE) and sounds and pictures
+    return Timing(fps, seconds, min(sounds) - _begins(pictures[0]) if shifted else 0.0)
+
+
+def _begins(stream: str) -> float:
+    """The start of a stream, which ffmpeg tells where it is not 0."""
+    found = re.search(r", start (-?[\d.]+)", stream)
+    return float(found[1]) if found else 0.0
+
+
+def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
+    """Starts ffmpeg: pictures come on stdout as PPM, frame times on a second pipe, errors in a file.
+
+    The times are not taken from ffmpeg's log, where messages of several threads mix within a line.
+    """
+    reader, writer = os.pipe()
+    note = f"metadata=print:key=likeness:file=pipe\\\\:{writer}:direct=1"
+    command = ffmpeg.compile(
+        # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
+        ffmpeg.input(f"file:{path}", protocol_whitelist="file")
+        .output(
+            "pipe:",
+            map="0:V:0",
+            format="image2pipe",
+            vcodec="ppm",
+            pix_fmt="rgb24",
+            fps_mode="passthrough",
+            vf=f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),"
+            f"metadata=modify:key=likeness:value=kept,{note}",
+        )
+        .global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-xerror"),
+        cmd=imageio_ffmpeg.get_ffmpeg_exe(),
+    )
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, pass_fds=(writer,)
+        )
+    except BaseException:
+        os.close(reader)
+        raise
+    finally:
+        os.close(writer)
+    times = _Times(os.fdopen(reader, encoding="utf-8", errors="replace"))
+    times.start()
+    return process, times
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file")
+    size = path.stat().st_size
+    if size == 0:
+        raise BadInput(f"{path} is empty (0 bytes); {_REMEDY}")
+    with path.open("rb") as file:
+        head = file.read(12)
+    # ffmpeg rebuilds a missing AVI index without a word, so that a file cut between two frames looks whole to it.
+    if head[:4] == b"RIFF" and head[8:] == b"AVI " and int.from_bytes(head[4:8], "little") + 8 > size:
+        raise BadInput(f"{path} is cut off: it announces more bytes than the {size:,} that are there; {_REMEDY}")
+
+
+def _read_picture(stdout: IO[bytes]) -> Array | None:
+    """One PPM picture from the pipe, uint8 (H, W, 3); None when the pipe ends before it is complete."""
+    if not stdout.readline():
+        return None
+    size, depth = stdout.readline().split(), stdout.readline()
+    if len(size) != 2 or not depth.endswith(b"\n"):
+        return None
+    picture = np.empty((int(size[1]), int(size[0]), 3), np.uint8)
+    view = picture.reshape(-1).data
+    while len(view):
+        count = stdout.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            return None
+        view = view[count:]
+    return picture
+
+
+def _check_end(path: Path, said: str, code: int, decoded: int, whole: bool) -> None:
+    """Raises BadInput unless ffmpeg ended well, had nothing to complain of, and all its pictures arrived."""
+    lines = [_CONTEXT.sub("", line).strip() for line in said.splitlines()]
+    reason = next(filter(None, lines), f"ffmpeg ended with code {code}")
+    if "matches no streams" in reason:
+        raise BadInput(f"{path} has no moving picture in it; {_REMEDY}")
+    if (code or said.strip()) and not decoded:
+        raise BadInput(f"{path} is not a video that ffmpeg can read ({reason}); {_REMEDY}")
+    after = f"after {decoded} frame{'' if decoded == 1 else 's'}"
+    if code or said.strip():
+        raise BadInput(f"{path} is damaged or cut off {after} ({reason}); {_REMEDY}")
+    if not decoded:
+        raise BadInput(f"{path} holds no frames; {_REMEDY}")
+    if not whole:
+        raise BadInput(f"{path}: ffmpeg ended well {after}, yet not all of its pictures arrived; try again")

@@ -1,0 +1,1 @@
+"""Label operators: from a photo to what its label is drawn from."""

@@ -1,0 +1,285 @@
+"""Labelled photos on the disk while shards are packed: every file is decoded once, and never again after a kill.
+
+An album is a folder of units. A unit holds the photos of one video, or of some hundred still pictures, as two files:
+the encoded pictures one after another, and a JSON index that is written last. What a unit is made of (files with their
+sizes and times, and how they are labelled) is its name, so that whoever finds a unit can use it: the same command after
+a kill, and the other slices of a job array.
+"""
+
+import hashlib
+import json
+import os
+import signal
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import simplejpeg
+from tqdm import tqdm
+
+from likeness.array import Array
+from likeness.atomic import new_file, write_text
+from likeness.command import BadInput
+from shards.operators.photos import Labelling, Photo, labelled_photos
+from shards.packing.retrieval import Features, describe
+from shards.reading.samples import INSTANCES, PICTURE_FORMATS
+from shards.records import LABELLED_SIDES, SIDES, Frame, Pair, recorded_label
+from shards.sources.dataset import Item
+from shards.worlds.sidecar import sidecar_path
+
+JPEG_QUALITY = 95
+STILLS_PER_UNIT = 200
+THUMB = 16
+"""Sides of the small copy that similarity is judged by, in pixels."""
+OPEN_FILES = 128
+
+
+@dataclass(frozen=True)
+class Developing:
+    """What a unit is made with: how photos are labelled and encoded, and whether features for retrieval are wanted."""
+
+    labelling: Labelling
+    picture_format: str = "jpg"
+    features: Features | None = None
+
+    def __post_init__(self) -> None:
+        if self.picture_format not in PICTURE_FORMATS:
+            raise BadInput(f"no picture format {self.picture_format!r}; choose one of {', '.join(PICTURE_FORMATS)}")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Items that are developed together, and the name that they have in an album."""
+
+    name: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class Development:
+    """What became of one item: its frames, what was left out by reason, or why it could not be read at all."""
+
+    source: str
+    frames: tuple[Frame, ...] = ()
+    outcomes: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+
+
+def units_of(items: Sequence[Item], developing: Developing) -> list[Unit]:
+    """Groups items into units, in their order; the grouping depends on the list of items alone."""
+    groups: list[list[Item]] = []
+    for item in items:
+        if not (item.still and groups and groups[-1][0].still and len(groups[-1]) < STILLS_PER_UNIT):
+            groups.append([])
+        groups[-1].append(item)
+    how = repr((developing.labelling, developing.picture_format, developing.features, JPEG_QUALITY, THUMB))
+    return [Unit(_name(group, how), tuple(group)) for group in groups]
+
+
+def _name(items: Sequence[Item], how: str) -> str:
+    digest = hashlib.sha256(how.encode())
+    for item in items:
+        for path in (item.path, item.label, item.instances, sidecar_path(item.path)):
+            known = path.stat() if path is not None and path.is_file() else None
+            digest.update(f"{item.source}\0{item.style}\0{known and (known.st_size, known.st_mtime_ns)}\0".encode())
+    return digest.hexdigest()[:32]
+
+
+def develop(
+    units: Sequence[Unit], developing: Developing, folder: Path, workers: int = 1, first: Sequence[int] = ()
+) -> None:
+    """Makes the units that are not there yet, with `workers` processes; `first` says which to begin with.
+
+    A broken item is noted in its unit and stops nothing. Raises BadInput for what concerns all items alike, such as
+    a detector that is not installed.
+    """
+    begin = set(first)
+    order = [units[number] for number in first] + [u for number, u in enumerate(units) if number not in begin][::-1]
+    items = sum(len(unit.items) for unit in units)
+    with tqdm(total=items, desc="labelling", unit="file") as progress:
+        if workers <= 1:
+            for unit in order:
+                make_unit(unit, developing, folder)
+                progress.update(len(unit.items))
+            return
+        # Processes that begin anew, not forks: detectors and decoders run threads, which forks do not survive.
+        # Ctrl-C reaches all of them; it is this process that ends the others, once their files are done.
+        count = min(workers, max(1, len(order)))
+        ignored = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(count, get_context("spawn"), signal.signal, ignored) as pool:
+            made = {pool.submit(make_unit, unit, developing, folder): unit for unit in order}
+            try:
+                for done in as_completed(made):
+                    done.result()
+                    progress.update(len(made[done].items))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def make_unit(unit: Unit, developing: Developing, folder: Path) -> None:
+    """Writes a unit into an album's folder, unless it is there."""
+    if not (folder / f"{unit.name}.json").is_file():
+        reading = [(item.source, partial(labelled_photos, item, developing.labelling)) for item in unit.items]
+        write_unit(folder, unit.name, reading, developing)
+
+
+def write_unit(
+    folder: Path,
+    name: str,
+    sources: Iterable[tuple[str, Callable[[Counter[str]], Iterable[Photo]]]],
+    developing: Developing,
+) -> None:
+    """Writes the photos of each source; one that raises BadInput is noted with the reason and leaves no photos.
+
+    sources: (name, what gives its photos and counts what it leaves out).
+    """
+    made: list[Development] = []
+    places: list[dict[str, tuple[int, int]]] = []
+    with new_file(folder / f"{name}.bin") as new, new.open("wb") as file:
+        for source, photos in sources:
+            start, known = file.tell(), len(places)
+            frames: list[Frame] = []
+            outcomes: Counter[str] = Counter()
+            error = None
+            try:
+                for photo in photos(outcomes):
+                    places.append({})
+                    for extension, content in encoded(photo, developing).items():
+                        places[-1][extension] = file.tell(), len(content)
+                        file.write(content)
+                    frames.append(replace(photo.frame, hash=perceptual_hash(photo.image)))
+            except BadInput as reason:
+                file.seek(start)
+                file.truncate()
+                del places[known:]
+                frames, error = [], str(reason)
+            made.append(Development(source, tuple(frames), dict(outcomes), error))
+    data = {"items": [_to_json(development) for development in made], "places": places}
+    write_text(folder / f"{name}.json", json.dumps(data, sort_keys=True) + "\n")
+
+
+def _to_json(development: Development) -> dict[str, Any]:
+    return {**asdict(development), "frames": [frame.to_json() for frame in development.frames]}
+
+
+def encoded(photo: Photo, developing: Developing) -> dict[str, bytes]:
+    """The files of a photo by extension, a small copy of it, and its features where they are wanted.
+
+    Raises BadInput when photo, label picture or instance map has not the schema's size.
+    """
+    schema, picture_format = developing.labelling.schema, developing.picture_format
+    frame, image = photo.frame, np.ascontiguousarray(photo.image)
+    name = f"{frame.source} frame {frame.number}"
+    if image.shape != (schema.height, schema.width, 3):
+        raise BadInput(f"{name} has shape {image.shape}, not the size {schema.width}×{schema.height}")
+    if picture_format == "jpg":
+        content = simplejpeg.encode_jpeg(image, JPEG_QUALITY, colorsubsampling="444")
+    else:
+        content = _png(image)
+    contents = {picture_format: content}
+    if recorded_label(schema):
+        if photo.ids is None or photo.ids.shape[:2] != image.shape[:2]:
+            raise BadInput(f"{name} has no label picture of its size, which labels of kind {schema.kind} need here")
+        contents["label.png"] = _png(np.ascontiguousarray(photo.ids, np.uint8))
+    if developing.labelling.instances:
+        if photo.instances is None or photo.instances.shape != image.shape[:2]:
+            raise BadInput(f"{name} has no instance map of its size")
+        contents["instances.png"] = _png(np.ascontiguousarray(photo.instances, np.uint16))
+    contents["thumb"] = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA).tobytes()
+    if developing.features is not None:
+        contents["features"] = describe(image, developing.features).astype(np.float32).tobytes()
+    return contents
+
+
+def perceptual_hash(image: Array) -> str:
+    """A 64-bit difference hash in 16 hex digits: which of two neighbours is brighter, at 9×8.
+
+    Copies, other sizes and other encodings of a picture differ in a few bits, unrelated pictures in about 32.
+    """
+    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes().hex()
+
+
+class Album:
+    """The photos of units, for reading. Memory holds only where they lie.
+
+    Raises BadInput when a unit is missing.
+    """
+
+    def __init__(self, folder: Path, units: Sequence[Unit], developing: Developing) -> None:
+        self.folder, self.developing = folder, developing
+        self.developments: list[Development] = []
+        self._places: dict[tuple[str, int], tuple[str, dict[str, tuple[int, int]]]] = {}
+        self._open: OrderedDict[str, int] = OrderedDict()
+        for unit in units:
+            data = json.loads((folder / f"{unit.name}.json").read_text())
+            places = iter(data["places"])
+            for entry in data["items"]:
+                frames = tuple(Frame.from_json(frame) for frame in entry["frames"])
+                self.developments.append(replace(Development(**{**entry, "frames": ()}), frames=frames))
+                for frame in frames:
+                    self._places[frame.source, frame.number] = unit.name, next(places)
+
+    def __enter__(self) -> "Album":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def members(self, pair: Pair) -> dict[str, bytes]:
+        """The members of a pair's sample by extension."""
+        content = {"json": (json.dumps(pair.to_json(), sort_keys=True) + "\n").encode()}
+        picture_format = self.developing.picture_format
+        for side in SIDES:
+            frame = getattr(pair, side)
+            content[f"{side}.{picture_format}"] = self.kept(frame, picture_format)
+            if recorded_label(self.developing.labelling.schema) and side in LABELLED_SIDES:
+                content[f"{side}.label.png"] = self.kept(frame, "label.png")
+            if self.developing.labelling.instances and side == "target":
+                content[INSTANCES] = self.kept(frame, "instances.png")
+        return content
+
+    def kept(self, frame: Frame, extension: str) -> bytes:
+        """One of the files of a photo."""
+        unit, places = self._places[frame.source, frame.number]
+        offset, length = places[extension]
+        return os.pread(self._descriptor(unit), length, offset)
+
+    def size(self, frame: Frame) -> int:
+        """Bytes of a photo's picture, and of its label picture where it has one."""
+        _, places = self._places[frame.source, frame.number]
+        return sum(length for name, (_, length) in places.items() if name in ("jpg", "png", "label.png"))
+
+    def thumb(self, frame: Frame) -> Array:
+        """A small copy: uint8 (16, 16, 3)."""
+        return np.frombuffer(self.kept(frame, "thumb"), np.uint8).reshape(THUMB, THUMB, 3)
+
+    def features(self, frame: Frame) -> Array:
+        """What retrieval compares: float32 (D,), of length 1."""
+        return np.frombuffer(self.kept(frame, "features"), np.float32)
+
+    def _descriptor(self, unit: str) -> int:
+        if unit not in self._open:
+            self._open[unit] = os.open(self.folder / f"{unit}.bin", os.O_RDONLY)
+            if len(self._open) > OPEN_FILES:
+                os.close(self._open.popitem(last=False)[1])
+        self._open.move_to_end(unit)
+        return self._open[unit]
+
+
+def _png(array: Array) -> bytes:
+    picture = cv2.cvtColor(array, cv2.COLOR_RGB2BGR) if array.ndim == 3 else array
+    done, content = cv2.imencode(".png", picture)
+    if not done:
+        raise ValueError(f"cannot encode an array of shape {array.shape} as PNG")
+    return content.tobytes()

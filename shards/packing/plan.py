@@ -1,0 +1,232 @@
+"""What a packing would do: sources, splits, label schema and operator, from its settings alone."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from likeness.command import BadInput
+from shards.labels import standard_schema
+from shards.operators.photos import OPERATORS, Labelling
+from shards.packing.album import Developing, Unit, units_of
+from shards.packing.pairs import Sampling, split_sources
+from shards.packing.quarantine import MAX_BAD
+from shards.packing.retrieval import Features
+from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size, sha256_of
+from shards.sources import find
+from shards.sources.dataset import Dataset, Item
+from shards.worlds import WORLDS
+from shards.worlds.sidecar import sidecar_of, sidecar_path
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What to pack, apart from where it goes.
+
+    source: the dataset's folder. dataset: one of `shards.sources.SOURCES`. pairs: training pairs, None for
+    `sampling.repeat` per frame. size: picture width; the height follows from the dataset. operator: the label operator,
+    `auto` for the one that fits. every: keep every n-th frame of a video, None for 10 on footage (specification 5.4)
+    and 1 on worlds. test_pairs: held-out pairs. test_fraction: share of the videos that is held out where the
+    publisher has no split. halves: hold out the second half of every video instead (the paper's dance split).
+    picture_format: `jpg` or `png`. max_bad: share of the files that may be unreadable. judged: a CSV of the judging
+    page. pair_list: a CSV of pairs. predictor, openpose, densepose, parser: see `shards.operators.photos.Labelling`.
+    features: an ONNX model for retrieval.
+    """
+
+    source: Path
+    sampling: Sampling
+    dataset: str = "videos"
+    pairs: int | None = None
+    seed: int = 0
+    size: int = 256
+    operator: str = "auto"
+    every: int | None = None
+    test_pairs: int = 200
+    test_fraction: float = 0.1
+    halves: bool = False
+    samples_per_shard: int = 1000
+    picture_format: str = "jpg"
+    max_bad: float = MAX_BAD
+    timeout_s: float = 1800.0
+    judged: Path | None = None
+    pair_list: Path | None = None
+    predictor: Path | None = None
+    openpose: Path | None = None
+    densepose: Path | None = None
+    parser: Path | None = None
+    features: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_size(self.size, self.size)
+        if self.samples_per_shard < 1:
+            raise BadInput(f"{self.samples_per_shard} samples per shard; ask for at least 1")
+        if not 0 <= self.max_bad <= 1:
+            raise BadInput(f"--max-bad {self.max_bad} is not a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A packing whose files are found: what will be labelled how, and which source belongs to which split."""
+
+    packing: Packing
+    data: Dataset
+    developing: Developing
+    sampling: Sampling
+    units: tuple[Unit, ...]
+    sources: dict[Split, tuple[str, ...]]
+
+    @property
+    def schema(self) -> LabelSchema:
+        return self.developing.labelling.schema
+
+    @property
+    def digest(self) -> str:
+        """Names the outcome: equal plans write equal bytes."""
+        told = {**asdict(self.packing), "source": "", "units": [unit.name for unit in self.units]}
+        for name in ("judged", "pair_list"):
+            told[name] = sha256_of(told[name]) if told[name] else None
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def plan_of(packing: Packing, held_out: bool) -> Plan:
+    """Finds the files and decides on labels, splits and pairing; nothing is decoded or written.
+
+    Raises BadInput when the dataset is not there, or does not allow what is asked for.
+    """
+    data = find(packing.dataset, packing.source)
+    if not data.items:
+        raise BadInput(f"{packing.source} holds nothing to pack; check --dataset {packing.dataset}")
+    operator = _operator(packing, data)
+    worlds = _worlds(data.items) if operator == "worlds" else {}
+    bare = _without_instances(data, operator, worlds)
+    if 0 < len(bare) < len(data.items):
+        note = f"files without an instance map, so that no sample has one: {len(bare)} ({bare[0]} is the first)"
+        data = replace(data, notes=(*data.notes, note))
+    labelling = Labelling(
+        operator=operator,
+        schema=_schema(packing, data, operator, worlds),
+        every=packing.every or (1 if operator == "worlds" else 10),
+        of_raw=None if data.classes is None else data.classes.of_raw,
+        predictor=packing.predictor,
+        openpose=packing.openpose,
+        densepose=packing.densepose,
+        parser=packing.parser,
+        timeout_s=packing.timeout_s,
+        instances=not bare,
+    )
+    sampling = packing.sampling
+    if packing.pair_list is not None:
+        sampling = replace(sampling, pairing="list")
+    elif not data.styled:
+        sampling = replace(sampling, pairing="retrieval")
+    retrieves = sampling.pairing == "retrieval" or (sampling.pairing == "list" and not data.styled)
+    developing = Developing(labelling, packing.picture_format, Features(packing.features) if retrieves else None)
+    sources = _sources(packing, data, held_out)
+    used = set(sources["train"]) | set(sources["test"])
+    items = [item for item in data.items if item.source in used]
+    return Plan(packing, data, developing, sampling, tuple(units_of(items, developing)), sources)
+
+
+def _operator(packing: Packing, data: Dataset) -> str:
+    """The label operator that `auto` stands for. Raises BadInput when the one asked for does not fit the files."""
+    operator = packing.operator
+    if operator not in ("auto", *OPERATORS):
+        raise BadInput(f"no label operator {operator!r}; choose one of auto, {', '.join(OPERATORS)}")
+    bare = [item.source for item in data.items if not sidecar_path(item.path).is_file()]
+    if operator == "auto":
+        if data.classes is not None:
+            return "given"
+        return "face-landmarks" if len(bare) == len(data.items) else "worlds"
+    if operator == "given" and data.classes is None:
+        raise BadInput(f"--dataset {packing.dataset} has no label pictures; choose another --labels than given")
+    if operator == "worlds" and bare:
+        raise _no_sidecar(bare[0])
+    return operator
+
+
+def _no_sidecar(source: str) -> BadInput:
+    return BadInput(
+        f"{source} has no sidecar {sidecar_path(Path(source)).name}; draw the world again, or use --labels "
+        "face-landmarks"
+    )
+
+
+def _schema(packing: Packing, data: Dataset, operator: str, worlds: Mapping[str, "_World"]) -> LabelSchema:
+    size = packing.size
+    if operator == "worlds":
+        return _world_schema(worlds, size)
+    height = round(size / data.aspect / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    if operator == "face-landmarks":
+        return standard_schema("sketch", size, size)
+    if operator == "pose":
+        return standard_schema("pose", size, size, packing.densepose is not None)
+    if operator == "parsing":
+        return _parsed_schema(packing.parser, height, size)
+    if data.classes is None:
+        return standard_schema("classes", height, size)
+    return data.classes.schema(height, size)
+
+
+def _parsed_schema(parser: Path | None, height: int, width: int) -> LabelSchema:
+    if parser is None:
+        raise BadInput("labels by parsing need a segmentation model; name an ONNX file with --parser")
+    # ONNX Runtime is loaded by those who have a model.
+    from shards.operators.parsing import read_description
+
+    return read_description(parser).schema(height, width)
+
+
+@dataclass(frozen=True)
+class _World:
+    """What a plan needs to know of a video's sidecar: the world, and whether its frames have instance maps."""
+
+    name: str
+    instances: bool
+
+
+def _worlds(items: Sequence[Item]) -> dict[str, _World]:
+    """What the sidecar of every video says, by source."""
+    worlds = {}
+    for item in items:
+        sidecar = sidecar_of(item.path)
+        if sidecar is None:
+            raise _no_sidecar(item.source)
+        worlds[item.source] = _World(sidecar["world"], all("instances" in frame for frame in sidecar["frames"]))
+    return worlds
+
+
+def _without_instances(data: Dataset, operator: str, worlds: Mapping[str, _World]) -> list[str]:
+    """The sources that have no instance map; all of them where labels are not read from files of class ids."""
+    if operator == "given":
+        return [item.source for item in data.items if item.instances is None]
+    return [item.source for item in data.items if not (item.source in worlds and worlds[item.source].instances)]
+
+
+def _world_schema(worlds: Mapping[str, _World], size: int) -> LabelSchema:
+    first, world = next((source, told.name) for source, told in worlds.items())
+    for name, other in worlds.items():
+        if other.name != world:
+            raise BadInput(f"{name} is of the world {other.name!r}, but {first} of {world!r}; pack one world at a time")
+    height = round(WORLDS[world].height_of(size) / SIZE_MULTIPLE) * SIZE_MULTIPLE
+    return standard_schema(WORLDS[world].KIND, height, size)
+
+
+def _sources(packing: Packing, data: Dataset, held_out: bool) -> dict[Split, tuple[str, ...]]:
+    """Which source belongs to which split: the publisher's word first, then distinct sources drawn by the seed."""
+    names = tuple(item.source for item in data.items)
+    if any(item.split is not None for item in data.items):
+        by_split: dict[Split, tuple[str, ...]] = {
+            split: tuple(sorted(item.source for item in data.items if item.split == split)) for split in SPLITS
+        }
+        for split in SPLITS if held_out else SPLITS[:1]:
+            if not by_split[split]:
+                raise BadInput(f"{packing.source} has no pictures of the publisher's {split} split; download them, too")
+        return by_split if held_out else {"train": by_split["train"], "test": ()}
+    if not held_out:
+        return {"train": tuple(sorted(names)), "test": ()}
+    if packing.halves:
+        return {"train": tuple(sorted(names)), "test": tuple(sorted(names))}
+    return split_sources(names, packing.test_fraction, packing.seed)

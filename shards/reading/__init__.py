@@ -1,0 +1,1 @@
+"""From shards, wherever they lie, to samples in a known order."""

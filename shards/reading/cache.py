@@ -1,0 +1,141 @@
+"""Downloaded shards on the local disk, shared by all processes of a machine."""
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from likeness.command import BadInput
+from shards.records import Shard
+
+CACHED = re.compile(r"[0-9a-f]{64}-.+")
+PARTIAL = re.compile(r"\.[0-9a-f]{64}-.+\.part")
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder for downloaded shards, shared by all processes of a machine.
+
+    limit_bytes: what the shards in it may occupy together, in bytes; None for no limit. When it is exceeded, the
+        least recently used go first. Shards that another process has just been given stay, and so does a single
+        shard that is bigger than the limit.
+    """
+
+    folder: Path
+    limit_bytes: int | None = None
+
+
+class Pin:
+    """A shared lock on a cached file: no process removes it meanwhile, this one included."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor, self.process = descriptor, os.getpid()
+        found = os.fstat(descriptor)
+        self.inode, self.bytes = found.st_ino, found.st_size
+
+    @classmethod
+    def take(cls, file: Path) -> "Pin | None":
+        """None when there is no such file, or no longer."""
+        try:
+            pin = cls(os.open(file, os.O_RDONLY))
+        except FileNotFoundError:
+            return None
+        fcntl.flock(pin.descriptor, fcntl.LOCK_SH)
+        found = stat_of(file)
+        if found is not None and found.st_ino == pin.inode:
+            return pin
+        pin.release()
+        return None
+
+    def release(self) -> None:
+        if self.descriptor < 0:
+            return
+        # A forked child shares the lock with its parent: closing leaves it be, unlocking would end it for both. For the
+        # same reason the owner must unlock; closing is not enough while a child has it open.
+        if self.process == os.getpid():
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        os.close(self.descriptor)
+        self.descriptor = -1
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def stat_of(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def lock_of(file: Path) -> Path:
+    return file.with_name(f".{file.name}.lock")
+
+
+def locked(path: Path, wait: bool = True) -> int:
+    """The descriptor of an exclusively locked file; closing it unlocks. Raises BlockingIOError unless `wait`."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def remove_unused(file: Path) -> bool:
+    """Removes a cached file unless a process holds it; returns whether it is gone."""
+    try:
+        descriptor = os.open(file, os.O_RDWR)
+    except FileNotFoundError:
+        return True
+    except PermissionError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        found = stat_of(file)
+        if found is None or found.st_ino != os.fstat(descriptor).st_ino:
+            return found is None
+        file.unlink(missing_ok=True)
+    except (BlockingIOError, PermissionError):
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def remove_orphan(partial: Path) -> None:
+    """Removes half a download, when whoever began it is no more."""
+    try:
+        lock = locked(partial.with_name(partial.name.removesuffix(".part") + ".lock"), wait=False)
+    except (BlockingIOError, PermissionError):
+        return
+    try:
+        partial.unlink(missing_ok=True)
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def disk(folder: Path, shard: Shard) -> Iterator[None]:
+    """Turns what this machine's disk refuses into BadInput, so that it is not taken for the network's fault."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BadInput(no_room(folder, shard, "no space left")) from error
+        raise BadInput(
+            f"the cache folder {folder} cannot be used for the shard {shard.name}: {error.strerror}; "
+            "choose a folder of a local disk that you may write to"
+        ) from error
+
+
+def no_room(folder: Path, shard: Shard, state: str) -> str:
+    return (
+        f"the cache folder {folder} has {state}, but the shard {shard.name} needs {shard.bytes} bytes; "
+        "free some space, lower the cache's limit or choose another folder"
+    )

@@ -1,0 +1,121 @@
+"""In which order samples are read: a pure function of (seed, epoch, sizes of the shards), without torch.
+
+The order belongs to the epoch, not to whoever reads it. A global batch is the next `batch × ranks` samples of it, and
+each rank takes its slice. So every sample comes exactly once whatever the numbers of shards, ranks and workers are,
+all ranks have the same number of batches, and the place in the stream is one number that means the same on any number
+of ranks and workers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from likeness.array import Array
+from likeness.command import BadInput
+
+Remainder = Literal["pad", "drop"]
+
+TRAINING_MAX_BAD = 0.001
+"""The share of all samples that may be unreadable in training; in evaluation none may."""
+
+_SHARDS, _SAMPLES = 0, 1
+"""Separate random streams under one (seed, epoch)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One batch of one rank.
+
+    epoch: counted from 0. position: samples of the epoch that all ranks have consumed after this batch.
+    numbers: what this rank reads, counted over all shards in the manifest's order. padding: how many of them, at the
+    end, repeat samples of this epoch so that all ranks have full batches.
+    """
+
+    epoch: int
+    position: int
+    numbers: tuple[int, ...]
+    padding: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the stream: `position` samples of `epoch` are consumed by all ranks together."""
+
+    epoch: int = 0
+    position: int = 0
+
+
+def epoch_order(sizes: Sequence[int], seed: int, epoch: int, shuffle: int, resampled: bool = False) -> Array:
+    """Sample numbers in the order of an epoch: int64 (sum of `sizes`,).
+
+    Shards come in a random order; behind one another they are cut into blocks of `shuffle` samples, at places that
+    differ between epochs, and each block is shuffled. So a reader needs few shards at a time, however many there are.
+    resampled: shards are drawn with replacement, until the epoch is as long as the data.
+    """
+    rng = np.random.default_rng((seed, epoch, _SHARDS))
+    sizes_ = np.asarray(sizes, np.int64)
+    total = int(sizes_.sum())
+    starts = np.cumsum(sizes_) - sizes_
+    if resampled:
+        drawn: list[int] = []
+        left = total
+        filled = np.flatnonzero(sizes_)
+        while left > 0:
+            drawn.append(int(filled[rng.integers(len(filled))]))
+            left -= int(sizes_[drawn[-1]])
+        chosen = np.asarray(drawn, np.int64)
+    else:
+        chosen = rng.permutation(len(sizes_))
+    lengths = sizes_[chosen]
+    ends = np.cumsum(lengths)
+    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    order: Array = (np.repeat(starts[chosen], lengths) + within)[:total]
+    rng = np.random.default_rng((seed, epoch, _SAMPLES))
+    blocks = (np.arange(total) + int(rng.integers(shuffle))) // shuffle
+    # Random numbers below 1 added to the block's number: sorting by that shuffles within blocks only.
+    return order[np.argsort(blocks + rng.random(total), kind="stable")]
+
+
+def batches_left(samples: int, position: int, global_batch: int, remainder: Remainder) -> int:
+    """Batches of each rank from `position` to the end of the epoch."""
+    left = max(0, samples - position)
+    return left // global_batch if remainder == "drop" else -(-left // global_batch)
+
+
+def steps(
+    sizes: Sequence[int],
+    batch: int,
+    rank: int,
+    ranks: int,
+    place: Place,
+    seed: int = 0,
+    shuffle: int = 1000,
+    remainder: Remainder = "pad",
+    resampled: bool = False,
+    epochs: int | None = None,
+) -> Iterator[Step]:
+    """The batches of a rank from a place on, for `epochs` epochs (the one begun included) or for ever.
+
+    Raises BadInput when an epoch would have no batch.
+    """
+    samples, global_batch = sum(sizes), batch * ranks
+    if batches_left(samples, 0, global_batch, remainder) == 0:
+        raise BadInput(
+            f"{samples} samples are less than one batch of {batch} on each of {ranks} ranks; pack more pairs, take a "
+            "smaller batch, or set the remainder to pad"
+        )
+    epoch, position = place.epoch, place.position
+    last = None if epochs is None else epoch + epochs
+    while last is None or epoch < last:
+        if batches := batches_left(samples, position, global_batch, remainder):
+            order = epoch_order(sizes, seed, epoch, shuffle, resampled)
+            for _ in range(batches):
+                first = position + rank * batch
+                # Beyond the end, the epoch begins again: that is the padding.
+                numbers = order[np.arange(first, first + batch) % samples]
+                padding = min(batch, max(0, first + batch - samples))
+                position = min(samples, position + global_batch)
+                yield Step(epoch, position, tuple(numbers.tolist()), padding)
+        epoch, position = epoch + 1, 0

@@ -1,0 +1,400 @@
+"""Shards as a stream of training batches: every sample once per epoch, and exact from any place on."""
+
+import hashlib
+import logging
+import os
+import signal
+import sys
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from types import FrameType
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from likeness.array import Array
+from likeness.command import BadInput
+from shards.reading import samples
+from shards.reading.cache import Cache
+from shards.reading.order import TRAINING_MAX_BAD, Place, Remainder, Step, steps
+from shards.reading.samples import Members, OpenShard
+from shards.reading.store import Store
+from shards.records import LabelSchema, Manifest
+
+log = logging.getLogger(__name__)
+
+WORKER_S = 300
+OPEN_SHARDS = 16
+"""Shards that a worker keeps open; the shuffled blocks of an epoch touch few at a time."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A batch as loader workers make it, compact and on the CPU.
+
+    photos: per side, uint8 (N, H, W, 3) RGB. labels: per side (`target`, `exemplar`), loaded label maps,
+    uint8 (N, C, H, W), or (N, H, W) ids for `classes`. same_style: float32 (N,). noise: float32 (N, Reading.noise).
+    instances: int32 (N, H, W), the targets' instance maps, None unless they were asked for.
+    place: how far the stream is once this batch is consumed. padding: how many samples, at the end of the batch,
+    repeat others of the epoch. bad: for each sample that could not be read, its shard and key and the reason; another
+    sample of the batch stands in its place.
+    """
+
+    keys: tuple[str, ...]
+    photos: dict[str, Tensor]
+    labels: dict[str, Tensor]
+    same_style: Tensor
+    noise: Tensor
+    place: Place = field(default_factory=Place)
+    padding: int = 0
+    bad: tuple[tuple[str, str], ...] = ()
+    instances: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read and in which order.
+
+    photos, labels: the sides to decode; nothing else is. batch: samples per rank. start: where the stream begins.
+    epochs: how many to read, None for ever. flip: mirror half of the samples, one decision for all pictures of a
+    sample. remainder: what becomes of the last samples of an epoch that fill no batch on every rank: `pad` fills up
+    with repeats, `drop` leaves them out. resampled: draw shards with replacement. max_bad: the share of all samples
+    that may be unreadable. shuffle: see `shards.reading.order.epoch_order`. noise: normal draws that come with each
+    sample. instances: decode the targets' instance maps.
+    """
+
+    photos: tuple[str, ...]
+    labels: tuple[str, ...]
+    batch: int
+    seed: int = 0
+    rank: int = 0
+    ranks: int = 1
+    workers: int = 0
+    shuffle: int = 1000
+    flip: bool = False
+    start: Place = field(default_factory=Place)
+    epochs: int | None = None
+    remainder: Remainder = "pad"
+    resampled: bool = False
+    max_bad: float = TRAINING_MAX_BAD
+    noise: int = 0
+    instances: bool = False
+
+
+@contextmanager
+def open_shards(
+    location: str | Path, schema: LabelSchema | None = None, cache: Cache | None = None
+) -> Iterator[tuple[Manifest, Store]]:
+    """Reads the manifest of a folder or URL; shards are checked against it when they are first read.
+
+    cache: where shards of a URL are kept; without it, a few of them in a temporary folder while this is entered.
+
+    Raises BadInput when there is no manifest, or naming the field in which the label schema differs from `schema`.
+    """
+    with Store(location, cache).with_temporary_cache() as store:
+        manifest = store.manifest()
+        if schema is not None and (difference := schema.difference(manifest.schema)):
+            raise BadInput(f"{store.where} has another label schema than this model: {difference}")
+        yield manifest, store
+
+
+class Stream:
+    """The batches of one rank, in order. Iterating over it starts the loader workers.
+
+    Raises BadInput when an epoch has no batch or the shards lack the instance maps asked for, and while iterating when
+    more than `max_bad` of all samples turn out to be unreadable on this rank; each of them is logged once.
+    """
+
+    def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
+        self.manifest, self.store, self.reading = manifest, store, reading
+        self.bad: dict[str, str] = {}
+        if reading.instances:
+            check_instances(manifest, store)
+        # Refuses here, before workers start, what they would refuse.
+        next(_steps(manifest, replace(reading, start=Place(), epochs=None)))
+
+    def __iter__(self) -> Iterator[Loaded]:
+        reading = self.reading
+        loader = DataLoader(
+            _Worker(self.manifest, self.store, reading),
+            batch_size=None,
+            num_workers=reading.workers,
+            prefetch_factor=4 if reading.workers else None,
+            worker_init_fn=_outlive_signals,
+            # A generator of its own: starting workers must not advance the one that a resumed run continues.
+            generator=torch.Generator(),
+        )
+        for loaded in loader:
+            self._count(loaded)
+            yield loaded
+
+    def _count(self, loaded: Loaded) -> None:
+        for where, reason in loaded.bad:
+            if where not in self.bad:
+                self.bad[where] = reason
+                log.warning("skipped %s: %s", where, reason)
+        allowed = self.reading.max_bad * self.manifest.samples
+        if len(self.bad) > allowed:
+            where, reason = next(reversed(self.bad.items()))
+            raise BadInput(
+                f"{len(self.bad)} of {self.manifest.samples} samples cannot be read, more than the {allowed:g} that "
+                f"max_bad {self.reading.max_bad:g} allows; the last one, {where}: {reason}"
+            )
+
+
+def check_instances(manifest: Manifest, store: Store) -> None:
+    """Raises BadInput when shards have no instance maps."""
+    if not manifest.instances:
+        raise BadInput(
+            f"{store.where} has no instance maps; draw the streets world again and pack it, or pack a dataset that has "
+            "them (cityscapes with its gtFine_instanceIds, pictures with a folder instances)"
+        )
+
+
+def _outlive_signals(worker: int) -> None:
+    """Lets a loader worker go on when SIGTERM or SIGUSR1 goes to a whole job, as clusters send it.
+
+    The process that reads from it saves meanwhile, and ends its workers itself; one that nobody reads from any more
+    ends after WORKER_S.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    ends = threading.Timer(WORKER_S, os._exit, (0,))
+    ends.daemon = True
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if not ends.is_alive():
+            ends.start()
+
+    signal.signal(signal.SIGTERM, receive)
+
+
+def _steps(manifest: Manifest, reading: Reading) -> Iterator[Step]:
+    return steps(
+        [shard.samples for shard in manifest.shards],
+        reading.batch,
+        reading.rank,
+        reading.ranks,
+        reading.start,
+        reading.seed,
+        reading.shuffle,
+        reading.remainder,
+        reading.resampled,
+        reading.epochs,
+    )
+
+
+class _Worker(IterableDataset[Loaded]):
+    """What one loader worker does: every `workers`-th batch of its rank, in turn."""
+
+    def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
+        self.manifest, self.store, self.reading = manifest, store, reading
+        # One flag per shard that all workers share, so that a shard is checked by one of them.
+        self.checked = torch.zeros(len(manifest.shards), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self._open: OrderedDict[int, OpenShard | BadInput] = OrderedDict()
+        self._memory = _Memory()
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return list(accumulate((shard.samples for shard in self.manifest.shards), initial=0))
+
+    def __iter__(self) -> Iterator[Loaded]:
+        info = get_worker_info()
+        turn, workers = (info.id, info.num_workers) if info else (0, 1)
+        for number, step in enumerate(_steps(self.manifest, self.reading)):
+            if number % workers == turn:
+                yield self.batch(step.numbers, step)
+
+    def batch(self, numbers: Sequence[int], step: Step) -> Loaded:
+        """Reads and decodes samples; one that cannot be read is replaced by a copy of another one of the batch."""
+        made = _Batch(self.manifest.schema, self.reading, len(numbers), self._memory)
+        bad: list[tuple[str, str]] = []
+        good: list[int] = []
+        for row, number in enumerate(numbers):
+            try:
+                made.fill(row, self._members(number), step.epoch)
+                good.append(row)
+            except BadInput as error:
+                bad.append((self._name(number), str(error)))
+        if len(bad) > self.reading.max_bad * self.manifest.samples:
+            # More than may be: the batch is not used, and needs no stand-ins.
+            good = good or [0]
+        elif not good:
+            good = [self._stand_in(made, numbers[0], step.epoch)]
+        for row in set(range(len(numbers))) - set(good):
+            made.copy(good[row % len(good)], row)
+        return made.loaded(Place(step.epoch, step.position), step.padding, tuple(bad))
+
+    def _stand_in(self, made: "_Batch", number: int, epoch: int) -> int:
+        """Fills row 0 with the next sample that can be read."""
+        for further in range(1, self.manifest.samples):
+            try:
+                made.fill(0, self._members((number + further) % self.manifest.samples), epoch)
+                return 0
+            except BadInput:
+                continue
+        raise BadInput(f"none of the {self.manifest.samples} samples can be read; run `python -m shards verify`")
+
+    def _members(self, number: int) -> Members:
+        shard, within = self._locate(number)
+        opened = self._open.get(shard)
+        if opened is None:
+            opened = self._opened(shard)
+            self._open[shard] = opened
+            if len(self._open) > OPEN_SHARDS:
+                _, oldest = self._open.popitem(last=False)
+                if isinstance(oldest, OpenShard):
+                    oldest.close()
+        self._open.move_to_end(shard)
+        if isinstance(opened, BadInput):
+            raise opened
+        return opened.members(within, self._extensions)
+
+    def _opened(self, number: int) -> OpenShard | BadInput:
+        """The open shard, or why it cannot be read; then it is not tried again for each of its samples."""
+        shard = self.manifest.shards[number]
+        try:
+            opened = OpenShard(self.store.open(shard, known=bool(self.checked[number])))
+            self.checked[number] = 1
+            if len(opened) != shard.samples:
+                opened.close()
+                return BadInput(f"{shard.name} holds {len(opened)} samples, but the manifest says {shard.samples}")
+            return opened
+        except BadInput as error:
+            return error
+
+    @cached_property
+    def _extensions(self) -> frozenset[str]:
+        """The members that the reading needs; a photo is a JPEG or a PNG."""
+        wanted = {"json"} | {f"{side}.{kind}" for side in self.reading.photos for kind in samples.PICTURE_FORMATS}
+        if self.reading.instances:
+            wanted.add(samples.INSTANCES)
+        return frozenset(wanted | {f"{side}.label.png" for side in self.reading.labels})
+
+    def _locate(self, number: int) -> tuple[int, int]:
+        shard = bisect_right(self._starts, number) - 1
+        return shard, number - self._starts[shard]
+
+    def _name(self, number: int) -> str:
+        shard, within = self._locate(number)
+        opened = self._open.get(shard)
+        key = opened.entries[within].key if isinstance(opened, OpenShard) else f"number {within}"
+        return f"{self.manifest.shards[shard].name} sample {key}"
+
+
+class _Memory:
+    """Memory for the photos of batches, used again once nobody holds the batch that lies in it.
+
+    Memory that goes back to the system after every batch has to be mapped and cleared anew for the next one, which
+    costs a fifth of the time that decoding takes.
+    """
+
+    KEPT = 4
+
+    def __init__(self) -> None:
+        self._pieces: list[Array] = []
+
+    def take(self, shape: tuple[int, ...]) -> Array:
+        """A uint8 array with undefined content."""
+        for piece in self._pieces:
+            # Held by the list, by this loop and by the call itself: no batch, and no part of one, refers to it.
+            if piece.shape == shape and sys.getrefcount(piece) == 3:
+                return piece
+        piece = np.empty(shape, np.uint8)
+        self._pieces = [*self._pieces[1 - self.KEPT :], piece]
+        return piece
+
+
+def mirrored(seed: int, epoch: int, key: str) -> bool:
+    """Whether a sample is mirrored in an epoch: half of them are, by a hash of all three."""
+    return bool(hashlib.blake2b(f"{seed} {epoch} {key}".encode(), digest_size=1).digest()[0] & 1)
+
+
+def noise_of(seed: int, epoch: int, key: str, count: int) -> Array:
+    """Standard normal draws of a sample in an epoch, float32 (count,): a function of these, wherever it is read."""
+    digest = hashlib.blake2b(f"noise {seed} {epoch} {key}".encode(), digest_size=16).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest)))
+    return generator.standard_normal(count, np.float32)
+
+
+class _Batch:
+    """A batch being filled: pictures are decoded straight into its arrays."""
+
+    def __init__(self, schema: LabelSchema, reading: Reading, size: int, memory: "_Memory") -> None:
+        self.schema, self.reading, self.size = schema, reading, size
+        picture = (size, schema.height, schema.width)
+        self.photos = dict(zip(reading.photos, memory.take((len(reading.photos), *picture, 3)), strict=True))
+        self.unturned = np.empty((schema.height, schema.width, 3), np.uint8)
+        label = picture if schema.kind == "classes" else (size, schema.channels, schema.height, schema.width)
+        self.labels = {side: np.zeros(label, np.uint8) for side in reading.labels}
+        self.instances = np.zeros(picture, np.int32) if reading.instances else None
+        self.keys = [""] * size
+        self.same_style = np.zeros(size, np.float32)
+        self.noise = np.zeros((size, reading.noise), np.float32)
+
+    def fill(self, row: int, members: Members, epoch: int) -> None:
+        """Decodes a sample into a row. Raises BadInput naming shard, key and member when it cannot be read."""
+        reading = self.reading
+        record = samples.decode_record(members)
+        key = members[samples.KEY].decode()
+        flip = reading.flip and mirrored(reading.seed, epoch, key)
+        for side, photos in self.photos.items():
+            photo = samples.decode_photo(members, side, self.schema, self.unturned if flip else photos[row])
+            if flip:
+                cv2.flip(photo, 1, photos[row])
+        for side, label_maps in self.labels.items():
+            label_maps[row] = samples.decode_record_label(members, side, self.schema, record, flip)
+        if self.instances is not None:
+            numbers = samples.decode_instances(members, self.schema)
+            self.instances[row] = cv2.flip(numbers, 1) if flip else numbers
+        self.keys[row] = key
+        self.same_style[row] = record["s"]
+        if reading.noise:
+            self.noise[row] = noise_of(reading.seed, epoch, key, reading.noise)
+
+    def copy(self, source: int, row: int) -> None:
+        """Makes a row a copy of another one."""
+        arrays: list[Array] = [*self.photos.values(), *self.labels.values(), self.same_style, self.noise]
+        if self.instances is not None:
+            arrays.append(self.instances)
+        for array in arrays:
+            array[row] = array[source]
+        self.keys[row] = self.keys[source]
+
+    def loaded(self, place: Place, padding: int, bad: tuple[tuple[str, str], ...]) -> Loaded:
+        return Loaded(
+            keys=tuple(self.keys),
+            photos={side: torch.from_numpy(array) for side, array in self.photos.items()},
+            labels={side: torch.from_numpy(array) for side, array in self.labels.items()},
+            same_style=torch.from_numpy(self.same_style),
+            noise=torch.from_numpy(self.noise),
+            place=place,
+            padding=padding,
+            bad=bad,
+            instances=None if self.instances is None else torch.from_numpy(self.instances),
+        )
+
+
+def first_samples(manifest: Manifest, store: Store, count: int, reading: Reading) -> Loaded:
+    """The first `count` samples in the order of the shards, as they are: the fixed rows of a sample grid.
+
+    Raises BadInput when one of them cannot be read, or the shards lack the instance maps asked for.
+    """
+    if reading.instances:
+        check_instances(manifest, store)
+    numbers = range(min(count, manifest.samples))
+    worker = _Worker(manifest, store, replace(reading, flip=False, max_bad=0.0))
+    loaded = worker.batch(numbers, Step(0, len(numbers), tuple(numbers), 0))
+    store.release()
+    if loaded.bad:
+        raise BadInput(f"{loaded.bad[0][0]}: {loaded.bad[0][1]}")
+    return loaded

@@ -1,0 +1,330 @@
+"""Label operators against the numbers of specification 5.4, 5.5, 5.6 and 9.1."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from likeness.command import BadInput
+from shards.labels import classes, expand, load, picture, pose, sketch, standard_schema
+from shards.operators.face_landmarks import LEAST_SYMMETRY, MESH_OF_68, Face, crop_box, crop_face, symmetry
+from shards.records import Frame
+
+
+def a_face() -> np.ndarray:
+    """68 landmarks of a plain frontal face in the 512 frame."""
+
+    def arc(x: float, y: float, half: float, bend: float, count: int) -> np.ndarray:
+        along = np.linspace(-1, 1, count)
+        return np.stack([x + half * along, y - bend * (1 - along**2)], axis=1)
+
+    def eye(x: float, y: float) -> np.ndarray:
+        return np.array(
+            [(x + 28 * i, y + 10 * j) for i, j in ((-1, 0), (-0.4, -1), (0.4, -1), (1, 0), (0.4, 1), (-0.4, 1))]
+        )
+
+    angle = np.linspace(0, np.pi, 17)
+    jaw = np.stack([256 - 150 * np.cos(angle), 240 + 180 * np.sin(angle)], axis=1)
+    nose = np.array([(256, 230), (256, 255), (256, 275), (256, 295)])
+    outer = np.concatenate([arc(256, 360, 55, 18, 7), arc(256, 360, 55, -25, 7)[-2:0:-1]])
+    inner = np.concatenate([arc(256, 360, 40, 6, 5), arc(256, 360, 40, -10, 5)[-2:0:-1]])
+    brows = arc(190, 200, 45, 15, 5), arc(322, 200, 45, 15, 5)
+    parts = [jaw, *brows, nose, arc(256, 310, 28, -8, 5), eye(195, 235), eye(317, 235), outer, inner]
+    return np.concatenate(parts).round().astype(int)
+
+
+def stroke(points: list[tuple[int, int]], size: int = 64) -> np.ndarray:
+    canvas = np.zeros((1, size, size), np.uint8)
+    _, x, y = sketch.curves(np.array([points]))
+    sketch.brush(canvas, 0, x, y, reach=1, value=255)
+    return canvas[0]
+
+
+class TestSketch:
+    def test_polylines_and_pieces(self) -> None:
+        assert len(sketch.POLYLINES) == 14
+        per_line = [len(sketch.pieces_of(line)) for line in sketch.POLYLINES]
+        assert per_line == [16, 2, 2, 1, 2, 1, 2, 2, 2, 2, 3, 3, 2, 2]
+        assert len(sketch.PIECES) == sum(per_line) == 42
+        assert set(range(83)) - {index for line in sketch.POLYLINES for index in line} == {27, 29, 30}
+
+    def test_the_published_parabola(self) -> None:
+        _, x, y = sketch.curves(np.array([[(10, 10), (20, 20), (30, 10)]]))
+        assert x.tolist() == [*range(10, 29), 30]
+        assert (y[0], y.max(), y[-1]) == (9, 19, 10)
+        drawn = stroke([(10, 10), (20, 20), (30, 10)])
+        rows, columns = np.nonzero(drawn)
+        assert (drawn == 255).sum() == 62 == (drawn > 0).sum()
+        assert (columns.min(), columns.max(), rows.min(), rows.max()) == (9, 30, 8, 19)
+
+    @pytest.mark.parametrize("points", [[(10, 10), (11, 14), (12, 10)], [(10, 10), (11, 20), (13, 10)]])
+    def test_steep_pieces_are_not_drawn(self, points: list[tuple[int, int]]) -> None:
+        assert not stroke(points).any()
+
+    def test_the_steepness_limit_is_one(self) -> None:
+        assert stroke([(10, 10), (20, 10 + 100), (30, 10)], 128).sum() == 0  # turns back on the longer axis
+        assert len(sketch.curves(np.array([[(0, 0), (1, 1), (2, 0)]]))[0]) == 2  # a = -1
+        assert len(sketch.curves(np.array([[(0, 0), (1, 1), (3, 0)]]))[0]) == 3  # a = -1/2
+        assert len(sketch.curves(np.array([[(0, 0), (3, 3), (4, 0)]]))[0]) == 4  # a = -1
+        assert len(sketch.curves(np.array([[(0, 0), (4, 4), (5, 0)]]))[0]) == 5  # a = -1
+        assert len(sketch.curves(np.array([[(0, 0), (5, 6), (6, 1)]]))[0]) == 0  # a = -6.2
+
+    @given(st.lists(st.tuples(st.integers(0, 511), st.integers(0, 511)), min_size=3, max_size=3))
+    def test_curves_agree_with_a_fitted_parabola(self, points: list[tuple[int, int]]) -> None:
+        piece = np.array(points, float)
+        if (np.abs(np.diff(piece, axis=0)).max(axis=0) * (1, -1)).sum() < 0:
+            piece = piece[:, ::-1]
+        x, y = piece.T
+        if len(set(x.tolist())) < 3:
+            return
+        a, b, c = np.polyfit(x, y, 2)
+        _, *drawn = sketch.curves(np.array([points]))
+        along, across = drawn if np.array_equal(piece, points) else drawn[::-1]
+        if abs(abs(a) - 1) < 1e-6:
+            return
+        if abs(a) > 1:
+            assert not len(along)
+            return
+        expected = np.linspace(min(x[0], x[2]), max(x[0], x[2]), int(abs(x[2] - x[0])))
+        np.testing.assert_array_equal(along, expected.astype(int))
+        height = a * expected**2 + b * expected + c
+        assert (np.abs(across + 0.5 * np.sign(height) - height) <= 0.5 + 1e-4).all()
+
+    def test_forehead(self) -> None:
+        face = a_face()
+        points = sketch.with_forehead(face)
+        assert points.shape == (83, 2)
+        np.testing.assert_array_equal(points[:68], face)
+        np.testing.assert_array_equal(points[68:, 0], face[15:0:-1, 0])
+        base = (face[0, 1] + face[16, 1]) / 2
+        np.testing.assert_array_equal(
+            points[68:, 1], [int(base + ((base - y) * 2) // 3) for y in face[15:0:-1, 1].tolist()]
+        )
+
+    def test_full_size_is_the_specification(self) -> None:
+        """Every pixel at 256, from single curves, a two-pass distance of our own, and means of 2×2."""
+        face = a_face()
+        points = sketch.with_forehead(face)
+        label = sketch.draw(face, 256, 256)
+        assert label.shape == (15, 256, 256) and label.dtype == np.uint8
+        together = np.zeros((512, 512), np.uint8)
+        for line, polyline in enumerate(sketch.POLYLINES):
+            drawn = np.zeros((1, 512, 512), np.uint8)
+            for piece in sketch.pieces_of(polyline):
+                corners = points[list((*piece, piece[-1])[:3])]
+                _, x, y = sketch.curves(corners[None])
+                sketch.brush(drawn, 0, x, y, reach=1, value=255)
+            together |= drawn[0]
+            distance = np.where(drawn[0] > 0, 0, 10_000)
+            for axis in (0, 1):
+                distance = distance if axis == 0 else distance.T
+                for rows in (range(1, 512), range(510, -1, -1)):
+                    for row in rows:
+                        before = row - 1 if rows.step > 0 else row + 1
+                        distance[row] = np.minimum(distance[row], distance[before] + 1)
+                distance = distance if axis == 0 else distance.T
+            thirds = np.clip(distance // 3, 0, 255)
+            means = thirds.reshape(256, 2, 256, 2).mean(axis=(1, 3))
+            assert np.abs(label[1 + line] - means).max() <= 0.5
+        assert np.abs(label[0] - together.reshape(256, 2, 256, 2).mean(axis=(1, 3))).max() <= 0.5
+        assert 0.005 < (together > 0).mean() < 0.03
+
+    def test_distances_mean_the_same_at_every_size(self) -> None:
+        face = a_face()
+        large = sketch.draw(face, 256, 256)
+        for size in (64, 128):
+            small = sketch.draw(face, size, size)
+            reduced = [cv2.resize(plane, (size, size), interpolation=cv2.INTER_AREA) for plane in large[1:]]
+            assert np.abs(small[1:].astype(int) - np.stack(reduced)).mean() < 3
+        wide = sketch.draw(face, 64, 128)
+        assert wide.shape == (15, 64, 128)
+
+    def test_a_line_that_is_not_drawn_is_far_everywhere(self) -> None:
+        face = a_face()
+        face[31] = face[28]
+        label = sketch.draw(face, 64, 64)
+        assert (label[4] == 255).all() and label[5].min() < 5
+
+    def test_points_outside_are_moved_to_the_border(self) -> None:
+        label = sketch.draw(a_face() - (300, 0), 64, 64)
+        assert label[0, :, 0].max() > 0 and np.isfinite(expand(standard_schema("sketch", 64, 64), label)).all()
+
+    def test_it_is_fast_enough_for_loader_workers(self) -> None:
+        face = a_face()
+        best = min(_seconds(lambda: sketch.draw(face, 64, 64)) for _ in range(20))
+        assert best < 0.01  # a tenth of it on an idle machine
+
+    def test_another_number_of_landmarks_is_refused(self) -> None:
+        with pytest.raises(BadInput, match="68"):
+            sketch.draw(np.zeros((67, 2), int), 64, 64)
+
+    def test_picture_shows_every_line_in_its_colour(self) -> None:
+        schema = standard_schema("sketch", 256, 256)
+        shown = picture(schema, sketch.draw(a_face(), 256, 256))
+        assert shown.shape == (256, 256, 3) and shown.dtype == np.uint8
+        for colour in schema.colours[1:]:
+            assert np.abs(shown.astype(int) - colour).sum(axis=2).min() < 25
+
+
+def _seconds(call) -> float:  # type: ignore[no-untyped-def]
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def a_body() -> np.ndarray:
+    places = [
+        (0.5, 0.15), (0.5, 0.25), (0.4, 0.26), (0.33, 0.4), (0.3, 0.52), (0.6, 0.26), (0.67, 0.4), (0.72, 0.3),
+        (0.44, 0.53), (0.43, 0.7), (0.42, 0.9), (0.56, 0.53), (0.6, 0.7), (0.58, 0.9), (0.47, 0.12), (0.53, 0.12),
+        (0.44, 0.13), (0.56, 0.13),
+    ]  # fmt: skip
+    return np.array([(x, y, 1.0) for x, y in places])
+
+
+class TestPose:
+    def test_schema_and_limbs(self) -> None:
+        schema = standard_schema("pose", 64, 64)
+        assert schema.channels == 20 and len(pose.LIMBS) == len(set(pose.LIMBS)) == 17
+        assert schema.colours[3] == (153, 0, 153) and schema.colours[-1] == (0, 51, 153)
+
+    def test_a_single_limb(self) -> None:
+        """One vertical thigh: its stroke, its discs, its distances, and nothing else."""
+        body = np.zeros((18, 3))
+        body[8], body[9] = (0.5, 0.25, 1), (0.5, 0.5, 1)
+        label = pose.draw(body, 256, 256)
+        limb = pose.LIMBS.index((8, 9))
+        assert (np.delete(label[3:], limb, axis=0) == 255).all()
+        expected = np.zeros((256, 256), bool)
+        expected[64 - 2 : 128 + 2, 126:130] = True
+        for end in (64, 128):
+            for down in range(-4, 4):
+                for right in range(-4, 4):
+                    if down**2 + right**2 < 16:
+                        expected[end + down, 128 + right] = True
+        lit = label[:3].transpose(1, 2, 0)
+        np.testing.assert_array_equal((lit > 0).any(axis=2), expected)
+        assert (lit[expected] == pose.COLOURS[limb]).all()
+        # the 2×2 brush covers columns 127 and 128
+        assert label[3 + limb, 100, [127, 128, 129, 130, 138, 20]].tolist() == [0, 0, 0, 1, 5, 53]
+
+    def test_overlapping_colours_are_averaged(self) -> None:
+        body = np.zeros((18, 3))
+        body[[0, 1, 14]] = (0.25, 0.5, 1), (0.75, 0.5, 1), (0.5, 0.5, 1)
+        label = pose.draw(body, 256, 256)
+        first, second = (np.array(pose.COLOURS[pose.LIMBS.index(limb)]) for limb in ((0, 1), (14, 0)))
+        assert label[:3, 128, 100].tolist() == ((first + second) // 2).tolist()
+        assert label[:3, 128, 170].tolist() == first.tolist()
+
+    @pytest.mark.parametrize("keypoint", [(0.6, 0.3, 0.01), (0.0, 0.3, 1.0), (float("nan"), 0.3, 1.0)])
+    def test_keypoints_that_do_not_count(self, keypoint: tuple[float, float, float]) -> None:
+        body = a_body()
+        body[5] = keypoint
+        label = pose.draw(body, 64, 64)
+        missing = [number for number, limb in enumerate(pose.LIMBS) if 5 in limb]
+        assert [number for number in range(17) if (label[3 + number] == 255).all()] == missing == [3, 14]
+
+    @pytest.mark.parametrize("size", [(64, 64), (144, 256), (512, 512)])
+    def test_sizes_agree(self, size: tuple[int, int]) -> None:
+        height, width = size
+        label = pose.draw(a_body(), height, width)
+        assert label.shape == (20, height, width) and label.dtype == np.uint8
+        if height == width:
+            reference = pose.draw(a_body(), 256, 256)[3:]
+            resized = np.stack([cv2.resize(p, (width, height), interpolation=cv2.INTER_AREA) for p in reference])
+            assert np.abs(label[3:].astype(int) - resized).mean() < 2
+        assert picture(standard_schema("pose", height, width), label).shape == (height, width, 3)
+
+    def test_another_number_of_keypoints_is_refused(self) -> None:
+        with pytest.raises(BadInput, match="18"):
+            pose.draw(np.zeros((17, 3)), 64, 64)
+
+
+class TestClasses:
+    schema = standard_schema("classes", 32, 48)
+
+    def test_schema(self) -> None:
+        assert self.schema.channels == 20
+        assert self.schema.ids == (*range(19), 255) and self.schema.void == 255
+        assert dict(zip(self.schema.names, self.schema.colours, strict=True))["road"] == (128, 64, 128)
+
+    @given(st.integers(0, 2**32 - 1))
+    def test_one_hot_and_back(self, seed: int) -> None:
+        ids = np.random.default_rng(seed).choice(np.array(self.schema.ids, np.uint8), (32, 48))
+        hot = classes.one_hot(self.schema, classes.checked(self.schema, ids, "here"))
+        assert hot.shape == (20, 32, 48) and hot.dtype == np.float32
+        assert (hot.sum(axis=0) == 1).all()
+        np.testing.assert_array_equal(np.array(self.schema.ids)[hot.argmax(axis=0)], ids)
+        shown = picture(self.schema, ids)
+        assert tuple(shown[3, 4]) == self.schema.colours[self.schema.ids.index(ids[3, 4])]
+
+    def test_the_first_unknown_id_is_named(self) -> None:
+        ids = np.zeros((32, 48), np.uint8)
+        ids[5, 7], ids[9, 1] = 19, 77
+        with pytest.raises(BadInput, match=r"a\.png: label id 19 at row 5, column 7 .*0-18, 255"):
+            classes.checked(self.schema, ids, "a.png")
+
+    @pytest.mark.parametrize("ids", [np.zeros((48, 32), np.uint8), np.zeros((32, 48, 3), np.uint8), np.zeros((32, 48))])
+    def test_other_shapes_are_refused(self, ids: np.ndarray) -> None:
+        with pytest.raises(BadInput, match=r"a\.png.*32 rows by 48 columns"):
+            classes.checked(self.schema, ids, "a.png")
+
+
+def test_load_and_expand() -> None:
+    face = tuple((int(x), int(y)) for x, y in a_face())
+    sketch_schema = standard_schema("sketch", 64, 64)
+    loaded = load(sketch_schema, Frame("a.mp4", 0, 0.0, "a", landmarks=face))
+    channels = expand(sketch_schema, loaded)
+    assert channels.dtype == np.float32 and channels.min() == 0 and 0.3 < channels.max() <= 1
+    with pytest.raises(BadInput, match=r"a\.mp4 frame 3 has no keypoints"):
+        load(standard_schema("pose", 64, 64), Frame("a.mp4", 3, 0.0, "a", landmarks=face))
+    with pytest.raises(BadInput, match="no label picture"):
+        load(standard_schema("classes", 64, 64), Frame("a.mp4", 3, 0.0, "a"))
+
+
+class Pointing:
+    """A detector that finds a given face, moved by (x, y), in the first picture, and `again` in the crop."""
+
+    def __init__(self, first: np.ndarray | None, again: np.ndarray | None) -> None:
+        self.answers = [first, again]
+
+    def detect(self, image: np.ndarray) -> np.ndarray | None:
+        return self.answers.pop(0)
+
+
+class TestFaceCrop:
+    def test_mesh_indices(self) -> None:
+        assert len(MESH_OF_68) == len(set(MESH_OF_68)) == 68 and max(MESH_OF_68) < 468
+
+    def test_box(self) -> None:
+        """h = 100, w = 80: rows from top - 70 to bottom + 30, columns 40 to each side."""
+        face = np.array([(200, 300)] * 66 + [(280, 400), (240, 350)])
+        assert crop_box(face) == (230, 430, 160, 320)
+
+    def test_symmetry(self) -> None:
+        face = a_face()
+        assert symmetry(face) > 0.98
+        face[8, 0] = face[15, 0]
+        assert symmetry(face) == 0
+        face[8, 0] = face[1, 0] + 0.41 * (face[15, 0] - face[1, 0])
+        assert symmetry(face) < LEAST_SYMMETRY
+
+    def test_every_outcome(self) -> None:
+        photo = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
+        face = a_face() * 0.5 + (200, 200)
+        side = face.copy()
+        side[8, 0] = side[1, 0] + 5
+        assert crop_face(photo, Pointing(None, None)) == "no face"
+        assert crop_face(photo, Pointing(side, face)) == "side face"
+        assert crop_face(photo, Pointing(face - np.array((200, 0)), face)) == "crop leaves the picture"
+        assert crop_face(photo, Pointing(face + np.array((0, 200)), face)) == "crop leaves the picture"
+        assert crop_face(photo, Pointing(a_face() * 0.2 + (200, 200), face)) == "face too small"
+        assert crop_face(photo, Pointing(face, None)) == "no face in the crop"
+        found = crop_face(photo, Pointing(face, a_face() + 0.4))
+        assert isinstance(found, Face)
+        np.testing.assert_array_equal(found.landmarks, a_face())
+        top, bottom, left, right = crop_box(face.round())
+        expected = cv2.resize(photo[top:bottom, left:right], (512, 512), interpolation=cv2.INTER_CUBIC)
+        np.testing.assert_array_equal(found.crop, expected)

@@ -1,0 +1,130 @@
+"""Faster ways to compute the same: torch.compile, memory formats."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.trainer.test_faults import fake_batch, weights
+from trainer import methods
+from trainer.config import Config
+from trainer.networks.norms import InstanceNorm2d
+from trainer.ranks.pulse import Pulse
+from trainer.speed.compiling import unable
+from trainer.training import Training
+
+MakeConfig = Callable[..., Config]
+CPU = torch.device("cpu")
+
+
+def stepped(config: Config) -> tuple[dict[str, torch.Tensor], list[float]]:
+    training = Training(config, config.data.label_schema, None)
+    losses = []
+    for _ in range(3):
+        figures, _ = training.step(fake_batch(2, training.schema.channels))
+        losses.append(figures["generator/total"].item())
+    return weights(training), losses
+
+
+def test_channels_last_is_another_order_of_the_same_numbers(small_config: MakeConfig) -> None:
+    plain = stepped(small_config("style_consistent", optimizer={"learning_rate": 1e-4}))
+    other = stepped(small_config("style_consistent", optimizer={"learning_rate": 1e-4}, speed={"channels_last": True}))
+    assert other[1] == pytest.approx(plain[1], rel=1e-3)
+
+
+@pytest.mark.skipif(bool(unable(CPU)), reason="torch.compile does not work here")
+def test_compiled_networks_train_alike_and_keep_their_names(small_config: MakeConfig) -> None:
+    few = {"options__discriminator_scales": 1, "options__perceptual_weight": 0, "options__generator_downsamplings": 1}
+    plain = stepped(small_config("pix2pixhd", optimizer={"learning_rate": 1e-4}, **few))
+    other = stepped(small_config("pix2pixhd", optimizer={"learning_rate": 1e-4}, speed={"compile": True}, **few))
+    assert other[0].keys() == plain[0].keys()
+    assert other[1] == pytest.approx(plain[1], rel=1e-3)
+
+
+def test_without_a_compiler_a_warning_says_why_and_training_goes_on() -> None:
+    program = (
+        "import torch; from trainer.compiling import compile_networks\n"
+        "network = torch.nn.Linear(2, 2)\n"
+        "compile_networks([network], torch.device('cpu'))\n"
+        "print(network(torch.ones(1, 2)).shape)"
+    )
+    environment = {"CXX": "no-such-compiler", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1", "PATH": "/nowhere"}
+    environment |= {"PYTHONPATH": ":".join(sys.path), "HOME": "/tmp"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert "warning: speed.compile is on, but torch.compile does not work here: " in done.stderr
+    assert "training goes on without it" in done.stderr
+    assert done.stdout.strip() == "torch.Size([1, 2])"
+
+
+def test_norms_under_bf16_keep_their_statistics_in_fp32() -> None:
+    """Their output differs from the exact one by the rounding of bfloat16 (2^-8 relative), not by its sums'.
+
+    Each channel has 65,536 values around 3: a sum in bfloat16 would stop growing at about 768. torch's own kernel fails
+    here: it rounds its mean and scale.
+    """
+    features = (3 + torch.randn(1, 4, 256, 256, generator=torch.Generator().manual_seed(0))).bfloat16()
+    exact = torch.nn.functional.instance_norm(features.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = InstanceNorm2d(4)(features)
+    assert ours.dtype == torch.bfloat16
+    assert (ours.double() - exact).abs().max() <= exact.abs().max() * 2**-8
+    assert abs(ours.double().mean().item()) < 1e-3
+
+
+class Watched(TorchDispatchMode):
+    """Counts operations whose result the host has to wait for, on a device."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        name = func.name().removeprefix("aten::").split(".")[0]
+        if name in self.WAITING:
+            self.waited.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", methods.available())
+def test_a_step_makes_the_host_wait_for_nothing(method: str, small_config: MakeConfig) -> None:
+    config = small_config(method)
+    training = Training(config, config.data.label_schema, None)
+    batch = fake_batch(2, training.schema.channels, training.method.noise)
+    pulse = Pulse(training.accelerator)
+    with Watched() as watched:
+        for _ in range(3):
+            figures, skip = training.step(batch)
+            pulse.send(training.images, figures, skip, False, ())
+        assert watched.waited == []
+        # Reading the figures is what waits, one iteration later; and the check itself sees such things.
+        float(figures["generator/total"])
+        assert watched.waited == ["_local_scalar_dense"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told")
+def test_freed_memory_stays_in_the_process() -> None:
+    """Page faults of a hundred rounds of 40 MB, as the kernel counts them: 10,240 pages a round when it goes back."""
+    program = (
+        "import ctypes, resource, sys, torch\n"
+        # Where the kernel gives huge pages unasked, hundreds of these faults would be one.
+        "assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0  # PR_SET_THP_DISABLE\n"
+        "from trainer.host_memory import keep_freed_memory\n"
+        "assert sys.argv[1] == 'as it is' or keep_freed_memory()\n"
+        "torch.ones(10 * 2**20)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(100): torch.ones(10 * 2**20)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
+    )
+    faults = {
+        how: int(
+            subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout
+        )
+        for how in ("as it is", "kept")
+    }
+    assert faults["as it is"] > 900_000, "otherwise there is nothing to keep"
+    assert faults["kept"] < faults["as it is"] / 10

@@ -1,0 +1,127 @@
+"""The tables: what is trained for them, and what the page says of figures that are known."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from likeness.command import BadInput
+from shards.worlds import WORLDS
+from trainer import config as configs
+from trainer import methods
+from trainer.metrics.factors import FACTORS
+from trainer.tables import __main__ as tables
+from trainer.tables import published
+from trainer.tables.markdown import Evaluated, Results, Row, Taken, markdown
+
+PAIRS = 40
+
+
+@pytest.mark.parametrize("budget", tables.BUDGETS)
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_method_and_ablation_has_a_config_that_loads(world: str, budget: str, tmp_path: Path) -> None:
+    tasks = tables.tasks_of(world, budget, tmp_path)
+    loaded = {task.row: configs.load(task.layers, ["--data.train", "shards"]) for task in tasks}
+    assert {config.method for config in loaded.values()} == set(methods.available())
+    assert len({task.folder for task in tasks}) == len(tasks)
+    if world == "faces":
+        assert set(loaded) >= {*tables.ABLATIONS, *published.ABLATION_FID}
+    ours = loaded["style-consistent"]
+    assert len({(config.images, config.batch) for config in loaded.values()}) == 1
+    for row, config in loaded.items():
+        if config.method == ours.method and row != "style-consistent":
+            changed = {
+                f"{section}.{name}"
+                for section, values in config.model_dump().items()
+                if isinstance(values, dict)
+                for name, value in values.items()
+                if value != ours.model_dump()[section][name]
+            }
+            assert changed, f"{row} is the full method"
+            assert all(name.startswith(("options.", "optimizer.ema")) for name in changed), row
+
+
+def test_a_method_without_a_config_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables.methods, "available", lambda: ["pix2pixhd", "newcomer"])
+    with pytest.raises(BadInput, match="newcomer has no config for the small tables"):
+        tables.tasks_of("faces", "small", tmp_path)
+
+
+def evaluation(
+    folder: Path, figures: dict[str, tuple[float, float, float]], columns: dict[str, list[float]]
+) -> Evaluated:
+    """What an evaluation of known figures (value, low, high) and measurements leaves."""
+    folder.mkdir(parents=True)
+    names = [f"v{number // 2}" for number in range(PAIRS)]
+    rows: dict[str, Any] = {name: names for name in ("key", "target", "exemplar", "target_group", "exemplar_group")}
+    pq.write_table(pa.table({**rows, "same_style": [False] * PAIRS, **columns}), folder / "pictures.parquet")
+    told = {
+        name: {"value": v, "low": a, "high": b, "pictures": PAIRS, "meaning": "chance is 9.1."}
+        for name, (v, a, b) in figures.items()
+    }
+    result = {"figures": told, "checkpoint": "0123456789", "images": 1234, "networks": {}}
+    (folder / "evaluation.json").write_text(json.dumps(result))
+    return Evaluated.read(folder)
+
+
+def results(folder: Path) -> Results:
+    rng = np.random.default_rng(0)
+    colours = [f"factor/{name}/colour" for name, factor in FACTORS["faces"].items() if factor.kind == "colour"]
+
+    def row(name: str, seed: int, style: float, lepe: float, colour: float) -> Row:
+        columns = {
+            "style/top1": (rng.random(PAIRS) < style).astype(float).tolist(),
+            "reader/lepe": (lepe + rng.normal(0, 0.001, PAIRS)).tolist(),
+            **{column: (colour + rng.normal(0, 1, PAIRS)).tolist() for column in colours},
+        }
+        columns[colours[0]][0] = math.nan
+        figures = {"style/top1": (100 * style, 1.0, 99.0), "world_frechet": (0.25 + seed, 0.2 + seed, 0.3 + seed)}
+        return Row("faces", name, seed, 60.0, evaluation(folder / f"{name.replace('/', '')}{seed}", figures, columns))
+
+    rows = [row("style-consistent", seed, 0.9, 0.02, 20.0) for seed in (0, 1)]
+    rows += [row("pix2pixHD", 0, 1 / 11, 0.01, 40.0), row("w/o semantic loss", 0, 0.9, 0.01, 20.0)]
+    rows += [row("w/o style adversary", 0, 0.9, 0.02, 20.0), row("colour-aware", 0, 1.0, 0.02, 5.0)]
+    return Results("small", None, ("faces",), rows, Taken(600.0, 1140.0), 2)
+
+
+def test_the_page_says_what_was_measured_and_published(tmp_path: Path) -> None:
+    page = markdown(results(tmp_path))
+    lines = page.splitlines()
+    assert "| style-consistent | 0.75 [0.20, 1.30] | *31.26* |" in lines, "the mean of two seeds, and their intervals"
+    assert "| PairedMUNIT (our reading) | – | *142.08* |" in lines, "a row that only the paper has"
+    assert "Toy-sized" in page and "not FID" in page
+    assert "--world faces --budget small" in page
+
+
+def test_the_page_says_what_it_took_and_whether_the_cores_did_other_work(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    assert "10 minutes, from drawing" in markdown(found)
+    assert "other work" not in markdown(found)
+    shared = markdown(replace(found, taken=Taken(1200.0, 1140.0)))
+    assert "20 minutes, from drawing" in shared and "on cores that did other work as well" in shared
+    assert "19 minutes of processor time" in shared and "10 for each of 2" in shared
+
+
+def test_what_was_expected_is_checked_against_the_measurements(tmp_path: Path) -> None:
+    page = markdown(results(tmp_path))
+    verdicts = {
+        line.split("|")[1].split(" (")[0].strip(): line.split("|")[3].strip()
+        for line in page.splitlines()
+        if line.endswith("|") and "(faces)" in line
+    }
+    assert verdicts == {
+        "the full method is ahead of pix2pixHD in style": "yes",
+        "without the style adversary, style falls": "cannot be told apart",
+        "without the semantic loss, style falls": "cannot be told apart",
+        "without the semantic loss, semantics fall": "**no, the opposite**",
+        "pix2pixHD is ahead in semantics": "yes",
+        "pix2pixHD is blind to style: chance": "yes",
+        "colour-aware is ahead in the factors of colour": "yes",
+        "colour-aware is ahead in style": "yes",
+    }

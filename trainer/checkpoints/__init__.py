@@ -1,0 +1,1 @@
+"""Checkpoints: files, when they are written, and the painter in them."""

@@ -1,0 +1,1 @@
+"""Checkpoints of weights that the authors' own code trained."""

@@ -1,0 +1,199 @@
+"""How the layers of the published networks are numbered and named in their authors' files, and which sizes they show.
+
+NVIDIA/pix2pixHD, whose numbering cxjyxxme/pix2pixSC (style-consistent) shares, and NVlabs/MUNIT. Facts alone: layers
+are numbered by their place in a sequence in which paddings, norms and activations count, too.
+"""
+
+import re
+from dataclasses import dataclass
+
+from likeness.command import BadInput
+from trainer.convert.official_weights import Names, Weights
+
+BLOCK_CONVOLUTIONS = (1, 5)
+"""Places in a residual block of pix2pixHD: pad, convolution, norm, ReLU, pad, convolution, norm."""
+PATCHGAN_CONVOLUTIONS = (0, 2, 5, 8, 11)
+"""Places in a discriminator whose stages are one sequence: it was trained without feature matching."""
+STYLE_DOWNSAMPLINGS = 4
+MULTI_SCALE_STAGES = 4
+
+
+@dataclass(frozen=True)
+class GeneratorSizes:
+    """What a pix2pixHD generator's shapes tell: channels that it reads, channels after its first convolution, depth."""
+
+    channels: int
+    base: int
+    downsamplings: int
+    blocks: int
+
+
+@dataclass(frozen=True)
+class DiscriminatorSizes:
+    """What discriminators' shapes tell. staged: they are stored stage by stage, for feature matching."""
+
+    channels: int
+    base: int
+    scales: int
+    staged: bool = True
+
+
+def generator_sizes(weights: Weights, picture: bool = True) -> GeneratorSizes:
+    """Of `model.…`: a global generator or a feature encoder; without `picture`, the body inside a local enhancer.
+
+    Raises BadInput when it is neither.
+    """
+    base, channels, *_ = weights.shape("model.1.weight", 4)
+    inner = weights.numbers(r"model\.(\d+)\.conv_block\.")
+    outer = weights.numbers(r"model\.(\d+)\.(?:weight|bias)$")
+    # 4 places for the first convolution, 3 for each downsampling; behind them the blocks, then 3 for each upsampling.
+    blocks = inner[-1] - inner[0] + 1 if inner else 0
+    downsamplings, rest = divmod(inner[0] - 4, 3) if inner else divmod(outer[-1] - (5 if picture else 1), 6)
+    if rest or downsamplings < 1:
+        raise BadInput(
+            f"{weights.file}: its layers, up to model.{max(inner + outer)}, are not numbered as those of a pix2pixHD "
+            "generator are"
+        )
+    return GeneratorSizes(channels, base, downsamplings, blocks)
+
+
+def enhancers(weights: Weights) -> list[int]:
+    """The numbers of the local enhancers around a global generator; none around one that stands alone."""
+    return weights.numbers(r"model(\d+)_\d+\.")
+
+
+def global_generator(sizes: GeneratorSizes, ours: str, picture: bool = True) -> Names:
+    """Names of a global generator, or feature encoder. picture: it has an output layer."""
+    layers = {"model.1": f"{ours}.first.1"}
+    place = 4
+    for level in range(sizes.downsamplings):
+        layers[f"model.{place}"] = f"{ours}.down.{level}.0"
+        place += 3
+    for block in range(sizes.blocks):
+        for inner in BLOCK_CONVOLUTIONS:
+            layers[f"model.{place}.conv_block.{inner}"] = f"{ours}.trunk.{block}.body.{inner}"
+        place += 1
+    for level in range(sizes.downsamplings):
+        layers[f"model.{place}"] = f"{ours}.up.{level}.0"
+        place += 3
+    norms = _behind(layers)
+    if picture:
+        layers[f"model.{place + 1}"] = f"{ours}.last.1"
+    return Names(layers, norms=norms)
+
+
+def local_enhancer(blocks: int, ours: str) -> Names:
+    """Names of the one local enhancer: `model1_1` is its front end, `model1_2` the rest."""
+    layers = {"model1_1.1": f"{ours}.first.1", "model1_1.4": f"{ours}.down.0"}
+    for block in range(blocks):
+        for inner in BLOCK_CONVOLUTIONS:
+            layers[f"model1_2.{block}.conv_block.{inner}"] = f"{ours}.trunk.{block}.body.{inner}"
+    layers[f"model1_2.{blocks}"] = f"{ours}.up.0"
+    norms = _behind(layers)
+    layers[f"model1_2.{blocks + 4}"] = f"{ours}.last.1"
+    return Names(layers, norms=norms)
+
+
+def enhancer_blocks(weights: Weights) -> int:
+    return len(weights.numbers(r"model1_2\.(\d+)\.conv_block\."))
+
+
+def patchgan_sizes(weights: Weights) -> DiscriminatorSizes:
+    """Of `scale0_layer0.…`, or `layer0.…` where there was no feature matching. Raises BadInput when it is neither."""
+    staged = not any(re.match(r"layer\d+\.", name) for name in weights.tensors)
+    scales = weights.numbers(r"scale(\d+)_layer" if staged else r"layer(\d+)\.")
+    base, channels, *_ = weights.shape("scale0_layer0.0.weight" if staged else "layer0.0.weight", 4)
+    return DiscriminatorSizes(channels, base, scales[-1] + 1, staged)
+
+
+def patchgan(scale: int, staged: bool, ours: str) -> Names:
+    """Names of the discriminator of one scale; the highest number sees full size."""
+    stages = [
+        f"scale{scale}_layer{stage}.0" if staged else f"layer{scale}.{place}"
+        for stage, place in enumerate(PATCHGAN_CONVOLUTIONS)
+    ]
+    *inner, last = stages
+    layers = {theirs: f"{ours}.stages.{stage}.0" for stage, theirs in enumerate(inner)}
+    layers[last] = f"{ours}.stages.{len(inner)}"
+    # The first and the last stage have no norm.
+    return Names(layers, norms=_behind(inner[1:]))
+
+
+@dataclass(frozen=True)
+class MunitSizes:
+    """What an auto-encoder of MUNIT's shapes tell."""
+
+    channels: int
+    base: int
+    downsamplings: int
+    blocks: int
+
+
+def munit_sizes(weights: Weights, letter: str) -> MunitSizes:
+    """Of one domain's auto-encoder. Raises BadInput when it is another network."""
+    content = f"{letter}.enc_content.model"
+    base, channels, *_ = weights.shape(f"{content}.0.conv.weight", 4)
+    pattern = re.escape(content)
+    downsamplings = len(weights.numbers(rf"{pattern}\.(\d+)\.conv\.")) - 1
+    blocks = len(weights.numbers(rf"{pattern}\.\d+\.model\.(\d+)\."))
+    return MunitSizes(channels, base, downsamplings, blocks)
+
+
+def munit_generator(sizes: MunitSizes, domain: str) -> Names:
+    """Names of the auto-encoder of a domain, `label` or `photo`. AdaIN has buffers that nothing reads."""
+    content, style, decoder = f"{domain}_content", f"{domain}_style", f"{domain}_decoder"
+    levels = range(sizes.downsamplings)
+    blocks = range(sizes.blocks)
+
+    layers = {"enc_content.model.0.conv": f"{content}.first.1"}
+    layers |= {f"enc_content.model.{level + 1}.conv": f"{content}.down.{level}.1" for level in levels}
+    trunk = f"enc_content.model.{sizes.downsamplings + 1}.model"
+    for block in blocks:
+        for number, place in enumerate(BLOCK_CONVOLUTIONS):
+            layers[f"{trunk}.{block}.model.{number}.conv"] = f"{content}.trunk.{block}.body.{place}"
+    for block in blocks:
+        for number, part in enumerate(("first", "second")):
+            layers[f"dec.model.0.model.{block}.model.{number}.conv"] = f"{decoder}.trunk.{block}.{part}.1"
+    norms = {f"{layer.removesuffix('.conv')}.norm": layer for layer in layers}
+
+    layers["enc_style.model.0.conv"] = f"{style}.first.1"
+    layers |= {f"enc_style.model.{k + 1}.conv": f"{style}.down.{k}.1" for k in range(STYLE_DOWNSAMPLINGS)}
+    # Between the last convolution and the code stands the mean.
+    layers[f"enc_style.model.{STYLE_DOWNSAMPLINGS + 2}"] = f"{style}.code"
+    layers |= {f"mlp.model.{number}.fc": f"{decoder}.perceptron.{2 * number}" for number in range(3)}
+
+    tensors: dict[str, str] = {}
+    for level in levels:
+        # Each upsampling is a place of its own.
+        up = f"dec.model.{2 * level + 2}"
+        layers[f"{up}.conv"] = f"{decoder}.up.{level}.2"
+        tensors |= {
+            f"{up}.norm.gamma": f"{decoder}.up.{level}.3.gain",
+            f"{up}.norm.beta": f"{decoder}.up.{level}.3.bias",
+        }
+    layers[f"dec.model.{2 * sizes.downsamplings + 1}.conv"] = f"{decoder}.last.1"
+    return Names(layers, tensors, norms)
+
+
+def munit_discriminator_sizes(weights: Weights, letter: str) -> DiscriminatorSizes:
+    base, channels, *_ = weights.shape(f"{letter}.cnns.0.0.conv.weight", 4)
+    return DiscriminatorSizes(channels, base, weights.numbers(rf"{letter}\.cnns\.(\d+)\.")[-1] + 1)
+
+
+def munit_discriminator(scales: int, ours: str) -> Names:
+    """Names of a domain's discriminators; the first sees full size."""
+    layers = {}
+    for scale in range(scales):
+        for stage in range(MULTI_SCALE_STAGES):
+            layers[f"cnns.{scale}.{stage}.conv"] = f"{ours}.copies.{scale}.{3 * stage + 1}"
+        layers[f"cnns.{scale}.{MULTI_SCALE_STAGES}"] = f"{ours}.copies.{scale}.{3 * MULTI_SCALE_STAGES}"
+    return Names(layers)
+
+
+def _behind(layers: dict[str, str] | list[str]) -> dict[str, str]:
+    """The norm right behind each layer, to that layer: `model.2` to `model.1`."""
+    norms = {}
+    for layer in layers:
+        sequence, _, place = layer.rpartition(".")
+        norms[f"{sequence}.{int(place) + 1}"] = layer
+    return norms

@@ -1,0 +1,1 @@
+"""How good are a checkpoint's pictures?"""

@@ -1,0 +1,1 @@
+"""A player's networks on however many ranks: engines, optimizers, averages."""

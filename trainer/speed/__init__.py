@@ -1,0 +1,1 @@
+"""What makes training faster or smaller without changing what it computes."""

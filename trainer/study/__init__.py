@@ -1,0 +1,1 @@
+"""The forced-choice study: which of two methods do people prefer?"""

@@ -1,0 +1,408 @@
+"""The tables of the papers with our figures beside the published ones, as Markdown."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from likeness.array import Array
+from likeness.machine import processor
+from trainer.metrics.bootstrap import Estimate, estimates
+from trainer.metrics.factors import FACTORS
+from trainer.metrics.metric import mean_of
+from trainer.tables import published
+
+PACKAGES = ("torch", "accelerate", "torchmetrics", "numpy")
+OURS = "style-consistent"
+NONE = "–"
+NEAR_CHANCE = 0.1
+"""Further from chance than this must no end of an interval be that says: at chance."""
+TITLES = {"PairedMUNIT": "PairedMUNIT (our reading)"}
+"""What rows are called in print, where it is not their name: the published system is one sentence of its paper."""
+SHARED = 1.3
+"""Times the processor time of one of the jobs; a clock that shows more says that the cores did other work as well."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation's folder holds. columns: measurements by name, in the pairs' order."""
+
+    result: dict[str, Any]
+    columns: dict[str, Array]
+    groupings: list[list[str]]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Evaluated":
+        table = pq.read_table(folder / "pictures.parquet").to_pydict()
+        groupings = [table["target_group"], table["exemplar_group"]]
+        columns = {
+            name: np.array([math.nan if value is None else value for value in values], float)
+            for name, values in table.items()
+            if name not in ("key", "target", "exemplar", "same_style", "target_group", "exemplar_group")
+        }
+        return cls(json.loads((folder / "evaluation.json").read_text()), columns, groupings)
+
+    def figure(self, name: str) -> dict[str, Any] | None:
+        """Value, interval, unit and direction of a figure; None where it was not computed."""
+        found: dict[str, Any] | None = self.result["figures"].get(name)
+        return found if found is not None and found["value"] is not None else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run, or a control (seed and seconds are None)."""
+
+    world: str
+    name: str
+    seed: int | None
+    seconds: float | None
+    judged: Evaluated
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What the command took, over all of its starts.
+
+    seconds: by the clock. processor_seconds: of all cores together, which other work on the machine does not lengthen.
+    """
+
+    seconds: float
+    processor_seconds: float
+
+
+@dataclass(frozen=True)
+class Results:
+    """What the tables are made of.
+
+    images: seen by each run, where they are not the budget's. taken: by the command. jobs: runs at a time.
+    """
+
+    budget: str
+    images: int | None
+    worlds: tuple[str, ...]
+    rows: list[Row]
+    taken: Taken
+    jobs: int
+
+    def of(self, world: str, name: str) -> list[Evaluated]:
+        """A row's evaluations, one per seed."""
+        return [row.judged for row in self.rows if (row.world, row.name) == (world, name)]
+
+    def names(self, world: str) -> list[str]:
+        """The rows of a world, in order."""
+        return list(dict.fromkeys(row.name for row in self.rows if row.world == world))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: a figure of a world, and what was published for it, by row."""
+
+    title: str
+    world: str
+    figure: str
+    digits: int
+    published: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is expected: by the mean of `columns` over pairs, `better` is ahead of `worse`, or at chance.
+
+    more: more is better. worse: another row of the same world, or the number that chance gives.
+    """
+
+    text: str
+    world: str
+    columns: tuple[str, ...]
+    better: str
+    worse: str | float
+    more: bool
+
+
+def markdown(results: Results) -> str:
+    """The whole page."""
+    parts = [_head(results)]
+    for title, note, rows, columns in _tables(results):
+        if any(results.of(column.world, row) for column in columns for row in rows):
+            parts += [f"## {title}", note, _table(results, rows, columns)]
+    return "\n\n".join([*parts, _claims(results), _foot(results)]) + "\n"
+
+
+def _head(results: Results) -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    toy = (
+        "**Toy-sized**: tiny networks, minutes of one CPU core each, drawn worlds, a loss network with random weights. "
+        "Orders mean something here, digits do not; published figures are of other data and other networks."
+        if results.budget == "small"
+        else "Published figures are of other data."
+    )
+    worlds = " ".join(results.worlds)
+    images = f" --images {results.images}" if results.images else ""
+    return f"""# The papers' tables, made again ({results.budget} budget)
+
+{toy}
+
+`python -m trainer.tables --world {worlds} --budget {results.budget}{images}`, {results.jobs} runs at a time
+on {device}: {_duration(results)}. {datetime.now(UTC):%Y-%m-%d}.
+
+A cell is the mean over seeds, and in brackets from the lowest to the highest end of the seeds' 95 % intervals
+(bootstrap over the targets' videos and over the exemplars', the wider one). *Italics* are published figures
+({published.SOURCE}).
+The last four rows are no methods: the truth as the world draws it, the target photo (the right label map, mostly in
+another style), the exemplar copied, and noise."""
+
+
+def _duration(results: Results) -> str:
+    """By the clock, and what it would be if the cores had done nothing else and had never waited."""
+    seconds, alone = results.taken.seconds, results.taken.processor_seconds / results.jobs
+    told = f"{seconds / 60:.0f} minutes, from drawing the worlds to this page"
+    if torch.cuda.is_available() or seconds < SHARED * alone:
+        return told
+    total = results.taken.processor_seconds / 60
+    return (
+        f"{told}, on cores that did other work as well; {total:.0f} minutes of processor time, which are "
+        f"{alone / 60:.0f} for each of {results.jobs}. The minutes below are the clock's"
+    )
+
+
+def _tables(results: Results) -> list[tuple[str, str, list[str], list[Column]]]:
+    worlds = results.worlds
+    trained = [name for name in dict.fromkeys(row.name for row in results.rows if row.seed is not None)]
+    controls = [name for name in dict.fromkeys(row.name for row in results.rows if row.seed is None)]
+    methods = [*dict.fromkeys([*(name for name in trained if name in published.FID), *published.FID])]
+    ablations = [OURS, *(name for name in trained if name not in published.FID)]
+    inception = any(row.judged.figure("fid") for row in results.rows)
+    distance = "fid" if inception else "world_frechet"
+    distance_note = (
+        "Fréchet Inception distance."
+        if inception
+        else "Ours is **not FID**: its formula, on features of a small network trained on each world. Less is better."
+    )
+    random_vgg = ", here with **random** VGG weights" if "random" in _first(results, "eye_patches") else ""
+    tables = [
+        (
+            "Table 1: painted beside real pictures",
+            distance_note,
+            [*methods, *controls],
+            [Column(world, world, distance, 2, _column(published.FID, world)) for world in worlds],
+        ),
+        (
+            "Table 2: label endpoint error",
+            "Landmarks (faces) and keypoints (dance), as a small network trained on each world reads them. "
+            "Less is better.",
+            [*methods, *controls],
+            [
+                Column(world, world, "reader/lepe", 4, _column(published.LEPE, world))
+                for world in worlds
+                if world in ("faces", "dance")
+            ],
+        ),
+        (
+            "Tables 4 and 5: ablations on faces",
+            f"{distance_note} Eye patches: VGG distance to the exemplar's eyes{random_vgg}. "
+            "The columns to the right exist only where the truth can be drawn.",
+            [*ablations, *controls],
+            [
+                Column("set distance", "faces", distance, 2, published.ABLATION_FID),
+                Column("eye patches", "faces", _first(results, "eye_patches"), 3, published.ABLATION_EYES),
+                Column("style top-1 %", "faces", "style/top1", 1),
+                Column("colour error 1/255", "faces", "factors/colour_error", 1),
+                Column("LEPE", "faces", "reader/lepe", 4),
+            ],
+        ),
+        (
+            "Table 6: semantic parsing score on streets",
+            "Classes as a small network trained on the world sees them. More is better.",
+            [*methods, *controls],
+            [
+                Column("per-pixel %", "streets", "reader/pixel_accuracy", 2, _column(published.SPS, "pixel")),
+                Column("per-class %", "streets", "reader/class_accuracy", 2, _column(published.SPS, "class")),
+                Column("class IoU", "streets", "reader/class_iou", 3, _column(published.SPS, "iou")),
+            ],
+        ),
+    ]
+    tables += [
+        (
+            f"Against the truth: {world}",
+            "No paper could measure this. Top-1: nearer to the truth in the exemplar's style than in others (chance "
+            f"{_chance(results, world):.1f} %); palette: the same by colours alone. Follows: after a swap, nearer to "
+            "the new truth than to the old (chance 50 %). Copy: 0 the truth, 1 the exemplar. Factors: told from "
+            "another video's (chance 50 %).",
+            [*trained, *controls],
+            [
+                Column("top-1 %", world, "style/top1", 1),
+                Column("palette %", world, "style/palette_top1", 1),
+                Column("distance 1/255", world, "truth/distance", 1),
+                Column("copy", world, "truth/exemplar_copy", 2),
+                Column("label follows %", world, "swap/label_follows", 1),
+                Column("exemplar follows %", world, "swap/exemplar_follows", 1),
+                Column("colours off 1/255", world, "factors/colour_error", 1),
+                Column("colour factors %", world, "factors/colour_hits", 1),
+                Column("shape factors %", world, "factors/shape_hits", 1),
+            ],
+        )
+        for world in worlds
+    ]
+    return tables
+
+
+def _chance(results: Results, world: str) -> float:
+    """Chance of style/top1 in percent, as its evaluation says it."""
+    for row in results.rows:
+        figure = row.judged.result["figures"].get("style/top1")
+        if row.world == world and figure is not None:
+            return float(figure["meaning"].rpartition("chance is ")[2].rstrip("."))
+    return math.nan
+
+
+def _column(table: published.Table, name: str) -> dict[str, float]:
+    return {row: cells[name] for row, cells in table.items() if name in cells}
+
+
+def _first(results: Results, beginning: str) -> str:
+    """The figure whose name begins so: it says which weights it was measured with."""
+    names = (name for row in results.rows for name in row.judged.result["figures"] if name.startswith(beginning))
+    return next(names, beginning)
+
+
+def _table(results: Results, rows: Sequence[str], columns: Sequence[Column]) -> str:
+    titles = [
+        part for column in columns for part in (column.title, *([f"*{column.title}*"] if column.published else []))
+    ]
+    lines = [f"| | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
+    for row in rows:
+        cells: list[str] = []
+        for column in columns:
+            cells.append(_cell(results.of(column.world, row), column))
+            if column.published:
+                value = column.published.get(row)
+                cells.append(NONE if value is None else f"*{value:.{column.digits}f}*")
+        if set(cells) != {NONE}:
+            lines.append(f"| {TITLES.get(row, row)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(judged: Sequence[Evaluated], column: Column) -> str:
+    found = [figure for each in judged if (figure := each.figure(column.figure)) is not None]
+    if not found:
+        return NONE
+    mean = f"{np.mean([figure['value'] for figure in found]):z.{column.digits}f}"
+    bounds = [figure[end] for figure in found for end in ("low", "high") if figure[end] is not None]
+    return f"{mean} [{min(bounds):z.{column.digits}f}, {max(bounds):z.{column.digits}f}]" if bounds else mean
+
+
+def _expected(results: Results) -> list[Claim]:
+    """What the papers' claims come to."""
+    colours = sorted(
+        {
+            name
+            for row in results.rows
+            if row.world == "faces"
+            for name in row.judged.columns
+            if name.startswith("factor/") and name.endswith("/colour") and _is_colour(name)
+        }
+    )
+    style, lepe = ("style/top1",), ("reader/lepe",)
+    return [
+        Claim("the full method is ahead of pix2pixHD in style", "faces", style, OURS, "pix2pixHD", True),
+        Claim("without the style adversary, style falls", "faces", style, OURS, "w/o style adversary", True),
+        Claim("without adaptive weights, style falls", "faces", style, OURS, "w/o adaptive weights", True),
+        Claim("without the semantic loss, style falls", "faces", style, OURS, "w/o semantic loss", True),
+        Claim("without the semantic loss, semantics fall", "faces", lepe, OURS, "w/o semantic loss", False),
+        Claim("pix2pixHD is ahead in semantics", "faces", lepe, "pix2pixHD", OURS, False),
+        Claim("pix2pixHD is ahead in semantics", "dance", lepe, "pix2pixHD", OURS, False),
+        Claim("pix2pixHD is ahead in semantics", "streets", ("reader/picture_accuracy",), "pix2pixHD", OURS, True),
+        Claim(
+            "pix2pixHD is blind to style: chance", "faces", style, "pix2pixHD", _chance(results, "faces") / 100, True
+        ),
+        Claim("colour-aware is ahead in the factors of colour", "faces", tuple(colours), "colour-aware", OURS, False),
+        *(
+            Claim("colour-aware is ahead in style", world, style, "colour-aware", OURS, True)
+            for world in results.worlds
+        ),
+    ]
+
+
+def _is_colour(column: str) -> bool:
+    factor = FACTORS["faces"].get(column.split("/")[1])
+    return factor is not None and factor.kind == "colour"
+
+
+def _claims(results: Results) -> str:
+    lines = ["## What was expected, and what came out", ""]
+    lines += [
+        "Differences are paired: the same pairs, the mean over seeds, and a 95 % interval over source videos. It holds "
+        "what other videos would change, not what other seeds of training would.",
+        "",
+        "| expected | difference | came out |",
+        "|---|---|---|",
+    ]
+    for claim in _expected(results):
+        difference = _difference(results, claim)
+        if difference is None:
+            continue
+        shown = f"{difference.value:+.4g} [{difference.low:+.4g}, {difference.high:+.4g}]"
+        outside = difference.low > 0 or difference.high < 0
+        if isinstance(claim.worse, float):
+            near = max(abs(difference.low), abs(difference.high)) < NEAR_CHANCE
+            verdict = "**no**" if outside else "yes" if near else "not told from chance"
+        else:
+            right = (difference.value > 0) == claim.more
+            verdict = ("yes" if right else "**no, the opposite**") if outside else "cannot be told apart"
+        lines.append(f"| {claim.text} ({claim.world}) | {shown} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _difference(results: Results, claim: Claim) -> Estimate | None:
+    """better - worse (or - chance), pair by pair."""
+    sides: list[Array] = []
+    for name in (claim.better, claim.worse):
+        if isinstance(name, float):
+            sides.append(np.full(len(sides[0]), name))
+            continue
+        judged = results.of(claim.world, name)
+        if not judged or any(column not in each.columns for each in judged for column in claim.columns):
+            return None
+        sides.append(np.mean([_mean([each.columns[column] for column in claim.columns]) for each in judged], axis=0))
+    columns = {"difference": sides[0] - sides[1]}
+    groupings = results.of(claim.world, claim.better)[0].groupings
+    return estimates({"difference": mean_of("difference", None, "")}, columns, groupings)["difference"]
+
+
+def _mean(columns: Sequence[Array]) -> Array:
+    """The mean over columns of what is there; NaN where nothing is."""
+    stacked = np.stack(columns)
+    there = ~np.isnan(stacked)
+    return np.asarray(np.where(there, stacked, 0).sum(0) / np.where(there.any(0), there.sum(0), np.nan))
+
+
+def _foot(results: Results) -> str:
+    trained = [row for row in results.rows if row.seconds is not None]
+    lines = [
+        "## The runs",
+        "",
+        "| world | row | seeds | images seen | minutes of training each | checkpoint |",
+        "|---|---|---|---|---|---|",
+    ]
+    for world in results.worlds:
+        for name in results.names(world):
+            runs = [row for row in trained if (row.world, row.name) == (world, name)]
+            if runs:
+                minutes = ", ".join(f"{row.seconds / 60:.1f}" for row in runs if row.seconds is not None)
+                seeds = ", ".join(str(row.seed) for row in runs)
+                digests = ", ".join(f"`{row.judged.result['checkpoint'][:8]}`" for row in runs)
+                lines.append(
+                    f"| {world} | {name} | {seeds} | {runs[0].judged.result['images']:,} | {minutes} | {digests} |"
+                )
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    networks = {f"{name}: `{value}`" for row in results.rows for name, value in row.judged.result["networks"].items()}
+    lines += ["", f"Judged with {'; '.join(sorted(networks))}. {versions}."]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Where a run's metrics go: a journal on the disk, and MLflow."""
