@@ -36,6 +36,7 @@ from deploy import pictures
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.machine import device, versions
+from shards.inputs import INPUTS
 from shards.worlds import WORLDS
 
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
@@ -94,7 +95,7 @@ def cases(session: Session) -> list[Case]:
 
 def decoded(session: Session, files: dict[str, bytes]) -> dict[str, Array]:
     loaded = {
-        name: (pictures.decode_photo if name == "exemplar" else pictures.decode_label)(content, name, session.schema)
+        name: INPUTS[name].decode(content, name, session.schema, session.metadata.style_length)
         for name, content in files.items()
     }
     return {name: value[None] for name, value in session.tensors(loaded).items()}

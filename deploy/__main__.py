@@ -154,6 +154,7 @@ def _batch(options: argparse.Namespace) -> None:
         options.cache,
         options.max_bad,
         options.styles,
+        session.metadata.style_length,
     )
     summary = batch.run(session, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:

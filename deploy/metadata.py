@@ -6,96 +6,75 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from likeness.command import BadInput
+from shards.inputs import INPUTS, STYLE_LENGTH, Io, Spec, photo_spec
 from shards.labels.instance_features import FeatureCentres, parse_centres
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
 FORMAT = "2"
 PREFIX = "likeness."
-INPUTS = ("label", "exemplar_label", "exemplar", "instances", "features", "style")
 OUTPUT = "image"
-MOST_INSTANCES = 2**16
-FEATURES = 3
-"""Channels of an instance's features (pix2pixHD 2.4)."""
-STYLE_CHANNELS = 8
-"""Length of a style code (MUNIT 2)."""
-STYLE_RANGE = 100.0
-"""Far outside a normal draw; a style code beyond is a mistake."""
 
-Io = Literal["float", "uint8"]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """Everything `deploy` needs to know of a model, so that it needs nothing but the model.
-
-    schema: of both label inputs and, by its size, of all pictures. checkpoint_sha256: the checkpoint it was made of,
-    "untrained" without one. perceptual: the weights of the loss network that it was trained with. io: what the graph
-    takes and gives, see `specs`. precision: of its arithmetic. dynamic_size: whether pictures may have any height and
-    width that are multiples of `size_multiple`, instead of the schema's. options: the method's, from which the same
-    network can be built again in PyTorch. feature_centres: the looks that instances may have, of a model that reads
-    features; None for any other, and where its labels have no classes. gates: what was measured before the file was let
-    out; each with `name`, `passed`, `figures` and `remedy`.
-    """
+    """Everything `deploy` needs to know of a model, so that it needs nothing but the model."""
 
     method: str
+    """The method's name."""
     schema: LabelSchema
+    """Of both label inputs and, by its size, of all pictures."""
     checkpoint_sha256: str
+    """Of the checkpoint that it was made of; "untrained" without one."""
     mlflow_run_id: str | None
+    """The MLflow run that trained it."""
     images_seen: int
+    """Images that training had seen."""
     perceptual: str
+    """The weights of the loss network that it was trained with."""
     io: Io = "float"
+    """What the graph takes and gives, see `specs`."""
     precision: Precision = "fp32"
+    """Of the graph's arithmetic."""
     dynamic_size: bool = False
+    """Whether pictures may have any height and width that are multiples of `size_multiple`, not the schema's only."""
     options: Mapping[str, Any] = field(default_factory=dict)
+    """The method's options, from which the same network can be built again in PyTorch."""
     gates: tuple[dict[str, Any], ...] = ()
+    """What was measured before the file was let out; each with `name`, `passed`, `figures` and `remedy`."""
     size_multiple: int = SIZE_MULTIPLE
+    """What the sides of pictures are multiples of, in pixels."""
+    style_length: int = STYLE_LENGTH
+    """How many numbers a style code has, of a model that reads one."""
     feature_centres: FeatureCentres | None = None
+    """The looks that instances may have; None for a model that reads no features, or whose labels have no classes."""
     version: str = FORMAT
+    """Of what the file says of itself."""
 
     @property
     def value_ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest value of each tensor."""
         return {name: (spec.low, spec.high) for name, spec in self.specs().items()}
 
-    def specs(self) -> dict[str, "Spec"]:
+    def specs(self) -> dict[str, Spec]:
         """What every tensor is: of all inputs that a method may read, and of the output.
 
         io "float": photos and pictures float32 (3, H, W) RGB in [-1, 1], label channels float32 (C_L, H, W) in [0, 1].
         io "uint8": photos and pictures (H, W, 3) RGB, label channels (C_L, H, W), as files hold them; the graph
         scales. Label maps of kind `classes` are ids, uint8 (H, W), either way: the graph makes channels of them.
         instances: int32 (H, W), a number for each object of the picture. features: float32 (3, H, W) in [-1, 1],
-        constant within an instance (pix2pixHD). style: float32 (8,), a style code (MUNIT).
+        constant within an instance (pix2pixHD). style: float32 (style_length,), a style code (MUNIT).
         """
-        schema = self.schema
-        height, width = (None, None) if self.dynamic_size else (schema.height, schema.width)
-        multiple = self.size_multiple
-        if schema.kind == "classes":
-            label = Spec("uint8", (height, width), min(schema.ids), max(schema.ids), schema.ids, multiple)
-        elif self.io == "uint8":
-            label = Spec("uint8", (schema.channels, height, width), 0, 255, multiple=multiple)
-        else:
-            label = Spec("float32", (schema.channels, height, width), 0.0, 1.0, multiple=multiple)
-        photo = (
-            Spec("uint8", (height, width, 3), 0, 255, multiple=multiple)
-            if self.io == "uint8"
-            else Spec("float32", (3, height, width), -1.0, 1.0, multiple=multiple)
-        )
-        return {
-            "label": label,
-            "exemplar_label": label,
-            "exemplar": photo,
-            "instances": Spec("int32", (height, width), 0, MOST_INSTANCES - 1, multiple=multiple),
-            "features": Spec("float32", (FEATURES, height, width), -1.0, 1.0, multiple=multiple),
-            "style": Spec("float32", (STYLE_CHANNELS,), -STYLE_RANGE, STYLE_RANGE),
-            OUTPUT: photo,
-        }
+        return {**{name: each.spec(self) for name, each in INPUTS.items()}, OUTPUT: photo_spec(self)}
 
     def to_props(self) -> dict[str, str]:
         """Strings for `metadata_props`; `from_props` gives the same metadata back."""
         rare: dict[str, str] = {}
         if self.size_multiple != SIZE_MULTIPLE:
             rare[f"{PREFIX}size_multiple"] = str(self.size_multiple)
+        if self.style_length != STYLE_LENGTH:
+            rare[f"{PREFIX}style_length"] = str(self.style_length)
         if self.feature_centres is not None:
             rare[f"{PREFIX}feature_centres"] = json.dumps(asdict(self.feature_centres))
         return {
@@ -138,6 +117,7 @@ class Metadata:
                 options=dict(json.loads(props[f"{PREFIX}options"])),
                 gates=tuple(json.loads(props[f"{PREFIX}gates"])),
                 size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
+                style_length=int(props.get(f"{PREFIX}style_length", STYLE_LENGTH)),
                 feature_centres=None if centres is None else parse_centres(centres, where),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -146,34 +126,6 @@ class Metadata:
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict, without the version and the centres."""
         return {name: value for name, value in asdict(self).items() if name not in ("version", "feature_centres")}
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a tensor holds, without its batch axis.
-
-    shape: None where it is free, but for being a multiple of `multiple`. ids: the only values, if named.
-    """
-
-    dtype: Literal["float32", "uint8", "int32"]
-    shape: tuple[int | None, ...]
-    low: float
-    high: float
-    ids: tuple[int, ...] | None = None
-    multiple: int = SIZE_MULTIPLE
-
-    def shape_in_words(self) -> str:
-        """Such as "(N, 3, 256, 256)"."""
-        sides = (f"a multiple of {self.multiple}" if side is None else str(side) for side in self.shape)
-        return f"({', '.join(['N', *sides])})"
-
-
-def network_shape(name: str, schema: LabelSchema) -> tuple[int, ...]:
-    """The shape of an input, without its batch axis, as a network in PyTorch takes it."""
-    size = (schema.height, schema.width)
-    channels = {"exemplar": 3, "features": FEATURES}
-    shapes = {"instances": size, "style": (STYLE_CHANNELS,)}
-    return shapes.get(name, (channels.get(name, schema.channels), *size))
 
 
 def _one_of(value: str, choices: Any) -> Any:

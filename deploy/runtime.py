@@ -1,5 +1,6 @@
 """The one session. Every picture that is served, or measured by a gate, comes from here."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any, Literal
 import numpy as np
 
 from deploy import openvino_model, pictures
-from deploy.metadata import INPUTS, OUTPUT, Metadata, Spec
+from deploy.metadata import OUTPUT, Metadata
 from likeness import onnx_runtime
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.onnx_runtime import REFUSED, one_line
 from shards import labels
+from shards.input_files import to_tensor
+from shards.inputs import INPUTS, Drawing, Expansion, Loaded, Spec, inputs_of
 from shards.records import LabelSchema
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"]
@@ -78,11 +81,31 @@ class Session:
         return {name: self._tensor(name, value) for name, value in loaded.items()}
 
     def _tensor(self, name: str, loaded: Array) -> Array:
-        if name in ("instances", "features", "style"):
-            return loaded.astype(self._specs[name].dtype, copy=False)
-        if self._specs[name].dtype == "uint8":
+        spec = self._specs[name]
+        if spec.dtype == "uint8":
             return loaded
-        return pictures.to_tensor(loaded) if name == "exemplar" else labels.expand(self.schema, loaded)
+        expansion = Expansion(
+            photo=to_tensor,
+            label=functools.partial(labels.expand, self.schema),
+            numbers=lambda numbers: numbers.astype(spec.dtype, copy=False),
+            values=lambda values: values.astype(spec.dtype, copy=False),
+        )
+        tensor: Array = INPUTS[name].expand(loaded, expansion)
+        return tensor
+
+    def completed(self, loaded: Mapping[str, Array], seed: int, name: str, number: int = 1) -> Loaded:
+        """One sample's inputs in loaded form, with those that may be left out, and were, drawn.
+
+        What is drawn is a function of the seed and of `name`, what the picture is called; a style code is one of its
+        `number`, too: each stands for another style. Features are one of its class's centres for each instance.
+        Raises BadInput when the model has no centres that missing features could be drawn from.
+        """
+        source = Drawing(self.metadata.feature_centres, self.metadata.style_length, str(self.path))
+        full = dict(loaded)
+        for each in inputs_of(self.inputs):
+            if each.optional and each.name not in full:
+                full[each.name] = each.draw(source, full, seed, name, number)
+        return full
 
     def pictures(self, image: Array) -> Array:
         """What `run` gave, as uint8 (N, H, W, 3) RGB."""
@@ -110,7 +133,10 @@ class Session:
             self._check(name, value)
         if len(counts := {len(value) for value in feeds.values()}) != 1:
             raise BadInput(f"the inputs have {sorted(counts)} pictures; give each the same number")
-        if len(sizes := {_size(self._specs[name], value) for name, value in feeds.items() if name != "style"}) != 1:
+        if (
+            len(sizes := {_size(self._specs[name], value) for name, value in feeds.items() if INPUTS[name].has_size})
+            != 1
+        ):
             raise BadInput(f"the inputs have the sizes {sorted(sizes)} (height, width); give each the same")
 
     def run_unchecked(self, feeds: dict[str, Array]) -> Array:

@@ -8,10 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from deploy import trial
-from deploy.metadata import OUTPUT, Spec
+from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from likeness import atomic
 from likeness.command import BadInput
+from shards.inputs import Spec
 
 On = Literal["cpu", "cuda", "tensorrt", "openvino"]
 

@@ -13,21 +13,20 @@ from threading import Event
 import numpy as np
 from tqdm import tqdm
 
-from deploy import looks, pictures
 from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
 from likeness import atomic
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
+from shards.input_files import read_label, read_photo
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, Loaded, inputs_of
 from shards.media.video import timing
 from shards.media.video_writer import CONTAINERS, encode
 from shards.operators.arguments import OPERATOR_OPTIONS
 from shards.operators.photos import Labelling, Photo, every_frame, labelled_photos, prepared_for
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
-
-Loaded = dict[str, Array]
 
 CRF = 18
 """Of x264: hardly to be told from the pictures themselves."""
@@ -96,7 +95,7 @@ def synthesize_video(
     """
     _check(session, video, exemplar, out)
     fixed = _exemplar(session, exemplar, exemplar_label, labelling) if exemplar else {}
-    fixed = looks.completed(session, fixed, seed, "")
+    fixed = session.completed(fixed, seed, "")
     begun = time.perf_counter()
     outcomes: Counter[str] = Counter()
     ticks = _Ticks(video, prepared_for(video, labelling), outcomes)
@@ -133,18 +132,18 @@ def synthesize_video(
 
 
 def _check(session: Session, video: Path, exemplar: Path | None, out: Path) -> None:
-    if exemplar is None and {"exemplar", "exemplar_label"} & {*session.inputs}:
+    inputs = inputs_of(session.inputs)
+    if exemplar is None and EXEMPLAR.side in {side for each in inputs for side in (each.photo_side, each.label_side)}:
         raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
-    for name, words in (("instances", "instance maps"), ("features", "features of instances")):
-        if name in session.inputs:
-            raise BadInput(
-                f"{session.path} reads {words}, which no label operator finds in a video; give pictures with --pairs"
-            )
+    if absent := [each.absent_in_videos for each in inputs if each.absent_in_videos is not None]:
+        raise BadInput(
+            f"{session.path} reads {absent[0]}, which no label operator finds in a video; give pictures with --pairs"
+        )
     if out.suffix.lower() not in CONTAINERS:
         raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
     if out.is_dir() or out.resolve() in (each.resolve() for each in (video, exemplar) if each):
         raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
-    if "label" not in session.inputs:
+    if LABEL not in inputs:
         raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
 
 
@@ -155,7 +154,7 @@ def _painted(
     with closing(iter(ticks)) as maps, ahead(maps, 1) as labelled:
         try:
             for group in grouped(labelled, batch):
-                feeds = [session.tensors({"label": label, **fixed}) for label, _ in group]
+                feeds = [session.tensors({LABEL.name: label, **fixed}) for label, _ in group]
                 start = time.perf_counter()
                 images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
                 latencies.append(((time.perf_counter() - start) * 1000 / len(group), len(group)))
@@ -171,13 +170,13 @@ def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, lab
     schema, inputs = session.schema, session.inputs
     if not exemplar.is_file():
         raise BadInput(f"no exemplar at {exemplar}")
-    if exemplar_label is not None or "exemplar_label" not in inputs:
-        loaded = {"exemplar": pictures.read_photo(exemplar, schema)}
+    if exemplar_label is not None or EXEMPLAR_LABEL.name not in inputs:
+        loaded = {EXEMPLAR.name: read_photo(exemplar, schema)}
         if exemplar_label is not None:
-            loaded["exemplar_label"] = pictures.read_label(exemplar_label, schema)
+            loaded[EXEMPLAR_LABEL.name] = read_label(exemplar_label, schema)
     else:
         photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), prepared_for(exemplar, labelling)))
-        loaded = {"exemplar": photo.image, "exemplar_label": labels.load(schema, photo.frame, photo.ids)}
+        loaded = {EXEMPLAR.name: photo.image, EXEMPLAR_LABEL.name: labels.load(schema, photo.frame, photo.ids)}
     return {name: value for name, value in loaded.items() if name in inputs}
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from likeness.command import BadInput
+from shards.inputs import FEATURES_MAP
 from shards.labels.instance_features import CHANNELS, FILE, FeatureCentres, parse_centres
 from trainer.checkpoints.synthesis import Synthesis
 
@@ -16,7 +17,7 @@ def centres_of(synthesis: Synthesis) -> FeatureCentres | None:
     None for a model that reads no features, or whose label maps have no classes.
     Raises BadInput when there are none, or when they are another checkpoint's.
     """
-    if "features" not in synthesis.inputs or synthesis.schema.kind != "classes":
+    if FEATURES_MAP.name not in synthesis.inputs or not synthesis.schema.ids:
         return None
     if synthesis.folder is None:
         rng = np.random.default_rng(0)

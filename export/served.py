@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from deploy.metadata import Io, Metadata, Precision, Spec
+from deploy.metadata import Metadata, Precision
 from export.centres import centres_of
 from likeness.command import BadInput
+from shards.inputs import INPUTS, Expansion, Io, Spec
 from trainer.checkpoints.synthesis import Synthesis
 
 OPSETS = range(18, 25)
@@ -64,16 +65,26 @@ class Served(nn.Module):
         return image
 
     def _expanded(self, name: str, tensor: Tensor) -> Tensor:
-        if name == "instances":
-            return tensor
-        if name in ("features", "style"):
-            return tensor if self.dtype == torch.float32 else tensor.to(self.dtype)
-        if name != "exemplar" and self.schema.kind == "classes":
+        expansion = Expansion(
+            photo=self._photo, label=self._label, numbers=lambda numbers: numbers, values=self._of_our_type
+        )
+        expanded: Tensor = INPUTS[name].expand(tensor, expansion)
+        return expanded
+
+    def _photo(self, tensor: Tensor) -> Tensor:
+        if self.recipe.io == "uint8":
+            tensor = tensor.float().permute(0, 3, 1, 2).div(127.5).sub(1)
+        return self._of_our_type(tensor)
+
+    def _label(self, tensor: Tensor) -> Tensor:
+        if self.schema.ids:
             return torch.eq(tensor.to(torch.int32).unsqueeze(1), torch.as_tensor(self.ids)).to(self.dtype)
         if self.recipe.io == "uint8":
-            scaled = tensor.float()
-            scaled = scaled.permute(0, 3, 1, 2).div(127.5).sub(1) if name == "exemplar" else scaled.div(255)
-            return scaled if self.dtype == torch.float32 else scaled.to(self.dtype)
+            tensor = tensor.float().div(255)
+        return self._of_our_type(tensor)
+
+    def _of_our_type(self, tensor: Tensor) -> Tensor:
+        # A cast to the same type would be a node of its own in the graph.
         return tensor if self.dtype == torch.float32 else tensor.to(self.dtype)
 
 
@@ -127,6 +138,7 @@ def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
         precision=recipe.precision,
         dynamic_size=recipe.dynamic_size,
         size_multiple=synthesis.size_multiple,
+        style_length=synthesis.style_length,
         options=synthesis.config["options"],
         feature_centres=centres_of(synthesis),
     )

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from shards.inputs import needs_of
 from shards.reading.order import Place
 from shards.reading.stream import Loaded, Reading
 from shards.records import LabelSchema
@@ -20,8 +21,8 @@ def reading_of(method: Method, batch: int) -> Reading:
 
 def reading_for(inputs: Sequence[str], photos: tuple[str, ...], batch: int) -> Reading:
     """These photos, and the label maps and instance maps that are among the inputs of `synthesize`."""
-    sides = ("target", "exemplar") if "exemplar_label" in inputs else ("target",)
-    return Reading(photos, sides, batch, instances="instances" in inputs)
+    needs = needs_of(inputs)
+    return Reading(photos, needs.labels, batch, instances=needs.instances)
 
 
 def photo_channels(photos: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from shards.inputs import needs_of
 from shards.reading.store import Store
 from shards.reading.stream import Loaded, Reading, Stream
 from shards.records import Manifest
@@ -51,7 +52,7 @@ class HeldOut:
     @property
     def reading(self) -> Reading:
         """What is read of a pair to paint it and to look at it, whatever training reads."""
-        photos = ("target", "exemplar") if "exemplar" in self.inputs else ("target",)
+        photos = tuple(dict.fromkeys(("target", *needs_of(self.inputs).photos)))
         return reading_for(self.inputs, photos, BATCH)
 
     def batches(self) -> Iterator[tuple[Loaded, int]]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from likeness import atomic
 from likeness.command import DONE, PREEMPTED, BadInput
 from likeness.one_writer import only_writer
+from shards.inputs import needs_of
 from shards.reading.store import Store
 from shards.reading.stream import Loaded, Stream, check_instances, first_samples, open_shards
 from shards.records import Manifest
@@ -82,7 +83,7 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
                 "or start a new run"
             )
         training = Training(config, manifest.schema, checkpoint)
-        if "instances" in training.method.inputs:
+        if needs_of(training.method.inputs).instances:
             check_instances(manifest, store)
             check_instances(*held_out)
         if training.device.type == "cpu":

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from shards.inputs import STYLE_LENGTH
 from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer.options import Options
 from trainer.schedules import Schedule
@@ -83,7 +84,7 @@ class Method(ABC):
     synthesizers: tuple[str, ...]
     """The networks that `synthesize` runs; their moving averages are kept, evaluated and exported."""
     inputs: tuple[str, ...]
-    """What `synthesize` takes, in order; the inputs of the exported model. See `deploy.metadata` for what they are."""
+    """What `synthesize` takes, in order; the inputs of the exported model. See `shards.inputs` for what they are."""
     ways: tuple[tuple[str, ...], ...] = ()
     """Other sets of inputs that `synthesize` takes, each for an exported model of its own."""
     reads: tuple[str, ...]
@@ -95,6 +96,8 @@ class Method(ABC):
     """Images seen at which `stage` changes, ascending from 0."""
     size_multiple: int = SIZE_MULTIPLE
     """Pictures whose sides are multiples of this keep their size."""
+    style_length: int = STYLE_LENGTH
+    """Numbers of a style code, of a method that reads one; it travels with the exported model."""
     alone: str | None = None
     """Why it trains on a single process only; None where it does not matter."""
     given: tuple[str, ...] = ()

@@ -9,11 +9,10 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deploy import pictures
 from deploy.batch.outputs import Output
-from deploy.batch.pairs import BadPair, Changes, Job, Loaded, bounds, name_of, needed_of, numbered
-from deploy.metadata import INPUTS
+from deploy.batch.pairs import BadPair, Changes, Job, bounds, name_of, numbered
 from likeness.command import BadInput
+from shards.inputs import INPUTS, Loaded, inputs_of, needed_among
 from shards.media.pictures import read_bytes
 from shards.records import LabelSchema
 
@@ -39,14 +38,17 @@ class FilePairs:
         part: tuple[int, int],
         output: Output,
         styles: int,
+        style_length: int,
     ) -> None:
         self.rows, self.schema, self.inputs, self.part, self.styles = rows, schema, inputs, part, styles
+        self.style_length = style_length
         self._folder = where if where.is_dir() else where.parent
         self.total = len(rows) * styles
         self.ours = bounds(self.total, part, output.unit)
         if styles > 1:
+            numbered_columns = [column for column, each in enumerate(inputs_of(inputs)) if each.numbered]
             for name, row in rows.items():
-                if row[inputs.index("style")]:
+                if any(row[column] for column in numbered_columns):
                     raise BadInput(f"{where}: {name} has a style already; leave it out, or --styles {styles}")
                 output.path(numbered(name, styles, styles), str(where))
         self._rows = {numbered(name, style + 1, styles): name for name in rows for style in range(styles)}
@@ -64,10 +66,9 @@ class FilePairs:
     def mark(self, output: str) -> int:
         """From names, sizes and times of the files."""
         mark: list[Any] = [output]
-        for name, cell in zip(self.inputs, self.rows[self._rows[output]], strict=True):
+        for each, cell in zip(inputs_of(self.inputs), self.rows[self._rows[output]], strict=True):
             file = self._folder / cell
-            coded = name == "style" and _is_code(cell)
-            status = file.stat() if not coded and file.is_file() else None
+            status = file.stat() if not each.in_cell(cell) and file.is_file() else None
             mark.append([cell, status and status.st_size, status and status.st_mtime_ns])
         return int(hashlib.sha256(json.dumps(mark).encode()).hexdigest(), 16)
 
@@ -81,22 +82,17 @@ class FilePairs:
 
     def _load(self, source: dict[str, str]) -> Loaded:
         loaded: Loaded = {}
-        for name, file in source.items():
-            coded = name == "style" and _is_code(file)
-            where = file if coded else str(self._folder / file)
+        for name, cell in source.items():
+            each = INPUTS[name]
+            in_cell = each.in_cell(cell)
+            where = cell if in_cell else str(self._folder / cell)
             try:
-                if coded:
-                    loaded[name] = pictures.decode_style(file, "the style")
-                else:
-                    loaded[name] = pictures.decoded(name, read_bytes(Path(where)), where, self.schema)
+                content = cell.encode() if in_cell else read_bytes(Path(where))
+                called = f"the {name}" if in_cell else where
+                loaded[name] = each.decode(content, called, self.schema, self.style_length)
             except BadInput as error:
                 raise BadPair(where, str(error)) from error
         return loaded
-
-
-def _is_code(cell: str) -> bool:
-    """Whether a cell of a CSV holds a style code itself."""
-    return cell.lstrip()[:1] in ("[", "{")
 
 
 def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
@@ -118,7 +114,7 @@ def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) 
         absent = [
             column
             for column, cell in cells.items()
-            if not (column == "style" and _is_code(cell)) and not (path.parent / cell).is_file()
+            if not INPUTS[column].in_cell(cell) and not (path.parent / cell).is_file()
         ]
         missing += bool(absent)
         if missing > max_bad:
@@ -133,7 +129,7 @@ def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) 
 
 def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, cells) of every row; those of inputs that cannot be drawn are there and filled."""
-    needed = needed_of(inputs)
+    needed = needed_among(inputs)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
@@ -163,10 +159,10 @@ def read_folder(folder: Path, inputs: tuple[str, ...], output: Output, max_bad: 
     Raises BadInput naming what is missing and what is one too many.
     """
     visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if missing := [name for name in needed_of(inputs) if not (folder / name).is_dir()]:
+    if missing := [name for name in needed_among(inputs) if not (folder / name).is_dir()]:
         raise BadInput(
             f"{folder} has no folder {missing[0]}; give one for each of the model's inputs: "
-            f"{', '.join(needed_of(inputs))} (or give a CSV file, or a folder of shards with its manifest.json)"
+            f"{', '.join(needed_among(inputs))} (or give a CSV file, or a folder of shards with its manifest.json)"
         )
     if unknown := [entry for entry in visible if entry.name not in INPUTS or not entry.is_dir()]:
         raise BadInput(f"{unknown[0]} is none of the folders {', '.join(INPUTS)}; move it elsewhere")

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
-from deploy import looks
-from likeness.array import Array
 from likeness.command import BadInput
+from shards.inputs import Loaded
 
-Loaded = dict[str, Array]
 Changes = Mapping[str, tuple[int, int | None]]
 """By output, the mark of a pair when the run began, and the one that it was made with (None: not made yet)."""
 
@@ -87,7 +85,3 @@ def numbered(output: str, style: int, styles: int) -> str:
 def name_of(output: str) -> str:
     """A pair's name, whatever format its pictures have."""
     return PurePosixPath(output).with_suffix("").as_posix()
-
-
-def needed_of(inputs: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in inputs if name not in looks.DRAWN)

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from deploy import looks
 from deploy.batch.bad_inputs import BadInputs, changes
 from deploy.batch.outputs import Files, Output, Sink, Tars
 from deploy.batch.pairs import WHOLE, BadPair, Job, Pairs
@@ -26,6 +25,7 @@ from likeness.array import Array
 from likeness.command import BadInput
 from likeness.machine import ON_CPU, device, versions
 from likeness.one_writer import only_writer
+from shards.inputs import optional_among
 from shards.records import LabelSchema, sha256_of
 
 Tensors = dict[str, Array]
@@ -78,7 +78,7 @@ def run(
     Raises BadInput when `out` is anything else, another process is writing the same slice, or too many are broken.
     """
     digest = sha256_of(session.path)
-    chance = {"seed": seed, "styles": pairs.styles} if looks.drawn(session.inputs) else {}
+    chance = {"seed": seed, "styles": pairs.styles} if optional_among(session.inputs) else {}
     with _opened(out, {"model_sha256": digest, **chance}, session.schema, pairs, output):
         bad = BadInputs(out, f"bad{_ending(pairs.part)}", max_bad, pairs.mark)
         sink = (
@@ -129,7 +129,7 @@ def synthesize_pairs(
         return True
 
     def decoded(job: Job) -> Tensors:
-        tensors = session.tensors(looks.completed(session, job.load(), seed, job.name, job.style))
+        tensors = session.tensors(session.completed(job.load(), seed, job.name, job.style))
         session.check({name: value[None] for name, value in tensors.items()})
         return tensors
 

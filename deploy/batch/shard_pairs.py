@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.batch.outputs import Output
-from deploy.batch.pairs import BadPair, Changes, Job, Loaded, bounds, needed_of, numbered
+from deploy.batch.pairs import BadPair, Changes, Job, bounds, numbered
 from likeness.command import BadInput
+from shards.inputs import Loaded, inputs_of, needs_of
 from shards.reading import samples
 from shards.reading.store import Store
 from shards.reading.urls import is_url
@@ -51,7 +52,7 @@ class ShardPairs:
             raise BadInput(f"{store.where}/manifest.json has another label schema than the model: {difference}")
         if not self.manifest.samples:
             raise BadInput(f"{store.where} holds no pairs; pack some with `python -m shards pack`")
-        if "instances" in inputs and not self.manifest.instances:
+        if needs_of(inputs).instances and not self.manifest.instances:
             raise BadInput(
                 f"{store.where} has no instance maps, which the model reads; pack it again from a source that has them"
             )
@@ -82,7 +83,7 @@ class ShardPairs:
 
     def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
         seen: set[str] = set()
-        instances = (samples.INSTANCES,) if "instances" in self.inputs else ()
+        instances = (samples.INSTANCES,) if needs_of(self.inputs).instances else ()
         label_members = ("json", "target.label.png", *instances)
         members = ("json", "exemplar.jpg", "exemplar.png", "exemplar.label.png", *(() if self.roll else label_members))
         with (
@@ -157,16 +158,12 @@ class ShardPairs:
 
     def _load(self, pair: samples.Members, target: samples.Members) -> Loaded:
         loaded: Loaded = {}
-        for name in needed_of(self.inputs):
-            members = target if name in ("label", "instances") else pair
+        for each in inputs_of(self.inputs):
+            if each.optional:
+                continue  # drawn later: samples do not hold it
+            members = target if each.follows_label else pair
             try:
-                if name == "instances":
-                    loaded[name] = samples.decode_instances(members, self.schema)
-                elif name == "exemplar":
-                    loaded[name] = samples.decode_photo(members, "exemplar", self.schema)
-                else:
-                    side = "target" if name == "label" else "exemplar"
-                    loaded[name] = samples.decode_label(members, side, self.schema, samples.decode_pair(members))
+                loaded[each.name] = each.decode_members(members, self.schema)
             except BadInput as error:
                 where = f"{members[samples.SHARD].decode()} {members[samples.KEY].decode()}"
                 raise BadPair(where, str(error)) from error

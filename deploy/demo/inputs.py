@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from deploy import pictures
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
+from shards.input_files import decode_label, read_label
 from shards.media.pictures import read_bytes, read_picture, stored_size
 from shards.operators import body_pose, face_landmarks, parsing
 from shards.operators.photos import resized
@@ -147,27 +147,27 @@ def loaded(drawn: str, schema: LabelSchema) -> Array:
     """What the page drew as a loaded label map, through the same door as everybody's files.
 
     drawn: for `classes` the base64 of a PNG of ids, else the text of a JSON file of points: what the page saves, too.
-    Raises BadInput as `pictures.read_label` does.
+    Raises BadInput as `read_label` does.
     """
     try:
         content = base64.b64decode(drawn, validate=True) if schema.kind == "classes" else drawn.encode()
     except ValueError as error:
         raise BadInput(f"the label map that was drawn did not arrive whole ({error}); reload the page") from error
-    return pictures.decode_label(content, "the label map", schema)
+    return decode_label(content, "the label map", schema)
 
 
 def label_of(file: Path, schema: LabelSchema) -> Array:
-    """Somebody's label file as a loaded label map. Raises BadInput as `pictures.read_label` does."""
-    return by_name(lambda: pictures.read_label(file, schema), file)
+    """Somebody's label file as a loaded label map. Raises BadInput as `read_label` does."""
+    return by_name(lambda: read_label(file, schema), file)
 
 
 def drawing_of(file: Path, schema: LabelSchema) -> Drawing:
-    """Somebody's label file for the page to go on with. Raises BadInput as `pictures.read_label` does."""
+    """Somebody's label file for the page to go on with. Raises BadInput as `read_label` does."""
     return by_name(lambda: _drawing_of(file, schema), file)
 
 
 def _drawing_of(file: Path, schema: LabelSchema) -> Drawing:
-    label = pictures.read_label(file, schema)
+    label = read_label(file, schema)
     if schema.kind == "classes":
         return _ids_drawing(label)
     data = json.loads(file.read_bytes())

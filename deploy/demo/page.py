@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from threading import Event
 from typing import Any
 
-from deploy import looks
 from deploy.demo import inputs, widgets
 from deploy.demo import manipulation_page as demo_manipulate
 from deploy.demo.inputs import Example, Exemplar, Operator
@@ -21,6 +20,7 @@ from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign, free_port
+from shards.inputs import optional_among
 
 ROOM = Path(__file__).parent
 LARGEST_UPLOAD = "20mb"
@@ -49,7 +49,7 @@ def paint(session: Session, drawn: str, exemplar: Exemplar | None, seed: int) ->
             if exemplar.label is None:
                 raise BadInput(exemplar.missing)
             loaded["exemplar_label"] = exemplar.label
-    full = looks.completed(session, loaded, seed, "")
+    full = session.completed(loaded, seed, "")
     tensors = {name: tensor[None] for name, tensor in session.tensors(full).items()}
     begun = time.perf_counter()
     image = session.run(**tensors)
@@ -65,7 +65,7 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
     first = examples[0].exemplar if examples else None
     kind = "classes" if schema.kind == "classes" else "points"
     private, models = widgets.PRIVATE, widgets.ONE_AT_A_TIME
-    drawn = looks.drawn(session.inputs)
+    drawn = optional_among(session.inputs)
     label_files = [".png"] if schema.kind == "classes" else [".json"]
     label_words = "PNG" if schema.kind == "classes" else "JSON"
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from deploy.metadata import MOST_INSTANCES, Metadata
+from deploy.metadata import Metadata
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
+from shards.inputs import MOST_INSTANCES
 from shards.records import LabelSchema
 
 PER_CLASS = 1000

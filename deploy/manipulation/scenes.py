@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploy import looks
 from deploy.batch.open_pairs import open_pairs
 from deploy.batch.pairs import Job, Pairs
 from deploy.manipulation.edit import Scene
@@ -29,7 +28,7 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
 
     Raises BadInput, naming some pairs that there are, when there is no such one.
     """
-    pairs = open_pairs(location, session.schema, session.inputs)
+    pairs = open_pairs(location, session.schema, session.inputs, style_length=session.metadata.style_length)
     names: list[str] = []
     for job in _jobs(pairs):
         if job.name == name:
@@ -42,7 +41,7 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
 
 def first_scenes(session: Session, location: str | Path, count: int, seed: int) -> list[tuple[str, Scene]]:
     """The first pairs with their names. Raises BadInput as `open_pairs` does."""
-    pairs = open_pairs(location, session.schema, session.inputs)
+    pairs = open_pairs(location, session.schema, session.inputs, style_length=session.metadata.style_length)
     return [(job.name, _scene(session, job, seed)) for job in itertools.islice(_jobs(pairs), count)]
 
 
@@ -51,4 +50,4 @@ def _jobs(pairs: Pairs) -> Iterator[Job]:
 
 
 def _scene(session: Session, job: Job, seed: int) -> Scene:
-    return Scene(looks.completed(session, job.load(), seed, job.name, job.style))
+    return Scene(session.completed(job.load(), seed, job.name, job.style))

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from deploy import looks, pictures, trial
+from deploy import pictures, trial
 from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from deploy.service import multipart
@@ -27,6 +27,7 @@ from deploy.service.metrics import Metrics
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
+from shards.inputs import INPUTS, inputs_of, needed_among, optional_among
 from shards.media.pictures import is_jpeg, is_png, stored_size
 from shards.records import recorded_label
 
@@ -163,7 +164,11 @@ class Service:
             "method": self.session.method,
             "width": schema.width,
             "height": schema.height,
-            "inputs": {name: _in_words(name, schema.kind) for name in self.session.inputs} | self._drawn_in_words(),
+            "inputs": {
+                each.name: each.file_in_words(schema, self.session.metadata.style_length)
+                for each in inputs_of(self.session.inputs)
+            }
+            | self._drawn_in_words(),
             "schema": schema.to_json(),
             "max_body_bytes": self.max_body,
             "timeout_seconds": self.limits.timeout,
@@ -171,7 +176,7 @@ class Service:
         }
 
     def _drawn_in_words(self) -> dict[str, dict[str, str]]:
-        drawn = looks.drawn(self.session.inputs)
+        drawn = optional_among(self.session.inputs)
         words = (
             f"(optional) a whole number from which {' and '.join(drawn)} are drawn where they are missing; 0 without"
         )
@@ -179,9 +184,8 @@ class Service:
 
     def example(self, url: str) -> str:
         """A command that asks this very model for a picture."""
-        drawn = looks.drawn(self.session.inputs)
-        needed = [name for name in self.session.inputs if name not in drawn]
-        endings = {name: _endings(name, self.session.schema.kind)[0] for name in needed}
+        drawn, needed = optional_among(self.session.inputs), needed_among(self.session.inputs)
+        endings = {each.name: each.endings(self.session.schema)[0] for each in inputs_of(needed)}
         parts = " ".join(f"-F {name}=@{name}.{ending}" for name, ending in endings.items())
         parts += f" -F {SEED}=1" if drawn else ""
         token = f' -H "Authorization: Bearer ${TOKEN}"' if self.token else ""
@@ -360,8 +364,8 @@ class Service:
         except multipart.BrokenError as error:
             raise Refused(400, "bad_multipart", f"the body is no multipart/form-data: {error}") from error
         names = [name for name, _ in parts]
-        drawn = looks.drawn(self.session.inputs)
-        needed = {name for name in self.session.inputs if name not in drawn}
+        drawn = optional_among(self.session.inputs)
+        needed = {*needed_among(self.session.inputs)}
         optional = {*drawn, SEED} if drawn else set()
         if len(names) != len({*names}) or not needed <= {*names} <= needed | optional:
             wanted = ", ".join(name for name in self.session.inputs if name in needed)
@@ -374,17 +378,18 @@ class Service:
         seed = _seed_of(dict(parts).get(SEED, b"0"))
         loaded = {name: self._loaded(name, content) for name, content in parts if name != SEED}
         try:
-            return self.session.tensors(looks.completed(self.session, loaded, seed, ""))
+            return self.session.tensors(self.session.completed(loaded, seed, ""))
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 
     def _loaded(self, name: str, content: bytes) -> Array:
         part = f"the part {name}"
-        kinds = _endings(name, self.session.schema.kind)
-        if "png" in kinds:
-            self._check_picture(part, content, "jpg" in kinds)
+        schema, given = self.session.schema, INPUTS[name]
+        endings = given.endings(schema)
+        if "png" in endings:
+            self._check_picture(part, content, "jpg" in endings)
         try:
-            return pictures.decoded(name, content, part, self.session.schema)
+            return given.decode(content, part, schema, self.session.metadata.style_length)
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 
@@ -412,35 +417,3 @@ def _seed_of(content: bytes) -> int:
     if not text.isdigit() or len(text) > len(str(MOST_SEED)) or int(text) > MOST_SEED:
         raise Refused(422, "bad_input", f"the part {SEED} is no whole number from 0 to {MOST_SEED}")
     return int(text)
-
-
-def _endings(name: str, kind: str) -> tuple[str, ...]:
-    if name == "exemplar":
-        return "png", "jpg"
-    if name == "style":
-        return ("json",)
-    return ("png",) if kind == "classes" or name in _OTHER_INPUTS else ("json",)
-
-
-_OTHER_INPUTS = {
-    "exemplar": {"file": "PNG or JPEG", "holds": "a photo of this width and height, RGB"},
-    "instances": {
-        "file": "PNG",
-        "holds": "the number of the object at each pixel, of this width and height, grey, 8 or 16 bits",
-    },
-    "features": {
-        "file": "PNG",
-        "holds": "(optional) the look of each instance, of this width and height, RGB, 0 to 255 for -1 to 1",
-    },
-    "style": {"file": "JSON", "holds": "(optional) a style code of 8 numbers"},
-}
-
-
-def _in_words(name: str, kind: str) -> dict[str, str]:
-    if name in _OTHER_INPUTS:
-        return _OTHER_INPUTS[name]
-    return {
-        "sketch": {"file": "JSON", "holds": "68 landmarks [x, y] in a 512×512 frame laid over the picture"},
-        "pose": {"file": "JSON", "holds": "18 keypoints [x, y, confidence], x and y as fractions of the sides"},
-        "classes": {"file": "PNG", "holds": "class ids of this width and height, grey or palette; see schema"},
-    }[kind]

@@ -24,6 +24,7 @@ from export.tensorrt.rules import problems
 from likeness import onnx_runtime
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.inputs import INPUTS
 from trainer.checkpoints.synthesis import Synthesis
 
 BATCHES = (1, 3)
@@ -329,9 +330,9 @@ def _grown(samples: Samples, session: Session) -> Samples:
     """The samples with their own beginnings repeated at the lower and right edges, up to the session's size."""
 
     def grow(name: str, value: Array) -> Array:
-        if name == "style":
+        if not INPUTS[name].has_size:
             return value
-        first = 2 if value.ndim == 4 and name != "exemplar" else 1
+        first = INPUTS[name].height_axis(value)
         tall = np.take(value, range(session.schema.height), axis=first, mode="wrap")
         return np.take(tall, range(session.schema.width), axis=first + 1, mode="wrap")
 

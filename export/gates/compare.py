@@ -11,6 +11,7 @@ from deploy import pictures
 from deploy.runtime import Session
 from export.gates.samples import Samples
 from likeness.array import Array
+from shards.input_files import to_tensor
 from trainer.checkpoints.synthesis import Synthesis
 from trainer.metrics.structural_similarity import load_structural_similarity
 
@@ -60,7 +61,7 @@ def compare(found_in: Iterable[Array], wanted: list[Array]) -> tuple[list[Distan
     for number, (reference, found) in enumerate(zip(wanted, found_in, strict=True)):
         exact = reference
         if found.dtype == np.uint8:
-            exact, found = pictures.to_tensor(pictures.to_picture(reference)), pictures.to_tensor(found)
+            exact, found = to_tensor(pictures.to_picture(reference)), to_tensor(found)
         distances.append(distance(exact, found))
         if worst is None or distances[-1].psnr_db < distances[worst.number].psnr_db:
             worst = Worst(number, pictures.to_picture(reference), pictures.to_picture(found))

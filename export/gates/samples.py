@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -9,12 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deploy import looks
-from deploy.metadata import FEATURES
 from export.centres import centres_of
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
+from shards.inputs import (
+    FEATURES_MAP,
+    INPUTS,
+    INSTANCES,
+    Drawing,
+    Expansion,
+    Input,
+    Loaded,
+    Read,
+    inputs_of,
+    needs_of,
+)
+from shards.labels.instance_features import CHANNELS
 from shards.reading.stream import first_samples, open_shards
 from shards.records import Frame, LabelSchema
 from shards.worlds import WORLDS
@@ -48,12 +60,13 @@ class Samples:
     def expanded(self, schema: LabelSchema) -> tuple[Tensor, ...]:
         """What the network in PyTorch takes, made by the trainer's own code."""
 
-        def tensor(name: str, value: Tensor) -> Tensor:
-            if name in ("instances", "features", "style"):
-                return value
-            return photo_channels(value) if name == "exemplar" else label_channels(value, schema)
-
-        return tuple(tensor(name, torch.from_numpy(value)) for name, value in self.loaded.items())
+        expansion = Expansion(
+            photo=photo_channels,
+            label=partial(label_channels, schema=schema),
+            numbers=lambda numbers: numbers,
+            values=lambda values: values,
+        )
+        return tuple(INPUTS[name].expand(torch.from_numpy(value), expansion) for name, value in self.loaded.items())
 
 
 def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -> Samples:
@@ -74,44 +87,53 @@ def real_samples(synthesis: Synthesis, shards: str | None, count: int = COUNT) -
                 f"{store.where} holds {manifest.samples} samples, but the gates need at least {LEAST}; "
                 "name other shards with --samples"
             )
-        photos = ("exemplar",) if "exemplar" in synthesis.inputs else ()
-        loaded = first_samples(manifest, store, count, reading_for(synthesis.inputs, photos, 1))
-        read = {
-            "label": loaded.labels.get("target"),
-            "exemplar_label": loaded.labels.get("exemplar"),
-            "exemplar": loaded.photos.get("exemplar"),
-            "instances": loaded.instances,
-        }
-        return _samples(synthesis, read, store.where)
+        reading = reading_for(synthesis.inputs, needs_of(synthesis.inputs).photos, 1)
+        return _samples(synthesis, first_samples(manifest, store, count, reading), store.where)
 
 
-def _samples(synthesis: Synthesis, read: Mapping[str, Tensor | None], where: str) -> Samples:
+def _samples(synthesis: Synthesis, read: Read, where: str) -> Samples:
     """Of what was read, what the model reads; style codes and features are drawn, as `deploy` draws them."""
-    loaded = {name: tensor.numpy() for name in synthesis.inputs if (tensor := read.get(name)) is not None}
-    numbers = range(len(loaded["label"]))
-    if "style" in synthesis.inputs:
-        loaded["style"] = np.stack([looks.style(0, str(number)) for number in numbers])
-    if "features" in synthesis.inputs:
-        each = [{name: value[number] for name, value in loaded.items()} for number in numbers]
-        loaded["features"] = np.stack([_features(synthesis, sample, number) for number, sample in enumerate(each)])
+    inputs = inputs_of(synthesis.inputs)
+    loaded = {each.name: tensor.numpy() for each in inputs if (tensor := each.of(read)) is not None}
+    count = len(next(iter(loaded.values())))
+    samples: list[Loaded] = [{name: value[number] for name, value in loaded.items()} for number in range(count)]
+    source = Drawing(centres_of(synthesis), synthesis.style_length, "the model")
+    for each in inputs:
+        if each.name not in loaded:
+            loaded[each.name] = np.stack(
+                [_drawn(each, source, sample, number) for number, sample in enumerate(samples)]
+            )
     return Samples({name: loaded[name] for name in synthesis.inputs}, where)
 
 
-def _features(synthesis: Synthesis, sample: Mapping[str, Array], number: int) -> Array:
-    """From the model's centres; where its label maps have no classes, and so no centres, anything for each instance."""
-    centres = centres_of(synthesis)
-    if centres is not None:
-        return looks.features(centres, sample, 0, str(number))
-    found, places = np.unique(sample["instances"], return_inverse=True)
-    vectors = np.random.default_rng(number).uniform(-1, 1, (len(found), FEATURES)).astype(np.float32)
-    return vectors[places.reshape(sample["instances"].shape)].transpose(2, 0, 1)
+def _drawn(each: Input, source: Drawing, sample: Loaded, number: int) -> Array:
+    """As `deploy` draws it; features of a model whose labels have no classes, and so no centres, are anything at all
+    for each instance."""
+    if each is not FEATURES_MAP or source.centres is not None:
+        return each.draw(source, sample, 0, str(number))
+    instances = sample[INSTANCES.name]
+    found, places = np.unique(instances, return_inverse=True)
+    vectors = np.random.default_rng(number).uniform(-1, 1, (len(found), CHANNELS)).astype(np.float32)
+    return vectors[places.reshape(instances.shape)].transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class _Drawings:
+    """What was drawn of a world, as if it had been read; all in loaded form."""
+
+    labels: Mapping[str, Tensor]
+    """Label maps by the side that they belong to."""
+    photos: Mapping[str, Tensor]
+    """Photos by side."""
+    instances: Tensor | None
+    """The targets' instance maps."""
 
 
 def drawn(synthesis: Synthesis, count: int) -> Samples:
     """Frames of the world whose label kind is the model's: every frame's label with the next video's photo."""
     schema = synthesis.schema
     name, world = next((name, world) for name, world in WORLDS.items() if schema.kind == world.KIND)
-    counted = "instances" in synthesis.inputs
+    counted = needs_of(synthesis.inputs).instances
     if counted and not hasattr(world, "instance_ids"):
         raise BadInput(f"the {name} world has no instance maps, which the model reads; name shards with --samples")
     size = (schema.width, schema.height)
@@ -126,12 +148,11 @@ def drawn(synthesis: Synthesis, count: int) -> Samples:
             numbers = world.instance_ids(state, schema.width)
             instances.append(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST).astype(np.int32))
     stacked = torch.from_numpy(np.stack(maps))
-    read = {
-        "label": stacked,
-        "exemplar_label": stacked.roll(1, 0),
-        "exemplar": torch.from_numpy(np.stack(photos)).roll(1, 0),
-        "instances": torch.from_numpy(np.stack(instances)) if counted else None,
-    }
+    read = _Drawings(
+        labels={"target": stacked, "exemplar": stacked.roll(1, 0)},
+        photos={"exemplar": torch.from_numpy(np.stack(photos)).roll(1, 0)},
+        instances=torch.from_numpy(np.stack(instances)) if counted else None,
+    )
     return _samples(synthesis, read, f"drawings of the {name} world")
 
 

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from likeness.command import BadInput
 from shards.records import LabelSchema
 
@@ -102,7 +104,7 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
     from torch import Tensor
     from torch.utils.flop_counter import FlopCounterMode
 
-    from deploy.metadata import network_shape
+    from shards.inputs import inputs_of
     from trainer.speed.host_memory import keep_freed_memory
 
     if keep:
@@ -130,16 +132,12 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
 
         def inputs(batch: int) -> tuple[Tensor, ...]:
             """Random values in the ranges of the inputs, of the shapes that the network in PyTorch takes."""
-            made = []
-            for name in synthesis.inputs:
-                shape = network_shape(name, schema)
-                if name == "instances":
-                    made.append(torch.randint(0, 100, (batch, *shape), dtype=torch.int32, device=device))
-                elif name.endswith("label"):
-                    made.append(torch.rand(batch, *shape, device=device))
-                else:
-                    made.append(torch.rand(batch, *shape, device=device) * 2 - 1)
-            return tuple(made)
+            rng = np.random.default_rng(0)
+            examples = (
+                each.example(rng, (batch, *each.network_shape(schema, synthesis.style_length)))
+                for each in inputs_of(synthesis.inputs)
+            )
+            return tuple(torch.from_numpy(example).to(device) for example in examples)
 
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             module(*inputs(1))

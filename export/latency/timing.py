@@ -95,12 +95,13 @@ def example_feeds(graph: Graph, facts: Metadata, batch: int) -> Feeds:
     """Random inputs that the model takes: by name, in the type and the shape that its graph declares."""
     rng = np.random.default_rng(0)
     feeds: Feeds = {}
+    specs = facts.specs()
     for value in graph.inputs:
         shape = _shape(value, facts, batch, graph.where)
         kind = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
         if np.issubdtype(kind, np.integer):
-            is_ids = value.name.endswith("label") and facts.schema.kind == "classes"
-            drawn = rng.choice(facts.schema.ids, shape) if is_ids else rng.integers(0, 256, shape)
+            ids = specs[value.name].ids
+            drawn = rng.integers(0, 256, shape) if ids is None else rng.choice(ids, shape)
         else:
             drawn = rng.uniform(*facts.value_ranges[value.name], shape)
         feeds[value.name] = drawn.astype(kind)

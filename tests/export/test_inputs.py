@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from deploy.metadata import STYLE_CHANNELS, Metadata
+from deploy.metadata import Metadata
 from deploy.runtime import Session
 from export import registry
 from export.__main__ import main
@@ -23,6 +23,7 @@ from export.latency import timing
 from export.latency.costs import Graph
 from export.served import Recipe, metadata_of
 from likeness.command import BadInput
+from shards.inputs import STYLE_LENGTH
 from shards.labels.instance_features import FILE, FeatureCentres, parse_centres
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
@@ -169,7 +170,7 @@ def test_latency_in_turns_with_eager_pytorch(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_style_code_is_as_long_as_munits() -> None:
-    assert STYLE_CHANNELS == munit_networks.STYLE_CHANNELS
+    assert STYLE_LENGTH == munit_networks.STYLE_CHANNELS
 
 
 def test_worlds_without_instance_maps_say_so(make: Make) -> None:

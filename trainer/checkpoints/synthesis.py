@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from likeness.command import BadInput
+from shards.inputs import STYLE_LENGTH
 from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer import config as configs
 from trainer import methods
@@ -27,7 +28,7 @@ class Synthesis:
 
     module: takes the tensors named in `inputs`, in order, and gives (N, 3, H, W) in (-1, 1); on the CPU,
     in eval mode, with averaged weights. sha256: the checkpoint's digest, "untrained" without one. folder: the
-    checkpoint's, None without one. size_multiple: see `trainer.method.Method`.
+    checkpoint's, None without one. size_multiple, style_length: see `trainer.method.Method`.
     """
 
     module: nn.Module
@@ -43,6 +44,7 @@ class Synthesis:
     perceptual: str
     folder: Path | None = None
     size_multiple: int = SIZE_MULTIPLE
+    style_length: int = STYLE_LENGTH
 
 
 def load_for_synthesis(path: Path, inputs: tuple[str, ...] | None = None) -> Synthesis:
@@ -105,6 +107,7 @@ def architecture(
         test_shards=None,
         perceptual="none",
         size_multiple=built.size_multiple,
+        style_length=built.style_length,
     )
 
 
@@ -137,4 +140,5 @@ def _synthesis(
         test_shards=config.data.test if state else None,
         perceptual=config.perceptual.weights,
         size_multiple=method.size_multiple,
+        style_length=method.style_length,
     )

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.inputs import Expansion, Input, inputs_of, needs_of, optional_among
 from shards.reading.samples import Sample
 from shards.reading.stream import check_instances
 from trainer.batches import label_channels, photo_channels
@@ -29,12 +30,12 @@ def check(synthesis: Synthesis, pairs: ShardPairs) -> None:
     """Raises BadInput when pairs do not hold all that the pictures are made of."""
     if difference := synthesis.schema.difference(pairs.schema):
         raise BadInput(f"{pairs.store.where} has another label schema than this checkpoint: {difference}")
-    if drawn := sorted({"features", "style"} & set(synthesis.inputs)):
+    if drawn := sorted(optional_among(synthesis.inputs)):
         raise BadInput(
             f"{synthesis.method} paints from {drawn[0]}, which pairs do not hold; paint them with `python -m deploy "
             "batch` and judge the pictures with --pictures"
         )
-    if "instances" in synthesis.inputs:
+    if needs_of(synthesis.inputs).instances:
         check_instances(pairs.manifest, pairs.store)
 
 
@@ -72,19 +73,19 @@ def _painted(
     synthesis: Synthesis, labels: Sequence[Sample], exemplars: Sequence[Sample], device: torch.device
 ) -> Iterator[Array]:
     """The pictures of some label maps in the likeness of as many exemplars."""
-    inputs = {
-        "label": lambda: label_channels(_stacked([each.labels["target"] for each in labels], device), synthesis.schema),
-        "exemplar_label": lambda: label_channels(
-            _stacked([each.labels["exemplar"] for each in exemplars], device), synthesis.schema
-        ),
-        "exemplar": lambda: photo_channels(_stacked([each.photos["exemplar"] for each in exemplars], device)),
-        "instances": lambda: _stacked([np.asarray(each.instances, np.int32) for each in labels], device),
-    }
-    yield from map(picture, synthesis.module(*(inputs[name]() for name in synthesis.inputs)))
+    expansion = Expansion(
+        photo=photo_channels,
+        label=partial(label_channels, schema=synthesis.schema),
+        numbers=lambda numbers: numbers.int(),
+        values=lambda values: values,
+    )
 
+    def tensor(each: Input) -> Tensor:
+        loaded = np.stack([each.of(sample) for sample in (labels if each.follows_label else exemplars)])
+        expanded: Tensor = each.expand(torch.from_numpy(loaded).to(device), expansion)
+        return expanded
 
-def _stacked(arrays: Sequence[Array], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.stack(arrays)).to(device)
+    yield from map(picture, synthesis.module(*map(tensor, inputs_of(synthesis.inputs))))
 
 
 def write_picture(folder: Path, key: str, picture: Array) -> None:

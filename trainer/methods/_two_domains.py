@@ -68,6 +68,7 @@ class TwoDomains(Method):
     inputs = ("label", "exemplar")
     ways = (("label", "style"),)
     noise = TURNS * DOMAINS * STYLE_CHANNELS
+    style_length = STYLE_CHANNELS
     needs_perceptual = True
 
     def __init__(self, options: MunitOptions, schema: LabelSchema) -> None:

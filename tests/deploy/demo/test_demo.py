@@ -27,6 +27,7 @@ from deploy.runtime import Session
 from export.__main__ import main as export
 from likeness.command import BadInput
 from shards import labels
+from shards.input_files import read_label
 from shards.labels import standard_schema
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
@@ -228,7 +229,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
         pytest.fail("the picture does not follow while the button is down")
     slowly(page, (x + 0.2 * box["width"], y), (x + 0.5 * box["width"], y))
     page.mouse.up()
-    ids = pictures.read_label(saved(page, tmp_path), schema)
+    ids = read_label(saved(page, tmp_path), schema)
     assert set(np.unique(ids)) == {CAR, VOID}, "a brush blends nothing"
     assert (ids[16, 12:36] == CAR).all() and (ids[:8] == VOID).all()
     shows(page, made(session, label=ids, **fixed))
@@ -241,10 +242,10 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     page.click("text=road")
     page.click("text=Fill")
     page.mouse.click(x, y)
-    assert (pictures.read_label(saved(page, tmp_path), schema) == ROAD).all()
+    assert (read_label(saved(page, tmp_path), schema) == ROAD).all()
     upload(page, "Upload PNG", write_ids(tmp_path / "mine.png", its_ids))
     shows(page, made(session, label=its_ids.astype(np.uint8), **fixed))
-    assert np.array_equal(pictures.read_label(saved(page, tmp_path), schema), its_ids)
+    assert np.array_equal(read_label(saved(page, tmp_path), schema), its_ids)
 
 
 def dot(page: Any, number: int) -> tuple[float, float]:
@@ -279,7 +280,7 @@ def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: 
     moved = np.array(json.loads(saved(page, tmp_path).read_text())["landmarks"])
     assert (moved != begun).any(axis=1).nonzero()[0].tolist() == [CHIN]
     assert moved[CHIN, 1] > begun[CHIN, 1] and moved[CHIN, 0] == begun[CHIN, 0]
-    label = pictures.read_label(saved(page, tmp_path), session.schema)
+    label = read_label(saved(page, tmp_path), session.schema)
     assert not np.array_equal(label, first.labels["target"])
     shows(page, made(session, label=label, **fixed))
     free = 3 + (time.monotonic() - started) / PAINTING_S
@@ -291,7 +292,7 @@ def test_landmarks_are_dragged(opened: Any, model: Path, faces: Path, tmp_path: 
     again = np.array(json.loads(saved(page, tmp_path).read_text())["landmarks"])
     assert (again != moved).any(axis=1).nonzero()[0].tolist() == list(MOUTH), "Shift moves the whole mouth"
     assert len(np.unique(again[MOUTH] - moved[MOUTH], axis=0)) == 1
-    label = pictures.read_label(saved(page, tmp_path), session.schema)
+    label = read_label(saved(page, tmp_path), session.schema)
 
     page.locator(".likeness-gallery").nth(1).locator("button").nth(1).click()
     fixed = {"exemplar_label": other.labels["exemplar"], "exemplar": other.photos["exemplar"]}

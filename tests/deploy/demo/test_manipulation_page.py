@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deploy import looks
 from deploy.__main__ import main
 from deploy.demo import inputs as demo_inputs
 from deploy.manipulation import edit as manipulate
@@ -15,6 +14,7 @@ from deploy.manipulation.edit import NewClass, NewLook
 from deploy.runtime import Session
 from tests.browser import needs_browser
 from tests.deploy.demo.test_demo import made, opened, picture, shows  # noqa: F401
+from tests.deploy.drawn import style
 
 SKY, CAR = 10, 13
 
@@ -69,7 +69,7 @@ def test_another_seed_is_another_style(opened: Any, styled: Path) -> None:  # no
     blank = np.full((64, 128), 255, np.uint8)
 
     def styled_by(seed: int) -> np.ndarray[Any, Any]:
-        return made(session, label=blank, style=looks.style(seed, ""))
+        return made(session, label=blank, style=style(seed, ""))
 
     shows(page, styled_by(0))
     page.fill("#likeness-seed input", "7")

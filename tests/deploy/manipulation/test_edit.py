@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from deploy import looks
 from deploy.__main__ import main
 from deploy.manipulation import edit as manipulate
 from deploy.manipulation import scenes
@@ -20,6 +19,7 @@ from deploy.metadata import Metadata
 from deploy.runtime import Session
 from likeness.command import BadInput
 from shards.labels import standard_schema
+from tests.deploy.drawn import style
 from trainer import methods
 from trainer.method import Synthesizer
 from trainer.networks.norms import InstanceNorm2d
@@ -132,7 +132,7 @@ def test_what_joins_a_region_looks_like_it(instanced: Path, streets: Path) -> No
 def test_models_without_instances_have_classes_for_them(styled: Path, streets: Path) -> None:
     session = Session(styled)
     scene = scenes.scene_of(session, streets, "00000000", 3)
-    assert np.array_equal(scene.loaded["style"], looks.style(3, "00000000"))
+    assert np.array_equal(scene.loaded["style"], style(3, "00000000"))
     before, after, changed = manipulate.edit(session, scene, [NewClass(ROAD, SKY)])
     assert ROAD not in changed.ids and not np.array_equal(before, after)
     with pytest.raises(BadInput, match=r"has no instance 77; it has .*0 road"):

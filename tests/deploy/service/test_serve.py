@@ -27,9 +27,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from deploy import pictures
 from deploy.runtime import Session
 from likeness.array import Array
+from shards.input_files import decode_label, decode_photo
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -189,10 +189,9 @@ def wanted(model: Path) -> Callable[[int], Array]:
     session = Session(model, threads=1)
 
     def paint(seed: int) -> Array:
-        decode = {"exemplar": pictures.decode_photo}
+        decode = {"exemplar": decode_photo}
         loaded = {
-            name: decode.get(name, pictures.decode_label)(content, name, session.schema)
-            for name, content in request(seed)
+            name: decode.get(name, decode_label)(content, name, session.schema) for name, content in request(seed)
         }
         feeds = {name: value[None] for name, value in session.tensors(loaded).items()}
         return session.pictures(session.run(**feeds))[0]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy import looks, pictures, triton
+from deploy import pictures, triton
 from deploy.__main__ import main
 from deploy.batch.open_pairs import open_pairs
 from deploy.runtime import Session
@@ -19,6 +19,8 @@ from likeness.command import BadInput
 from shards.labels.instance_features import paint
 from shards.reading import samples
 from shards.records import load_manifest
+from tests.deploy.drawn import features as drawn_features
+from tests.deploy.drawn import style as drawn_style
 from tests.deploy.service.test_serve import Server
 from tests.deploy.test_triton import parsed
 
@@ -69,12 +71,12 @@ def as_files(folder: Path, streets: Path) -> list[dict[str, str]]:
 
 
 def test_draws_are_standard_normal_and_a_function_of_seed_name_and_number() -> None:
-    every = np.stack([looks.style(seed, name, number) for seed in range(20) for name in "abcde" for number in (1, 2)])
+    every = np.stack([drawn_style(seed, name, number) for seed in range(20) for name in "abcde" for number in (1, 2)])
     assert (every.shape, every.dtype) == ((200, 8), np.float32)
     # 1,600 draws: six standard errors of mean and deviation.
     assert abs(every.mean()) < 6 / 40 and abs(every.std() - 1) < 6 / 57
     assert len(np.unique(every)) == every.size
-    assert np.array_equal(looks.style(3, "a", 2), looks.style(3, "a", 2))
+    assert np.array_equal(drawn_style(3, "a", 2), drawn_style(3, "a", 2))
 
 
 def test_shards_and_files_with_drawn_looks_give_the_same_pictures(
@@ -87,7 +89,7 @@ def test_shards_and_files_with_drawn_looks_give_the_same_pictures(
     found = made(tmp_path / "shards")
     known = targets(streets)
     for key, sample in known.items():
-        features = looks.features(centres, sample, 3, key)
+        features = drawn_features(centres, sample, 3, key)
         for number in np.unique(sample["instances"]):
             inside = sample["instances"] == number
             look = np.unique(features[:, inside], axis=1)
@@ -126,7 +128,7 @@ def test_looks_are_given_in_pictures(instanced: Path, streets: Path, tmp_path: P
     assert found[f"{key}.png"] == painted(session, **sample, features=features)
     centres = session.metadata.feature_centres
     assert centres is not None
-    drawn = looks.features(centres, {**sample, "instances": few}, 0, "drawn")
+    drawn = drawn_features(centres, {**sample, "instances": few}, 0, "drawn")
     assert found["drawn.png"] == painted(session, label=sample["label"], instances=few, features=drawn)
     assert np.array_equal(
         paint(few, sample["label"], centres.arrays, {}),
@@ -183,7 +185,7 @@ def test_a_pair_in_several_styles(
     assert list(three) == [f"{key}-{number}.png" for key in known for number in (1, 2, 3)]
     for key, sample in known.items():
         for number in (1, 2, 3):
-            style = looks.style(5, key, number)
+            style = drawn_style(5, key, number)
             assert three[f"{key}-{number}.png"] == painted(session, label=sample["label"], style=style)
         assert three[f"{key}-1.png"] == one[f"{key}.png"]
     assert len({*three.values()}) == len(three)
@@ -223,7 +225,7 @@ def test_styles_are_given_in_cells_and_files(
     found = made(tmp_path / "out")
     wanted = painted(session, label=sample["label"], style=np.array(code, np.float32))
     assert found["cell.png"] == found["file.png"] == wanted
-    assert found["drawn.png"] == painted(session, label=sample["label"], style=looks.style(0, "drawn"))
+    assert found["drawn.png"] == painted(session, label=sample["label"], style=drawn_style(0, "drawn"))
     assert batch(styled, as_csv(tmp_path, rows), tmp_path / "several", "--styles", "2") == 2
     assert "cell.png has a style already" in capsys.readouterr().err
     assert batch(instanced, streets, tmp_path / "several", "--styles", "2") == 2
@@ -254,7 +256,7 @@ def test_the_service_draws_what_is_not_sent(instanced: Path, styled: Path, stree
         assert "-F label=@label.png -F instances=@instances.png -F seed=1" in server.example
         both = [("label", label), ("instances", instances)]
         for parts, seed in ((both, 0), ([*both, ("seed", b"9")], 9)):
-            features = looks.features(centres, sample, seed, "")
+            features = drawn_features(centres, sample, seed, "")
             wanted = painted(session, **sample, features=features)
             assert server.post(parts).content == wanted
         given = server.post([*both, ("features", pictures.encoded(np.full((64, 128, 3), 255, np.uint8)))])
@@ -273,7 +275,7 @@ def test_the_service_draws_what_is_not_sent(instanced: Path, styled: Path, stree
         code = json.dumps([0.5] * 8).encode()
         wanted = painted(session, label=sample["label"], style=np.full(8, 0.5, np.float32))
         assert server.post([("label", label), ("style", code)]).content == wanted
-        drawn = painted(session, label=sample["label"], style=looks.style(2, ""))
+        drawn = painted(session, label=sample["label"], style=drawn_style(2, ""))
         assert server.post([("label", label), ("seed", b"2")]).content == drawn
         answer = server.post([("label", label), ("style", b"[1]")])
         assert answer.status == 422 and "a style code has 8 numbers" in answer.error
@@ -313,7 +315,7 @@ def test_features_without_centres_must_be_given(instanced: Path, streets: Path) 
     session.metadata = replace(session.metadata, feature_centres=None)
     sample = next(iter(targets(streets).values()))
     with pytest.raises(BadInput, match="has no centres to draw them from"):
-        looks.completed(session, sample, 0, "")
+        session.completed(sample, 0, "")
 
 
 def test_files_are_read_where_their_names_are_all_of_their_paths(
