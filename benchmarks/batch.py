@@ -25,14 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from deploy.batch import run as batch
 from deploy.batch.bad_inputs import BadInputs
 from deploy.batch.open_pairs import open_pairs
 from deploy.batch.outputs import Files, Output, Tars
+from deploy.batch.synthesis import synthesize_pairs
+from deploy.chain import Chain
 from deploy.model_arguments import add_model_arguments, open_session
 from deploy.runtime import Session
 from likeness.arguments import count
 from likeness.array import Array
+from likeness.machine import device, versions
 from likeness.onnx_runtime import no_spinning
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
@@ -99,7 +101,7 @@ def end_to_end(session: Session, shards: Path, size: int, output: Output) -> Tur
 
         def paint() -> int:
             with sink:
-                return batch.synthesize_pairs(session, pairs, sink, bad, size, output).pictures
+                return synthesize_pairs(Chain.of(session), pairs, sink, bad, size, output).pictures
 
         return turn_of(paint)
 
@@ -177,8 +179,8 @@ def main() -> None:
         "rounds": options.rounds,
         **figures,
         "load_average": {"before": load, "after": round(os.getloadavg()[0], 2)},
-        "hardware": batch.device(session.provider),
-        "versions": batch.versions(),
+        "hardware": device(session.provider),
+        "versions": versions(),
     }
     json.dump(result, sys.stdout, indent=1)
     print()

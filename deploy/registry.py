@@ -46,7 +46,7 @@ def _uri() -> str:
 
 
 def _stores() -> dict[str, str]:
-    """Named in every call: what MLflow was told first in a process would otherwise hold for good."""
+    """Named in every call: MLflow would otherwise keep to the stores that it was given first in a process."""
     return {"tracking_uri": os.environ.get("MLFLOW_TRACKING_URI") or _uri(), "registry_uri": _uri()}
 
 

@@ -42,6 +42,7 @@ class FilePairs:
     ) -> None:
         self.rows, self.schema, self.inputs, self.part, self.styles = rows, schema, inputs, part, styles
         self.style_length = style_length
+        self.roll = 0
         self._folder = where if where.is_dir() else where.parent
         self.total = len(rows) * styles
         self.ours = bounds(self.total, part, output.unit)

@@ -31,17 +31,14 @@ LONGEST = 245
 
 @dataclass(frozen=True)
 class Output:
-    """What is written.
-
-    format: png loses nothing; jpg keeps the full resolution of colours (4:4:4); webp is its lossy kind. quality: 1 to
-    100, for jpg and webp; None means 95. per_shard: pictures of a tar shard; None for loose files.
-
-    Raises BadInput when png is given a quality.
-    """
+    """What is written. Raises BadInput when png is given a quality."""
 
     format: Format = "png"
+    """png loses nothing; jpg keeps the full resolution of colours (4:4:4); webp is its lossy kind."""
     quality: int | None = None
+    """1 to 100, for jpg and webp; None means 95."""
     per_shard: int | None = None
+    """Pictures of a tar shard; None for loose files."""
 
     def __post_init__(self) -> None:
         if self.format == "png" and self.quality is not None:

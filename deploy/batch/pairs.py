@@ -16,29 +16,31 @@ WHOLE = (0, 1)
 
 
 class BadPair(BadInput):
-    """Inputs of a pair that cannot be decoded. where: the file, or the shard and the key."""
+    """Inputs of a pair that cannot be decoded."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(reason)
         self.where = where
+        """The file, or the shard and the key."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to make.
-
-    number: the picture's among those of all slices, from 0. output: its path below the output folder. source: where
-    its inputs come from, the same on every machine. load: decodes them, but for those that are to be drawn: photos
-    uint8 (H, W, 3) RGB, label maps as `shards.labels` loads them, the others as `Session.tensors` takes them; raises
-    BadPair. name: the pair's, which what is drawn depends on. style: which of the pair's styles, from 1.
-    """
+    """One picture to make."""
 
     number: int
+    """The picture's among those of all slices, from 0."""
     output: str
+    """Its path below the output folder."""
     source: dict[str, Any]
+    """Where its inputs come from, the same on every machine."""
     load: Callable[[], Loaded]
+    """Decodes them, but for those that are to be drawn: photos uint8 (H, W, 3) RGB, label maps as `shards.labels` loads
+    them, the others as `Session.tensors` takes them. Raises BadPair."""
     name: str
+    """The pair's, which what is drawn depends on."""
     style: int = 1
+    """Which of the pair's styles it is, from 1."""
 
 
 class Pairs(Protocol):
@@ -52,6 +54,9 @@ class Pairs(Protocol):
 
     styles: int
     """How many of them belong to one pair, each in a style of its own."""
+
+    roll: int
+    """How many pairs further on each target label is taken from."""
 
     ours: range
     """The numbers of the slice's pictures."""
@@ -72,6 +77,11 @@ def bounds(total: int, part: tuple[int, int], unit: int = 1) -> range:
     number, count = part
     units = -(-total // unit)
     return range(min(total, units * number // count * unit), min(total, units * (number + 1) // count * unit))
+
+
+def slice_ending(part: tuple[int, int]) -> str:
+    """Of the names of files that every slice has for itself: "-0-of-4", and "" where the run is not sliced."""
+    return "" if part == WHOLE else f"-{part[0]}-of-{part[1]}"
 
 
 def numbered(output: str, style: int, styles: int) -> str:

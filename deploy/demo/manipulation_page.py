@@ -23,13 +23,22 @@ HINT = "Pick an instance, then another class or look for it."
 
 @dataclass(frozen=True)
 class Shown:
-    """What the page shows: pictures uint8 (H, W, 3), None where there is nothing yet, and a line of HTML."""
+    """What the page shows. Pictures are uint8 (H, W, 3) RGB, None where there is nothing yet."""
 
     label: Array
+    """The label map, with the instance outlined."""
     before: Array
+    """The picture as it was."""
     after: Array | None = None
+    """The picture after the edit."""
     difference: Array | None = None
+    """Of the two."""
     status: str = HINT
+    """A line of HTML."""
+
+    def values(self) -> tuple[Any, ...]:
+        """Of the components that show it, in the order of `page`; the last says that nothing was wrong."""
+        return self.label, self.before, self.after, self.difference, self.status, ""
 
 
 class Scenes:
@@ -48,8 +57,8 @@ class Scenes:
     def instances(self, number: Any) -> list[tuple[str, int]]:
         """Words and number of each instance of a picture, the largest first."""
         scene, schema = widgets.picked(number, self.every), self.session.schema
-        found = manipulate.instances_of(scene.ids, scene.instances)
-        return [(manipulate.in_words(each, schema), each.number) for each in found]
+        instances = manipulate.instances_of(scene.ids, scene.instances)
+        return [(manipulate.in_words(each, schema), each.number) for each in instances]
 
     def class_of(self, number: Any, instance: Any) -> int:
         return manipulate.instance_of(widgets.picked(number, self.every), instance, self.session.schema).class_id
@@ -91,9 +100,9 @@ class Scenes:
 def page(session: Session, examples: Path | None) -> Any:
     """The page as Gradio's blocks. Raises BadInput as `Scenes` does."""
     known = Scenes(session, examples)
-    gr, schema = widgets.gradio(), session.schema
-    first = known.instances(0)
-    shown = known.begin(0, first[0][1])
+    gr = widgets.gradio()
+    _, instance = known.instances(0)[0]
+    shown = known.begin(0, instance)
     with widgets.blocks(gr) as blocks:
         chosen = gr.State(0)
         gr.HTML(widgets.header(session), elem_id="likeness-header")
@@ -102,21 +111,8 @@ def page(session: Session, examples: Path | None) -> Any:
             with gr.Column(min_width=280):
                 gr.HTML("<h2>Manipulate</h2>")
                 label = widgets.picture(gr, shown.label, "likeness-scene")
-                instance = gr.Dropdown(first, value=first[0][1], label="Instance", elem_id="likeness-instance")
-                new_class = gr.Dropdown(
-                    list(zip(schema.names, schema.ids, strict=True)),
-                    value=known.class_of(0, first[0][1]),
-                    label="Class",
-                    elem_id="likeness-class",
-                )
-                look = gr.Dropdown(
-                    known.looks(0, first[0][1]),
-                    value=None,
-                    label="Look of its class",
-                    elem_id="likeness-look",
-                    visible="features" in session.inputs,
-                )
-                pictures = [labels.picture(schema, scene.ids) for scene in known.every]
+                choices = _choices(gr, known, instance)
+                pictures = [labels.picture(session.schema, scene.ids) for scene in known.every]
                 gallery = widgets.gallery(gr, "Pick one of these", pictures)
             with gr.Column(min_width=280):
                 gr.HTML("<h2>Before</h2>")
@@ -128,55 +124,87 @@ def page(session: Session, examples: Path | None) -> Any:
                 after = widgets.picture(gr, None, "likeness-picture", ("download", "fullscreen"))
                 status = gr.HTML(HINT, elem_id="likeness-status", elem_classes="likeness-note")
         results = [label, before, after, difference, status, problem]
-        choices = [chosen, instance, new_class, look]
-        _wire(gr, known, gallery, choices, results)
+        _wire(_Answers(gr, known), gallery, [chosen, *choices], results)
     return blocks.queue(max_size=widgets.MOST_WAITING, api_open=False)
 
 
-def _wire(gr: Any, known: Scenes, gallery: Any, choices: list[Any], results: list[Any]) -> None:
+def _choices(gr: Any, known: Scenes, instance: int) -> list[Any]:
+    """The lists to choose from: instances of the first picture, classes, and looks of an instance's class."""
+    session = known.session
+    return [
+        gr.Dropdown(known.instances(0), value=instance, label="Instance", elem_id="likeness-instance"),
+        gr.Dropdown(
+            list(zip(session.schema.names, session.schema.ids, strict=True)),
+            value=known.class_of(0, instance),
+            label="Class",
+            elem_id="likeness-class",
+        ),
+        gr.Dropdown(
+            known.looks(0, instance),
+            value=None,
+            label="Look of its class",
+            elem_id="likeness-look",
+            visible="features" in session.inputs,
+        ),
+    ]
+
+
+def _wire(answers: "_Answers", gallery: Any, choices: list[Any], results: list[Any]) -> None:
     """What happens when somebody picks a picture, an instance, a class or a look."""
     chosen, instance, new_class, look = choices
-
-    def refused(error: BadInput, others: int) -> tuple[Any, ...]:
-        return *[gr.skip()] * (others + len(results) - 1), widgets.told(error)
-
-    def pick(number: Any) -> tuple[Any, ...]:
-        try:
-            found = known.instances(number)
-            return number, gr.update(choices=found, value=found[0][1]), *_chosen(number, found[0][1])
-        except BadInput as error:
-            return refused(error, 4)
-
-    def choose(number: Any, of: Any) -> tuple[Any, ...]:
-        try:
-            return _chosen(number, of)
-        except BadInput as error:
-            return refused(error, 2)
-
-    def _chosen(number: Any, of: Any) -> tuple[Any, ...]:
-        looks = gr.update(choices=known.looks(number, of), value=None)
-        return known.class_of(number, of), looks, *_values(known.begin(number, of))
-
-    def become_class(number: Any, of: Any, wanted: Any) -> tuple[Any, ...]:
-        try:
-            return None, *_values(known.manipulated(number, NewClass(of, wanted)))
-        except BadInput as error:
-            return refused(error, 1)
-
-    def become_look(number: Any, of: Any, wanted: Any) -> tuple[Any, ...]:
-        if wanted is None:
-            return tuple([gr.skip()] * (1 + len(results)))
-        try:
-            return known.class_of(number, of), *_values(known.manipulated(number, NewLook(of, wanted)))
-        except BadInput as error:
-            return refused(error, 1)
-
     models = {**widgets.ONE_AT_A_TIME, "trigger_mode": "always_last"}
-    gallery.pick(pick, gallery, [*choices, *results], **models)
-    instance.input(choose, [chosen, instance], [new_class, look, *results], **models)
-    new_class.input(become_class, [chosen, instance, new_class], [look, *results], **models)
-    look.input(become_look, [chosen, instance, look], [new_class, *results], **models)
+    gallery.pick(answers.pick, gallery, [*choices, *results], **models)
+    instance.input(answers.choose, [chosen, instance], [new_class, look, *results], **models)
+    new_class.input(answers.become_class, [chosen, instance, new_class], [look, *results], **models)
+    look.input(answers.become_look, [chosen, instance, look], [new_class, *results], **models)
 
 
-def _values(shown: Shown) -> tuple[Any, ...]:
-    return shown.label, shown.before, shown.after, shown.difference, shown.status, ""
+class _Answers:
+    """What the page shows when somebody picks: values of its components, in the order of `_wire`."""
+
+    def __init__(self, gr: Any, known: Scenes) -> None:
+        self._gr, self._known = gr, known
+
+    def pick(self, number: Any) -> tuple[Any, ...]:
+        """Another picture, with its largest instance."""
+        try:
+            instances = self._known.instances(number)
+            first = instances[0][1]
+            return number, self._gr.update(choices=instances, value=first), *self._chosen(number, first)
+        except BadInput as error:
+            return self._refused(error, 4)
+
+    def choose(self, number: Any, instance: Any) -> tuple[Any, ...]:
+        """Another instance."""
+        try:
+            return self._chosen(number, instance)
+        except BadInput as error:
+            return self._refused(error, 2)
+
+    def become_class(self, number: Any, instance: Any, wanted: Any) -> tuple[Any, ...]:
+        """Another class of the instance; no look of the old one is chosen any more."""
+        try:
+            return None, *self._known.manipulated(number, NewClass(instance, wanted)).values()
+        except BadInput as error:
+            return self._refused(error, 1)
+
+    def become_look(self, number: Any, instance: Any, wanted: Any) -> tuple[Any, ...]:
+        """Another look of the instance, which has its own class again."""
+        if wanted is None:
+            return self._skipped(7)
+        try:
+            shown = self._known.manipulated(number, NewLook(instance, wanted))
+            return self._known.class_of(number, instance), *shown.values()
+        except BadInput as error:
+            return self._refused(error, 1)
+
+    def _chosen(self, number: Any, instance: Any) -> tuple[Any, ...]:
+        looks = self._gr.update(choices=self._known.looks(number, instance), value=None)
+        return self._known.class_of(number, instance), looks, *self._known.begin(number, instance).values()
+
+    def _refused(self, error: BadInput, others: int) -> tuple[Any, ...]:
+        """Leaves everything as it is but for the message. others: components before the results."""
+        return *self._skipped(others + 5), widgets.message(error)
+
+    def _skipped(self, count: int) -> tuple[Any, ...]:
+        return tuple([self._gr.skip()] * count)

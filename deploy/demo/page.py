@@ -1,185 +1,227 @@
 """The demo page: a label map is drawn, an exemplar is picked, and the picture shows meanwhile (Gradio)."""
 
-import functools
 import html
-import os
 import secrets
-import signal
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Event
 from typing import Any
 
+from deploy.chain import Chain
 from deploy.demo import inputs, widgets
-from deploy.demo import manipulation_page as demo_manipulate
 from deploy.demo.inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
-from likeness.loopback import LOOPBACK, foreign, free_port
 from shards.inputs import optional_among
+from shards.records import LabelSchema
 
 ROOM = Path(__file__).parent
-LARGEST_UPLOAD = "20mb"
 MOST_SEED = 10**6
 """Of those that a click draws."""
+LATEST = {"trigger_mode": "always_last"}
+"""Of what happens while the model runs, only the last is answered: nobody waits for pictures of moves long past."""
 
 
 @dataclass(frozen=True)
 class Painted:
-    """picture: uint8 (H, W, 3) RGB. milliseconds: of the model alone."""
+    """A picture, and what it took."""
 
     picture: Array
+    """uint8 (H, W, 3) RGB."""
     milliseconds: float
+    """Of the chain alone."""
 
 
-def paint(session: Session, drawn: str, exemplar: Exemplar | None, seed: int) -> Painted:
-    """The picture of a drawn label map. drawn: see `demo_inputs.loaded`. exemplar: None for models that read none.
+def paint(chain: Chain, drawn: str, exemplar: Exemplar | None, seed: int) -> Painted:
+    """The picture of a drawn label map. drawn: see `inputs.loaded`. exemplar: None for models that read none.
     seed: of the style or the looks that the model reads.
 
     Raises BadInput when the label map does not fit the model, or the exemplar lacks the label map that the model reads.
     """
-    loaded = {"label": inputs.loaded(drawn, session.schema)}
+    loaded = {"label": inputs.loaded(drawn, chain.session.schema)}
     if exemplar is not None:
         loaded["exemplar"] = exemplar.photo
-        if "exemplar_label" in session.inputs:
+        if "exemplar_label" in chain.inputs:
             if exemplar.label is None:
                 raise BadInput(exemplar.missing)
             loaded["exemplar_label"] = exemplar.label
-    full = session.completed(loaded, seed, "")
-    tensors = {name: tensor[None] for name, tensor in session.tensors(full).items()}
+    tensors = {name: tensor[None] for name, tensor in chain.tensors(loaded, seed, "").items()}
     begun = time.perf_counter()
-    image = session.run(**tensors)
+    image = chain.run(tensors)
     took = time.perf_counter() - begun
-    return Painted(session.pictures(image)[0], took * 1000)
+    return Painted(chain.pictures(image)[0], took * 1000)
 
 
-def page(session: Session, examples: list[Example], operator: Operator) -> Any:
+def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
     """The page as Gradio's blocks. operator: labels exemplars that people upload."""
     gr = widgets.gradio()
-    schema = session.schema
-    reads_exemplar, reads_label = ("exemplar" in session.inputs, "exemplar_label" in session.inputs)
+    schema = chain.session.schema
     first = examples[0].exemplar if examples else None
-    kind = "classes" if schema.kind == "classes" else "points"
-    private, models = widgets.PRIVATE, widgets.ONE_AT_A_TIME
-    drawn = optional_among(session.inputs)
-    label_files = [".png"] if schema.kind == "classes" else [".json"]
-    label_words = "PNG" if schema.kind == "classes" else "JSON"
-
+    drawn = optional_among(chain.inputs)
     with widgets.blocks(gr) as blocks:
         chosen = gr.State(first)
-        gr.HTML(widgets.header(session), elem_id="likeness-header")
+        gr.HTML(widgets.header(chain.session), elem_id="likeness-header")
         problem = gr.HTML("", elem_id="likeness-problem")
         with gr.Row(elem_id="likeness-columns"):
-            with gr.Column(min_width=280):
-                gr.HTML("<h2>Label map</h2>")
-                drawing = gr.HTML(
-                    {"drawing": examples[0].drawing if examples else inputs.blank(schema)},
-                    html_template=(ROOM / f"{kind}.html").read_text(),
-                    js_on_load=(ROOM / f"{kind}.js").read_text() + (ROOM / "sending.js").read_text(),
-                    apply_default_css=False,
-                    elem_id="likeness-label",
-                    spec=inputs.spec(schema),
-                )
-                with gr.Row():
-                    label_upload = gr.UploadButton(f"Upload {label_words}", file_types=label_files, size="sm")
-                    save = gr.Button(f"Download {label_words}", size="sm")
-                if examples:
-                    starts = widgets.gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
-            if reads_exemplar:
-                with gr.Column(min_width=280):
-                    gr.HTML("<h2>Exemplar</h2>")
-                    shown = widgets.picture(gr, first.photo if first else None, "likeness-exemplar")
-                    note = gr.HTML(_note(first), elem_classes="likeness-note")
-                    with gr.Row():
-                        photo_upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
-                        if reads_label:
-                            its_label_upload = gr.UploadButton(
-                                "Upload its label map", file_types=label_files, size="sm"
-                            )
-                    if examples:
-                        photos = [each.exemplar.photo for each in examples if each.exemplar]
-                        exemplars = widgets.gallery(gr, "Pick one of these", photos)
-            with gr.Column(min_width=280):
-                gr.HTML("<h2>Picture</h2>")
-                picture = widgets.picture(gr, None, "likeness-picture", ("download", "fullscreen"))
-                status = gr.HTML("", elem_id="likeness-status", elem_classes="likeness-note")
-                with gr.Row(visible=bool(drawn)):
-                    seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="likeness-seed")
-                    another = gr.Button(f"Another {'style' if 'style' in drawn else 'look'}", size="sm")
-
-        def draw(value: Any, exemplar: Exemplar | None, number: Any) -> tuple[Any, Any, str]:
-            map_drawn = value.get("drawn") if isinstance(value, dict) else None
-            if not isinstance(map_drawn, str):
-                return gr.skip(), gr.skip(), gr.skip()
-            if reads_exemplar and exemplar is None:
-                return None, "The picture shows when there is an exemplar: upload a photo.", ""
-            try:
-                painted = paint(session, map_drawn, exemplar, int(number or 0))
-            except BadInput as error:
-                return None, "", widgets.told(error)
-            return painted.picture, _status(session, painted), ""
-
-        def show(exemplar: Exemplar, value: Any) -> tuple[Any, ...]:
-            return exemplar, exemplar.photo, _note(exemplar), *draw(value, exemplar, 0)
-
-        def refused(error: BadInput) -> tuple[Any, ...]:
-            return *[gr.skip()] * 5, widgets.told(error)
-
-        def read_label(file: str) -> tuple[Any, str]:
-            try:
-                return {"drawing": inputs.drawing_of(Path(file), schema)}, ""
-            except BadInput as error:
-                return gr.skip(), widgets.told(error)
-
-        def begin(number: Any) -> tuple[Any, str]:
-            try:
-                return {"drawing": widgets.picked(number, examples).drawing}, ""
-            except BadInput as error:
-                return gr.skip(), widgets.told(error)
-
-        def pick(number: Any, value: Any) -> tuple[Any, ...]:
-            try:
-                exemplar = widgets.picked(number, examples).exemplar
-            except BadInput as error:
-                return refused(error)
-            assert exemplar is not None
-            return show(exemplar, value)
-
-        def read_photo(file: str, value: Any) -> tuple[Any, ...]:
-            try:
-                return show(inputs.uploaded(Path(file), schema, operator if reads_label else None), value)
-            except BadInput as error:
-                return refused(error)
-
-        def read_its_label(file: str, exemplar: Exemplar | None, value: Any) -> tuple[Any, ...]:
-            try:
-                if exemplar is None:
-                    raise BadInput("there is no exemplar yet: upload its photo first")
-                return show(replace(exemplar, label=inputs.label_of(Path(file), schema), missing=""), value)
-            except BadInput as error:
-                return refused(error)
-
-        made = [picture, status, problem]
-        drawing.draw(draw, [drawing, chosen, seed], made, trigger_mode="always_last", **models)
+            label = _LabelColumn(gr, schema, examples)
+            exemplar = _ExemplarColumn(gr, chain, examples) if "exemplar" in chain.inputs else None
+            picture = _PictureColumn(gr, drawn)
+        answers = _Answers(gr, chain, examples, operator)
+        results = [picture.picture, picture.status, problem]
+        models = widgets.ONE_AT_A_TIME
+        label.drawing.draw(answers.draw, [label.drawing, chosen, picture.seed], results, **LATEST, **models)
         if drawn:
-            another.click(lambda: secrets.randbelow(MOST_SEED), None, seed, **private)
-            seed.change(draw, [drawing, chosen, seed], made, trigger_mode="always_last", **models)
-        label_upload.upload(read_label, label_upload, [drawing, problem], **private)
-        save.click(None, js="() => document.querySelector('.likeness-save').click()")
-        if examples:
-            starts.pick(begin, starts, [drawing, problem], **private)
-        if reads_exemplar:
-            about = [chosen, shown, note, *made]
-            photo_upload.upload(read_photo, [photo_upload, drawing], about, **models)
-            if reads_label:
-                its_label_upload.upload(read_its_label, [its_label_upload, chosen, drawing], about, **models)
-            if examples:
-                exemplars.pick(pick, [exemplars, drawing], about, trigger_mode="always_last", **models)
+            picture.another.click(lambda: secrets.randbelow(MOST_SEED), None, picture.seed, **widgets.PRIVATE)
+            picture.seed.change(answers.draw, [label.drawing, chosen, picture.seed], results, **LATEST, **models)
+        label.wire(answers, problem)
+        if exemplar is not None:
+            exemplar.wire(answers, label.drawing, chosen, results)
     return blocks.queue(max_size=widgets.MOST_WAITING, api_open=False)
+
+
+class _LabelColumn:
+    """Where the label map is drawn, read from a file and saved."""
+
+    def __init__(self, gr: Any, schema: LabelSchema, examples: list[Example]) -> None:
+        kind = "classes" if schema.kind == "classes" else "points"
+        words, suffixes = _label_file(schema)
+        with gr.Column(min_width=280):
+            gr.HTML("<h2>Label map</h2>")
+            self.drawing = gr.HTML(
+                {"drawing": examples[0].drawing if examples else inputs.blank(schema)},
+                html_template=(ROOM / f"{kind}.html").read_text(),
+                js_on_load=(ROOM / f"{kind}.js").read_text() + (ROOM / "sending.js").read_text(),
+                apply_default_css=False,
+                elem_id="likeness-label",
+                spec=inputs.spec(schema),
+            )
+            with gr.Row():
+                self.upload = gr.UploadButton(f"Upload {words}", file_types=suffixes, size="sm")
+                self.save = gr.Button(f"Download {words}", size="sm")
+            pictures = [each.label_picture for each in examples]
+            self.gallery = widgets.gallery(gr, "Begin with one of these", pictures) if examples else None
+
+    def wire(self, answers: "_Answers", problem: Any) -> None:
+        self.upload.upload(answers.read_label, self.upload, [self.drawing, problem], **widgets.PRIVATE)
+        # The page saves what it has drawn by itself: nothing is sent.
+        self.save.click(None, js="() => document.querySelector('.likeness-save').click()")
+        if self.gallery is not None:
+            self.gallery.pick(answers.begin, self.gallery, [self.drawing, problem], **widgets.PRIVATE)
+
+
+class _ExemplarColumn:
+    """Where an exemplar is picked or uploaded, with its label map where the model reads one."""
+
+    def __init__(self, gr: Any, chain: Chain, examples: list[Example]) -> None:
+        first = examples[0].exemplar if examples else None
+        photos = [each.exemplar.photo for each in examples if each.exemplar]
+        _, suffixes = _label_file(chain.session.schema)
+        with gr.Column(min_width=280):
+            gr.HTML("<h2>Exemplar</h2>")
+            self.shown = widgets.picture(gr, first.photo if first else None, "likeness-exemplar")
+            self.note = gr.HTML(_note(first), elem_classes="likeness-note")
+            with gr.Row():
+                self.upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
+                self.label_upload = (
+                    gr.UploadButton("Upload its label map", file_types=suffixes, size="sm")
+                    if "exemplar_label" in chain.inputs
+                    else None
+                )
+            self.gallery = widgets.gallery(gr, "Pick one of these", photos) if examples else None
+
+    def wire(self, answers: "_Answers", drawing: Any, chosen: Any, results: list[Any]) -> None:
+        shown, models = [chosen, self.shown, self.note, *results], widgets.ONE_AT_A_TIME
+        self.upload.upload(answers.read_photo, [self.upload, drawing], shown, **models)
+        if self.label_upload is not None:
+            self.label_upload.upload(answers.read_its_label, [self.label_upload, chosen, drawing], shown, **models)
+        if self.gallery is not None:
+            self.gallery.pick(answers.pick, [self.gallery, drawing], shown, **LATEST, **models)
+
+
+class _PictureColumn:
+    """Where the picture shows. drawn: the inputs that a seed draws."""
+
+    def __init__(self, gr: Any, drawn: tuple[str, ...]) -> None:
+        with gr.Column(min_width=280):
+            gr.HTML("<h2>Picture</h2>")
+            self.picture = widgets.picture(gr, None, "likeness-picture", ("download", "fullscreen"))
+            self.status = gr.HTML("", elem_id="likeness-status", elem_classes="likeness-note")
+            with gr.Row(visible=bool(drawn)):
+                self.seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="likeness-seed")
+                self.another = gr.Button(f"Another {'style' if 'style' in drawn else 'look'}", size="sm")
+
+
+class _Answers:
+    """What the page shows when somebody draws, picks or uploads: values of its components, in the order of `wire`."""
+
+    def __init__(self, gr: Any, chain: Chain, examples: list[Example], operator: Operator) -> None:
+        self._gr, self._chain, self._examples, self._schema = gr, chain, examples, chain.session.schema
+        self._operator = operator if "exemplar_label" in chain.inputs else None
+
+    def draw(self, value: Any, exemplar: Exemplar | None, number: Any) -> tuple[Any, Any, str]:
+        """The picture of what is drawn. value: of the drawing. number: the seed."""
+        label = value.get("drawn") if isinstance(value, dict) else None
+        if not isinstance(label, str):
+            return self._gr.skip(), self._gr.skip(), self._gr.skip()
+        if exemplar is None and "exemplar" in self._chain.inputs:
+            return None, "The picture shows when there is an exemplar: upload a photo.", ""
+        try:
+            painted = paint(self._chain, label, exemplar, int(number or 0))
+        except BadInput as error:
+            return None, "", widgets.message(error)
+        return painted.picture, _status(self._chain.session, painted), ""
+
+    def read_label(self, file: str) -> tuple[Any, str]:
+        """A label map from somebody's file."""
+        try:
+            return {"drawing": inputs.drawing_of(Path(file), self._schema)}, ""
+        except BadInput as error:
+            return self._gr.skip(), widgets.message(error)
+
+    def begin(self, number: Any) -> tuple[Any, str]:
+        """The label map of an example."""
+        try:
+            return {"drawing": widgets.picked(number, self._examples).drawing}, ""
+        except BadInput as error:
+            return self._gr.skip(), widgets.message(error)
+
+    def pick(self, number: Any, value: Any) -> tuple[Any, ...]:
+        """The exemplar of an example."""
+        try:
+            exemplar = widgets.picked(number, self._examples).exemplar
+        except BadInput as error:
+            return self._refused(error)
+        assert exemplar is not None
+        return self._shown(exemplar, value)
+
+    def read_photo(self, file: str, value: Any) -> tuple[Any, ...]:
+        """An exemplar from somebody's photo."""
+        try:
+            return self._shown(inputs.uploaded(Path(file), self._schema, self._operator), value)
+        except BadInput as error:
+            return self._refused(error)
+
+    def read_its_label(self, file: str, exemplar: Exemplar | None, value: Any) -> tuple[Any, ...]:
+        """The exemplar with the label map of somebody's file."""
+        try:
+            if exemplar is None:
+                raise BadInput("there is no exemplar yet: upload its photo first")
+            label = inputs.label_of(Path(file), self._schema)
+            return self._shown(replace(exemplar, label=label, missing=""), value)
+        except BadInput as error:
+            return self._refused(error)
+
+    def _shown(self, exemplar: Exemplar, value: Any) -> tuple[Any, ...]:
+        return exemplar, exemplar.photo, _note(exemplar), *self.draw(value, exemplar, 0)
+
+    def _refused(self, error: BadInput) -> tuple[Any, ...]:
+        return *[self._gr.skip()] * 5, widgets.message(error)
+
+
+def _label_file(schema: LabelSchema) -> tuple[str, list[str]]:
+    """What a label map's file is called, and its suffixes."""
+    return ("PNG", [".png"]) if schema.kind == "classes" else ("JSON", [".json"])
 
 
 def _status(session: Session, painted: Painted) -> str:
@@ -189,78 +231,3 @@ def _status(session: Session, painted: Painted) -> str:
 
 def _note(exemplar: Exemplar | None) -> str:
     return html.escape(exemplar.note) if exemplar else "no exemplar yet"
-
-
-def serve(
-    session: Session, examples: Path | None, parser: Path | None, host: str = "127.0.0.1", port: int = 7860
-) -> None:
-    """Serves the page until Ctrl-C or SIGTERM.
-
-    examples: a folder of shards. parser: a segmentation model that labels exemplars, for the kind `classes`.
-    port: 0 for any that is free.
-
-    Raises BadInput when Gradio is not installed, the port is taken, the examples do not suit the model, its label maps
-    cannot be drawn, or it reads instance maps and there are no examples.
-    """
-    schema = session.schema
-    inputs.check_drawable(schema, session.path)
-    if "instances" in session.inputs:
-        if parser is not None:
-            raise BadInput(f"--parser labels exemplars, but {session.path} reads none; leave it away")
-        made = functools.partial(demo_manipulate.page, session, examples)
-    else:
-        found = inputs.examples_of(examples, schema, session.inputs) if examples else []
-        made = functools.partial(page, session, found, inputs.operator_of(schema, parser))
-    with TemporaryDirectory(prefix="likeness-demo-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        gr = widgets.gradio()
-        # Comes with Gradio.
-        from starlette.middleware import Middleware
-
-        blocks = made()
-        stopped = Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
-        system = ["system-ui", "sans-serif"]
-        blocks.launch(
-            server_name=host,
-            server_port=free_port(host, port),
-            prevent_thread_lock=True,
-            share=False,
-            inbrowser=False,
-            quiet=True,
-            footer_links=[],
-            max_file_size=LARGEST_UPLOAD,
-            enable_monitoring=False,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            app_kwargs={"middleware": [Middleware(_OnlyThisPage, host=host)]},
-            theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
-            css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (ROOM / "page.css").read_text(),
-        )
-        if host not in LOOPBACK:
-            print(f"warning: everybody who reaches {host}:{blocks.server_port} can use the model", file=sys.stderr)
-        named = f"[{host}]" if ":" in host else host
-        print(f"draw at http://{named}:{blocks.server_port}/ (Ctrl-C ends)", flush=True)
-        stopped.wait()
-        blocks.close(verbose=False)
-
-
-class _OnlyThisPage:
-    """A page elsewhere must not use this server, nor reach it under a name of its own (DNS rebinding)."""
-
-    def __init__(self, app: Any, host: str) -> None:
-        self._app, self._host = app, host
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from starlette.datastructures import Headers
-        from starlette.responses import PlainTextResponse
-
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            if refused := foreign(headers.get("host", ""), headers.get("origin"), self._host):
-                code, reason = refused
-                await PlainTextResponse(reason, code)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

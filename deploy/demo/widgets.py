@@ -17,6 +17,7 @@ UNTRAINED = "untrained"
 CLEANED_EVERY, KEPT = 60, 600
 """Seconds: how often uploads and pictures that were shown are looked for, and how old they may become."""
 MOST_WAITING = 32
+"""Events that wait for their turn; more are refused."""
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 ONE_AT_A_TIME = {**PRIVATE, "concurrency_limit": 1, "concurrency_id": "model"}
 """For what runs the model."""
@@ -65,7 +66,7 @@ def gallery(gr: Any, label: str, pictures: list[Array]) -> Any:
 
 
 def picked(number: Any, items: Sequence[Item]) -> Item:
-    """What was clicked on. Raises BadInput for what is no number of one."""
+    """What was clicked on. Raises BadInput for what is no number of one: a browser may send anything."""
     if type(number) is not int or not 0 <= number < len(items):
         raise BadInput(f"there is no example {number!r}; reload the page")
     return items[number]
@@ -88,18 +89,18 @@ def picture(gr: Any, value: Array | None, elem_id: str, buttons: Sequence[str] =
 def header(session: Session) -> str:
     """Which model this is."""
     schema, facts = session.schema, session.metadata
-    said = [
+    parts = [
         session.path.name,
         session.method,
         f"{schema.kind} {schema.width}×{schema.height}",
         f"{facts.images_seen:,} images seen in training",
     ]
     if facts.checkpoint_sha256 == UNTRAINED:
-        said[-1] = "untrained: its pictures mean nothing"
-    return f"<h1>Likeness</h1><span>{html.escape(' · '.join(said))}</span>"
+        parts[-1] = "untrained: its pictures mean nothing"
+    return f"<h1>Likeness</h1><span>{html.escape(' · '.join(parts))}</span>"
 
 
-def told(error: BadInput | str) -> str:
-    """A message for the page's `#likeness-problem`."""
+def message(error: BadInput | str) -> str:
+    """HTML for the page's `#likeness-problem`."""
     text = html.escape(str(error))
     return f'<div role="alert">{text}</div>' if text else ""

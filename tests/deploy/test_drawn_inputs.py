@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy import pictures, triton
+from deploy import pictures
 from deploy.__main__ import main
 from deploy.batch.open_pairs import open_pairs
 from deploy.runtime import Session
+from deploy.triton import repository as triton
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels.instance_features import paint
@@ -22,7 +23,7 @@ from shards.records import load_manifest
 from tests.deploy.drawn import features as drawn_features
 from tests.deploy.drawn import style as drawn_style
 from tests.deploy.service.test_serve import Server
-from tests.deploy.test_triton import parsed
+from tests.deploy.triton.test_triton import parsed
 
 Loaded = dict[str, Array]
 

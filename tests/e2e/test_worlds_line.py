@@ -7,6 +7,7 @@ import pytest
 
 from deploy.batch import run as batch
 from deploy.batch.open_pairs import open_pairs
+from deploy.chain import Chain
 from deploy.runtime import Session
 from export.__main__ import main as export
 from shards.inspection.verify import verify
@@ -47,5 +48,5 @@ def test_a_world_goes_the_whole_way(
     session = Session(tmp_path / "model.onnx")
     assert (session.schema.kind, session.schema.channels) == (label, 20)
     pairs = open_pairs(tmp_path / "test", session.schema, session.inputs)
-    summary = batch.run(session, pairs, tmp_path / "pictures")
+    summary = batch.run(Chain.of(session), pairs, tmp_path / "pictures")
     assert summary["pictures"] == 4

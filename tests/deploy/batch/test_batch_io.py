@@ -29,6 +29,7 @@ from deploy.batch.bad_inputs import FIELDS
 from deploy.batch.open_pairs import open_pairs
 from deploy.batch.outputs import Output
 from deploy.batch.pairs import bounds
+from deploy.chain import Chain
 from deploy.runtime import Session
 from likeness import onnx_runtime
 from likeness.command import BadInput
@@ -278,11 +279,11 @@ def test_outputs_that_do_not_fit_are_refused(
 def test_a_folder_of_one_size_is_not_continued_in_another(model: Path, folder: Path, tmp_path: Path) -> None:
     session = Session(model)
     pairs = open_pairs(as_csv(folder, 2), session.schema, session.inputs)
-    batch.run(session, pairs, tmp_path / "out")
+    batch.run(Chain.of(session), pairs, tmp_path / "out")
     # As --size does for models of any size; all pictures are there already, so that none need be made.
     session.schema = replace(session.schema, height=48)
     with pytest.raises(BadInput, match="begun with another --size"):
-        batch.run(session, pairs, tmp_path / "out")
+        batch.run(Chain.of(session), pairs, tmp_path / "out")
 
 
 def test_webdataset_reads_the_tar_shards(model: Path, packed: Path, tmp_path: Path) -> None:
@@ -498,6 +499,6 @@ def test_a_failed_picture_ends_the_run_and_no_shard_lacks_it(
 
     monkeypatch.setattr(Session, "checked", fails)
     with pytest.raises(BadInput, match="not finite"):
-        batch.run(session, pairs, tmp_path / "out", 1, output)
+        batch.run(Chain.of(session), pairs, tmp_path / "out", 1, output)
     assert [path.name for path in sorted((tmp_path / "out").glob("*.tar"))] in ([], ["pictures-000000.tar"])
     assert not list((tmp_path / "out").glob(".*.tar"))

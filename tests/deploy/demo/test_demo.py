@@ -66,7 +66,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PAINTING_S = 0.25
 SLOW = f"""
 import sys, time
-from deploy import demo
+from deploy.demo import page as demo
 from deploy.__main__ import main
 fast = demo.paint
 demo.paint = lambda *given: time.sleep({PAINTING_S}) or fast(*given)

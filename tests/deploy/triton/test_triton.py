@@ -13,7 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from deploy import trial
 from deploy.__main__ import main
 from deploy.runtime import Session
-from deploy.triton import weights_of
+from deploy.triton.repository import weights_of
 from likeness.command import BadInput
 
 STRING, INT32, INT64, ENUM, MESSAGE = 9, 5, 3, 14, 11
