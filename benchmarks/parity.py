@@ -28,8 +28,8 @@ import torch
 from deploy.metadata import Precision
 from deploy.runtime import Provider, Session
 from export import graph, quantise
-from export.gates import checks as gates
-from export.gates import compare, rounding
+from export.gates import behaviour, compare, rounding
+from export.gates.result import THRESHOLDS
 from export.gates.samples import CALIBRATION, Samples, real_samples
 from export.latency.eager import Source, eager_pytorch
 from export.latency.machines import physical_cores
@@ -181,11 +181,11 @@ def main() -> None:
         "rows": {
             name: {
                 **(against(eager, seconds[name]) if name in seconds else {}),
-                **gates.summary(found, int(np.argmin([each.psnr_db for each in found]))),
+                **behaviour.summary(found, int(np.argmin([each.psnr_db for each in found]))),
             }
             for name, found in distances.items()
         },
-        "thresholds": {name: asdict(threshold) for name, threshold in gates.THRESHOLDS.items()},
+        "thresholds": {name: asdict(threshold) for name, threshold in THRESHOLDS.items()},
         "hardware": device("cpu"),
         "versions": {**versions(), "torch": torch.__version__},
     }

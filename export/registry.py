@@ -24,7 +24,7 @@ from onnx import ModelProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from deploy.metadata import PREFIX, Metadata
-from export.gates.checks import GateResult
+from export.gates.result import GateResult
 from export.graph import opset_of
 from export.weights import weights_of
 from likeness.array import Array

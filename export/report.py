@@ -13,7 +13,7 @@ import cv2
 import jinja2
 import numpy as np
 
-from export.gates.checks import LIMITS, Candidate, GateResult
+from export.gates.result import LIMITS, Candidate, GateResult
 from export.graph import nodes_by_operator, parameters_of
 from export.weights import weights_of
 from likeness import atomic

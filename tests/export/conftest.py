@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from export.gates.checks import Candidate
+from export.gates.result import Candidate
 from export.gates.samples import Samples, real_samples
 from export.graph import Exported, save, to_onnx
 from export.served import metadata_of

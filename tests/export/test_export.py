@@ -14,7 +14,7 @@ import pytest
 from deploy.runtime import Session
 from export import registry
 from export.__main__ import main
-from export.gates import checks as gates
+from export.gates.result import THRESHOLDS
 from likeness.command import BadInput
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
@@ -119,8 +119,8 @@ def test_a_failed_gate_leaves_no_model(
 ) -> None:
     config = small_config("pix2pixhd", images=2)
     train(config)
-    impossible = replace(gates.THRESHOLDS["fp32"], worst_psnr_db=500.0)
-    monkeypatch.setitem(gates.THRESHOLDS, "fp32", impossible)  # type: ignore[arg-type]
+    impossible = replace(THRESHOLDS["fp32"], worst_psnr_db=500.0)
+    monkeypatch.setitem(THRESHOLDS, "fp32", impossible)  # type: ignore[arg-type]
     out = tmp_path / "model.onnx"
     assert main(["--checkpoint", str(config.run), "--out", str(out)]) == 1
     assert "error: gate parity failed" in capsys.readouterr().err

@@ -15,8 +15,9 @@ from deploy.runtime import Session
 from export import registry
 from export.__main__ import main
 from export.centres import centres_of
+from export.gates import behaviour, compare
 from export.gates import checks as gates
-from export.gates import compare
+from export.gates.result import Candidate
 from export.gates.samples import Samples, drawn, real_samples
 from export.graph import save, to_onnx
 from export.latency import timing
@@ -68,7 +69,7 @@ def test_every_gate(
     assert tuple(samples.loaded) == synthesis.inputs
     exported = to_onnx(synthesis, recipe)
     save(exported.model, metadata_of(synthesis, recipe).to_props(), tmp_path / "model.onnx")
-    candidate = gates.Candidate(exported, tmp_path / "model.onnx", synthesis, samples)
+    candidate = Candidate(exported, tmp_path / "model.onnx", synthesis, samples)
     verdict = gates.run_gates(candidate, recipe.opset)
     assert verdict.passed, verdict.results[-1].line()
     session = Session(tmp_path / "model.onnx")
@@ -94,8 +95,8 @@ def test_the_gate_of_parity_looks_at_instances(make: Make, tmp_path: Path) -> No
     for node in nodes:
         node.op_type = "Identity"
     save(exported.model, metadata_of(synthesis, recipe).to_props(), tmp_path / "model.onnx")
-    candidate = gates.Candidate(exported, tmp_path / "model.onnx", synthesis, real_samples(synthesis, None, 3))
-    result, _, _ = gates.check_parity(candidate)
+    candidate = Candidate(exported, tmp_path / "model.onnx", synthesis, real_samples(synthesis, None, 3))
+    result, _, _ = behaviour.check_parity(candidate)
     assert not result.passed
 
 
@@ -185,5 +186,5 @@ def test_what_grows_with_a_picture_and_what_does_not(make: Make, tmp_path: Path)
     exported = to_onnx(synthesis, Recipe(dynamic_size=True))
     save(exported.model, metadata_of(synthesis, Recipe(dynamic_size=True)).to_props(), tmp_path / "model.onnx")
     session = Session(tmp_path / "model.onnx", size=(96, 128))
-    grown = gates._grown(Samples(dict(drawn(synthesis, 1).loaded), ""), session)
+    grown = behaviour._grown(Samples(dict(drawn(synthesis, 1).loaded), ""), session)
     assert grown.loaded["label"].shape == (1, 96, 128) and grown.loaded["style"].shape == (1, 8)

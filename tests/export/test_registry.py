@@ -26,7 +26,7 @@ from deploy.model_arguments import open_session
 from deploy.registry import fetch
 from deploy.runtime import Session
 from export import graph, registry
-from export.gates.checks import GateResult
+from export.gates.result import GateResult
 from likeness.command import BadInput
 
 DEAD = "http://127.0.0.1:9"

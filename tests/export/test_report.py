@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export import report
-from export.gates.checks import GateResult
+from export.gates.result import GateResult
 from tests.browser import CHROMIUM, FLAGS, needs_browser
 
 CHECKER = GateResult("checker", True, {"nodes": 103, "tensors_without_shape": 0}, "export it again")

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from deploy.runtime import Session
 from export import graph, quantise, served
 from export.__main__ import main
+from export.gates import behaviour, compare
 from export.gates import checks as gates
-from export.gates import compare
-from export.gates.checks import Candidate
+from export.gates.result import THRESHOLDS, Candidate, GateResult
 from export.gates.samples import Samples, drawn, real_samples
 from export.graph import Exported, to_onnx
 from export.served import Recipe
@@ -123,9 +123,9 @@ def test_the_gate_of_sizes_stops_a_graph_that_is_right_at_one_size_only(tmp_path
     samples = drawn(synthesis, 3)
     file = tmp_path / "model.onnx"
 
-    def judged() -> gates.GateResult:
+    def judged() -> GateResult:
         graph.save(exported.model, served.metadata_of(synthesis, recipe).to_props(), file)
-        return gates.check_sizes(Candidate(exported, file, synthesis, samples))
+        return behaviour.check_sizes(Candidate(exported, file, synthesis, samples))
 
     assert judged().passed
     # Adds how much wider than 64 pixels the picture is: nothing at the size that was traced.
@@ -204,7 +204,7 @@ def test_a_replaced_model_takes_its_own_weights_along_and_nobodys_else(
     assert first != second
     # A gate that fails costs neither the model that stands there nor its report.
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
-    monkeypatch.setitem(gates.THRESHOLDS, "fp32", replace(gates.THRESHOLDS["fp32"], worst_psnr_db=500.0))  # type: ignore[arg-type]
+    monkeypatch.setitem(THRESHOLDS, "fp32", replace(THRESHOLDS["fp32"], worst_psnr_db=500.0))  # type: ignore[arg-type]
     config = str(CONFIGS / "demo.yaml")
     assert main(["--config", config, "--untrained", "--out", str(out), *tiny, "--force"]) == 1
     added = {file.name for file in set(tmp_path.iterdir()) - set(before)}

@@ -14,9 +14,9 @@ from onnx import ModelProto, numpy_helper
 
 from deploy.runtime import Session
 from export import graph
+from export.gates import behaviour, compare, rounding, structure
 from export.gates import checks as gates
-from export.gates import compare, rounding
-from export.gates.checks import Candidate
+from export.gates.result import Candidate
 from export.graph import Exported
 from export.served import Recipe, Served
 from export.tensorrt import rtx as tensorrt_rtx
@@ -68,7 +68,7 @@ def test_parity_figures_are_the_ones_of_the_definition(small: Any, candidate_of:
     found = session.run(None, {n: t.numpy() for n, t in zip(small.synthesis.inputs, inputs, strict=True)})[0]
     with torch.inference_mode():
         wanted = small.synthesis.module(*inputs).numpy()
-    _, distances, worst = gates.check_parity(candidate)
+    _, distances, worst = behaviour.check_parity(candidate)
     psnr = [peak_signal_noise_ratio(a, b, data_range=2.0) for a, b in zip(wanted, found, strict=True)]
     ssim = [
         structural_similarity(a, b, data_range=2.0, channel_axis=0, gaussian_weights=True, use_sample_covariance=False)
@@ -90,7 +90,7 @@ def test_parity_stops_a_perturbed_weight_and_names_its_node(small: Any, candidat
         weight.flat[0] += 0.5
         tensor.CopyFrom(numpy_helper.from_array(weight, tensor.name))
 
-    result, _, _ = gates.check_parity(candidate_of(changed(small.exported, perturb)))
+    result, _, _ = behaviour.check_parity(candidate_of(changed(small.exported, perturb)))
     assert not result.passed
     assert result.figures["psnr_db"] < 60
     assert result.figures["node"] == f"{target.name} (Conv)"
@@ -101,7 +101,7 @@ def test_the_batch_gate_stops_a_fixed_batch(small: Any, candidate_of: CandidateO
         for tensor in (*model.graph.input, *model.graph.output):
             tensor.type.tensor_type.shape.dim[0].dim_value = 1
 
-    result = gates.check_batches(candidate_of(changed(small.exported, fix)))
+    result = behaviour.check_batches(candidate_of(changed(small.exported, fix)))
     assert not result.passed
     assert "batch of 3" in result.figures["error"]
 
@@ -115,7 +115,7 @@ def test_the_batch_gate_stops_samples_that_mix(small: Any, candidate_of: Candida
         model.graph.node.append(onnx.helper.make_node("ReduceMean", ["unmixed", "batch_axis"], ["mean"], keepdims=1))
         model.graph.node.append(onnx.helper.make_node("Mul", ["unmixed", "mean"], ["image"]))
 
-    assert not gates.check_batches(candidate_of(changed(small.exported, mix))).passed
+    assert not behaviour.check_batches(candidate_of(changed(small.exported, mix))).passed
 
 
 def test_the_opset_gate_stops_an_opset_changed_behind_ones_back(small: Any) -> None:
@@ -123,10 +123,10 @@ def test_the_opset_gate_stops_an_opset_changed_behind_ones_back(small: Any) -> N
     inputs = small.samples[:2].expanded(small.synthesis.schema)
     program = torch.onnx.export(small.synthesis.module, inputs, dynamo=True, opset_version=17, verbose=False)
     assert program is not None
-    result = gates.check_opset(program.model_proto, 17)
+    result = structure.check_opset(program.model_proto, 17)
     assert not result.passed
     assert result.figures == {"wanted": 17, "found": 18}
-    assert gates.check_opset(small.exported.model, 20).passed
+    assert structure.check_opset(small.exported.model, 20).passed
 
 
 @pytest.mark.parametrize("defect", ["unknown operator", "wrong output shape", "dangling input"])
@@ -141,7 +141,7 @@ def test_the_checker_stops_a_broken_graph(small: Any, defect: str, tmp_path: Pat
 
     broken = changed(small.exported, damage).model
     (tmp_path / "model.onnx").write_bytes(broken.SerializeToString())
-    assert not gates.check_graph(broken, tmp_path / "model.onnx").passed
+    assert not structure.check_graph(broken, tmp_path / "model.onnx").passed
 
 
 def test_the_node_budget_stops_what_no_operation_stands_behind(small: Any) -> None:
@@ -152,25 +152,25 @@ def test_the_node_budget_stops_what_no_operation_stands_behind(small: Any) -> No
         model.graph.node.extend([there, back])
         first.input[0] = "again"
 
-    result = gates.check_nodes(changed(small.exported, detour))
+    result = structure.check_nodes(changed(small.exported, detour))
     assert not result.passed
     assert result.figures["debris"] == ["to_half (Cast)", "and_back (Cast)"]
-    assert gates.check_nodes(small.exported).passed
+    assert structure.check_nodes(small.exported).passed
 
 
 def test_the_node_budget_stops_a_norm_in_pieces(small: Any) -> None:
     def decompose(model: ModelProto) -> None:
         next(node for node in model.graph.node if node.op_type == "InstanceNormalization").op_type = "MeanVariance"
 
-    assert not gates.check_nodes(changed(small.exported, decompose)).passed
+    assert not structure.check_nodes(changed(small.exported, decompose)).passed
 
 
 def test_the_placement_gate_names_nodes_on_the_cpu(small: Any, candidate_of: CandidateOf) -> None:
     """Where ONNX Runtime really put them, judged as if they had been meant for the GPU."""
     placed = onnx_runtime.placement(candidate_of(small.exported).file, "cpu")
     assert set(placed) == {node.name for node in small.exported.model.graph.node}
-    assert gates.judge_placement(placed, "cpu", "").passed
-    result = gates.judge_placement(placed, "cuda", "")
+    assert structure.judge_placement(placed, "cpu", "").passed
+    result = structure.judge_placement(placed, "cuda", "")
     assert not result.passed
     assert result.figures["elsewhere"][0] == f"{next(iter(placed))} on CPUExecutionProvider"
 
@@ -184,7 +184,7 @@ def test_the_placement_gate_says_what_a_fall_costs(
     monkeypatch.setattr(
         onnx_runtime, "placement", lambda model, provider: {**placed, "node_pad": "CPUExecutionProvider"}
     )
-    result = gates.check_placement(file, "cuda")
+    result = structure.check_placement(file, "cuda")
     assert not result.passed
     assert result.figures["elsewhere"] == ["node_pad on CPUExecutionProvider"]
     assert "operators that cuda has: each fall to the CPU costs two copies" in result.remedy
@@ -223,7 +223,7 @@ def test_the_batch_gate_names_the_defect_it_exists_for(small: Any, candidate_of:
         model.graph.node[-1].output[0] = "unshaped"
         model.graph.node.append(onnx.helper.make_node("Reshape", ["unshaped", "traced"], ["image"], name="frozen"))
 
-    result = gates.check_batches(candidate_of(changed(small.exported, freeze)))
+    result = behaviour.check_batches(candidate_of(changed(small.exported, freeze)))
     assert not result.passed
     assert "cannot run a batch of" in result.figures["error"] and "Reshape" in result.remedy
 
@@ -249,7 +249,7 @@ def test_half_precision_is_judged_as_a_gpu_computes_it(small: Any, candidate_of:
 
 def test_half_precision_that_overflows_is_stopped_and_its_node_named(small: Any, candidate_of: CandidateOf) -> None:
     exported = graph.to_onnx(small.synthesis, Recipe(precision="fp16"))
-    assert gates.check_range(candidate_of(exported)).passed
+    assert behaviour.check_range(candidate_of(exported)).passed
     target = [node for node in exported.model.graph.node if node.op_type == "Conv"][3]
 
     def scale(model: ModelProto) -> None:
@@ -259,7 +259,7 @@ def test_half_precision_that_overflows_is_stopped_and_its_node_named(small: Any,
         weight *= 60_000 / np.abs(weight).max()
         tensor.CopyFrom(numpy_helper.from_array(weight.astype(np.float16), tensor.name))
 
-    result = gates.check_range(candidate_of(changed(exported, scale)))
+    result = behaviour.check_range(candidate_of(changed(exported, scale)))
     assert not result.passed
     assert result.figures["beyond"][0] == f"{target.name} (Conv)"
     assert "--precision bf16 or fp32" in result.remedy
@@ -273,7 +273,7 @@ def test_the_file_says_nothing_of_the_machine_that_wrote_it(small: Any, candidat
 
 def test_the_checker_infers_every_shape_itself(small: Any, candidate_of: CandidateOf) -> None:
     assert not small.exported.model.graph.value_info
-    assert gates.check_graph(small.exported.model, candidate_of(small.exported).file).passed
+    assert structure.check_graph(small.exported.model, candidate_of(small.exported).file).passed
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 3), ("fp16", 64)])
@@ -281,6 +281,6 @@ def test_parity_on_too_few_samples_is_no_parity(
     small: Any, candidate_of: CandidateOf, precision: Any, least: int
 ) -> None:
     candidate = candidate_of(replace(small.exported, recipe=Recipe(precision=precision)))
-    result, _, _ = gates.check_parity(replace(candidate, samples=small.samples[: least - 1]))
+    result, _, _ = behaviour.check_parity(replace(candidate, samples=small.samples[: least - 1]))
     assert not result.passed
     assert (result.figures["samples"], result.figures["least_samples"]) == (least - 1, least)

@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.metadata import Metadata
-from export.gates import checks as gates
+from export.gates import structure
 from export.graph import save
 from export.tensorrt import engine
 from export.tensorrt import rtx as tensorrt_rtx
@@ -340,12 +340,12 @@ def test_a_model_that_is_refused_leaves_nothing(model: Path, tmp_path: Path) -> 
 
 @needs_rtx
 def test_the_gate_stops_what_the_real_parser_refuses(small: Any, model: Path) -> None:
-    assert gates.check_tensorrt_rtx(small.exported.model, model).passed
+    assert structure.check_tensorrt_rtx(small.exported.model, model).passed
     changed = onnx.ModelProto()
     changed.CopyFrom(small.exported.model)
     next(node for node in changed.graph.node if node.op_type == "Tanh").op_type = "Det"
     onnx.save(changed, model)
-    result = gates.check_tensorrt_rtx(changed, model)
+    result = structure.check_tensorrt_rtx(changed, model)
     assert not result.passed
     assert "(Det, in checkDet)" in result.figures["refused"][0]
 

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.gates import checks as gates
+from export.gates import structure
 from export.graph import to_onnx
 from export.tensorrt.rules import problems
 from trainer.checkpoints.synthesis import untrained
@@ -122,7 +122,7 @@ def test_the_gate_fails_with_the_node(small: Any) -> None:
     for entry in model.graph.node:
         if entry.op_type == "Tanh":
             entry.op_type = "Det"
-    result = gates.check_tensorrt(model)
+    result = structure.check_tensorrt(model)
     assert not result.passed
     assert "(Det): the parser has no such operator" in result.figures["refused"][0]
-    assert gates.check_tensorrt(small.exported.model).passed
+    assert structure.check_tensorrt(small.exported.model).passed
