@@ -466,7 +466,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(model: Path, folder: P
 import re, sys
 from pathlib import Path
 from deploy.__main__ import main
-from deploy.pairs import FilePairs
+from deploy.batch.file_pairs import FilePairs
 # Decoding that costs next to nothing, so that it must wait for the model.
 load, kept = FilePairs._load, {}
 FilePairs._load = lambda self, source: kept.get(0) or kept.setdefault(0, load(self, source))
