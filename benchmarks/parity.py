@@ -32,7 +32,7 @@ from export.gates import behaviour, compare, rounding
 from export.gates.result import THRESHOLDS
 from export.gates.samples import CALIBRATION, Samples, real_samples
 from export.latency.eager import Source, eager_pytorch
-from export.latency.machines import physical_cores
+from export.latency.here import physical_cores
 from export.served import BF16_OPSET, Recipe, metadata_of
 from likeness.array import Array
 from likeness.machine import device, versions

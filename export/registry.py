@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 # A tracker that does not answer costs seconds, not MLflow's default of minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -35,11 +36,16 @@ from shards.reading.urls import redacted
 TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
 NAME = "likeness-{method}"
 ALIAS = "candidate"
-ARTIFACT = "model"  # the model's name in its run: `runs:/<run>/model`
-REPORTS = "export"  # the folder of the reports among the run's artifacts
-DATA = "model.onnx.data"  # beside MLflow's model.onnx: weights that were in files beside ours
-TAG_LIMIT = 250  # characters; longer metadata, such as the label schema, stay in the file
-SLOWEST_UPLOAD = 5e6  # bytes per second; a server may answer only after it has passed a whole file on
+ARTIFACT = "model"
+"""The model's name in its run: `runs:/<run>/model`."""
+REPORTS = "export"
+"""The folder of the reports among the run's artifacts."""
+DATA = "model.onnx.data"
+"""Beside MLflow's model.onnx: weights that were in files beside ours."""
+TAG_LIMIT = 250
+"""Characters; longer metadata, such as the label schema, stay in the file."""
+SLOWEST_UPLOAD = 5e6
+"""Bytes per second; a server may answer only after it has passed a whole file on."""
 LONGEST_REGISTRATION_S = 30
 
 
@@ -83,33 +89,22 @@ def log_model(
         with _quiet(), _tracked_at(uri):
             client = mlflow.MlflowClient(tracking_uri=uri)
             # Before the weights are read and packed: a server that is away, or has not got the run.
-            run = client.get_run(run_id)
-            proto = onnx.load(model, load_external_data=False)
-            files = [model, *weights_of(proto, model)]
-            external = len(files) > 1
-            if external:
-                load_external_data_for_model(proto, str(model.parent))
+            experiment = client.get_run(run_id).info.experiment_id
+            proto, files = _with_weights(model)
             props = {entry.key: entry.value for entry in proto.metadata_props}
             metadata = Metadata.from_props(props, str(model))
-            registered = name or NAME.format(method=metadata.method)
             size = sum(file.stat().st_size for file in files) + _as_json(example)
-            with _in_experiment(run.info.experiment_id), _time_for_uploads(size):
+            registered = name or NAME.format(method=metadata.method)
+            with _in_experiment(experiment), _time_for_uploads(size):
                 logged = mlflow.onnx.log_model(
                     proto,
                     name=ARTIFACT,
                     run_id=run_id,
                     step=metadata.images_seen,
                     registered_model_name=registered,
-                    await_registration_for=LONGEST_REGISTRATION_S,
-                    signature=signature(proto),
-                    input_example=dict(example) if example else None,
                     tags=_tags(props, proto, gates) | dict(tags or {}),
-                    # Everybody has it. MLflow's default would change to the CPU silently where a GPU is missing.
-                    onnx_execution_providers=[PROVIDERS["cpu"]],
-                    pip_requirements=[f"onnx=={onnx.__version__}", f"onnxruntime=={VERSION}"],
-                    save_as_external_data=external,
-                    location=DATA if external else None,
                     extra_files=[str(file) for file in reports],
+                    **_stored(proto, len(files) > 1, example),
                 )
                 for file in reports:
                     client.log_artifact(run_id, str(file), REPORTS)
@@ -120,6 +115,29 @@ def log_model(
     except Exception as error:
         return _reason(error, uri)
     return None
+
+
+def _with_weights(model: Path) -> tuple[ModelProto, list[Path]]:
+    """The model with all its weights, and its files."""
+    proto = onnx.load(model, load_external_data=False)
+    files = [model, *weights_of(proto, model)]
+    if len(files) > 1:
+        load_external_data_for_model(proto, str(model.parent))
+    return proto, files
+
+
+def _stored(proto: ModelProto, external: bool, example: Mapping[str, Array] | None) -> dict[str, Any]:
+    """How MLflow keeps a model, and how it opens it again. external: whether weights lie in a file beside it."""
+    return {
+        "await_registration_for": LONGEST_REGISTRATION_S,
+        "signature": signature(proto),
+        "input_example": dict(example) if example else None,
+        # Everybody has it. MLflow's default would change to the CPU silently where a GPU is missing.
+        "onnx_execution_providers": [PROVIDERS["cpu"]],
+        "pip_requirements": [f"onnx=={onnx.__version__}", f"onnxruntime=={VERSION}"],
+        "save_as_external_data": external,
+        "location": DATA if external else None,
+    }
 
 
 def signature(model: ModelProto) -> ModelSignature:

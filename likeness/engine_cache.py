@@ -3,18 +3,16 @@
 Nothing here builds. `python -m export engine` does; whoever serves asks `find`, and gets an engine or an error.
 """
 
-import csv
 import hashlib
 import json
-import os
 import shlex
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from likeness.command import BadInput
+from likeness.gpu import Gpu, require_gpu, visible_gpu
 
 Runtime = Literal["tensorrt", "tensorrt-rtx"]
 Shape = tuple[int, ...]
@@ -26,55 +24,55 @@ RECORD = "record.json"
 ANY = "any"
 RTX_RUNS_ON = "8.0, 8.6, 8.9, 12.0 and later"
 """Compute capabilities that an engine of TensorRT-RTX runs on, by its documentation; 9.0 and 10.x are not there."""
-NVIDIA_SMI_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """A GPU as its driver names it."""
-
-    name: str
-    compute_capability: str
-    driver: str
 
 
 @dataclass(frozen=True)
 class Facts:
     """What an engine is made of and for; with any other value it is another engine.
 
-    model_sha256: of the ONNX file. external_data: the sha256 of each file beside it that holds weights. version: of
-    the runtime's libraries. gpu, compute_capability, driver: where it runs; a portable engine has "any" there. batches:
-    the smallest, the usual and the largest.
+    An engine holds kernels that were chosen by timing them on one GPU, with one version of the runtime and the driver,
+    for a range of batches: where one of these differs, it may not load, or be slow.
     """
 
     model_sha256: str
+    """Of the ONNX file."""
     external_data: Mapping[str, str]
+    """The SHA-256 of each file beside it that holds weights, by the file's name."""
     runtime: Runtime
+    """What runs the engine."""
     version: str
+    """Of the runtime's libraries."""
     gpu: str
+    """The GPU that it runs on, by name; "any" for a portable engine."""
     compute_capability: str
+    """Of that GPU, or of those that a portable engine runs on."""
     driver: str
+    """The driver's version; "any" for a portable engine."""
     batches: tuple[int, ...]
+    """The smallest, the usual and the largest batch."""
 
     @property
     def key(self) -> str:
-        """Names the engine's folder in a cache."""
+        """Names the engine's folder in a cache: a hash, as names of GPUs and versions are no names of folders."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:20]
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a cache says of an engine.
-
-    model: its file's name, for people. engine: the file to open. files: the bytes of each file, `engine` among them.
-    """
+    """What a cache says of an engine."""
 
     facts: Facts
+    """What it was made of and for."""
     profile: Profile
+    """The shapes that it takes."""
     model: str
+    """The name of its model's file, for people."""
     engine: str
+    """The name of the file to open."""
     files: Mapping[str, int]
+    """The bytes of each file of its folder, `engine` among them."""
     build_seconds: float
+    """How long building it took."""
 
     @property
     def bytes(self) -> int:
@@ -82,63 +80,28 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` gives the same record back."""
-        told = asdict(self)
+        data = asdict(self)
         profile = {
             name: {bound: "x".join(map(str, shape)) for bound, shape in zip(BOUNDS, shapes, strict=True)}
             for name, shapes in self.profile.items()
         }
-        return {**told.pop("facts"), **told, "profile": profile}
+        return {**data.pop("facts"), **data, "profile": profile}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Record":
         """Raises AttributeError, KeyError, TypeError or ValueError when `to_json` did not write this."""
         facts = {field.name: data[field.name] for field in fields(Facts)}
         facts["batches"] = tuple(facts["batches"])
-        told = {field.name: data[field.name] for field in fields(cls) if field.name not in ("facts", "profile")}
+        others = {field.name: data[field.name] for field in fields(cls) if field.name not in ("facts", "profile")}
         profile = {
             name: (_shape(shapes["min"]), _shape(shapes["opt"]), _shape(shapes["max"]))
             for name, shapes in data["profile"].items()
         }
-        return cls(facts=Facts(**facts), profile=profile, **told)
+        return cls(facts=Facts(**facts), profile=profile, **others)
 
 
 def _shape(text: str) -> Shape:
     return tuple(int(size) for size in text.split("x"))
-
-
-def gpu() -> Gpu | None:
-    """The GPU that CUDA uses first, by `nvidia-smi`, which comes with the driver; None without a GPU.
-
-    A server has no torch to ask, and an engine must have the same key where it is built and where it is served.
-
-    Raises BadInput when the machine has GPUs of several kinds and it is not clear which one that is.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    wanted = None if visible is None else visible.split(",")[0].strip()
-    if wanted in ("", "-1"):
-        return None
-    command = ["nvidia-smi", "--query-gpu=index,uuid,name,compute_cap,driver_version", "--format=csv,noheader"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False)
-    except FileNotFoundError:
-        return None
-    except subprocess.TimeoutExpired as error:
-        raise BadInput(f"nvidia-smi gave no answer in {NVIDIA_SMI_SECONDS:g} s; mend the driver first") from error
-    if said.returncode:
-        return None
-    rows = [[cell.strip() for cell in row] for row in csv.reader(said.stdout.splitlines()) if len(row) == 5]
-    kinds = {tuple(row[2:]) for row in rows}
-    if len(kinds) > 1:
-        # CUDA numbers GPUs by speed unless told otherwise, nvidia-smi by their place on the bus.
-        numbered = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-        kinds = {tuple(row[2:]) for row in rows if wanted == row[1] or (numbered and wanted == row[0])}
-        if not kinds:
-            names = ", ".join(f"{row[0]}: {row[2]}" for row in rows)
-            raise BadInput(
-                f"this machine has several kinds of GPU ({names}); name one: CUDA_DEVICE_ORDER=PCI_BUS_ID "
-                "CUDA_VISIBLE_DEVICES=0"
-            )
-    return Gpu(*kinds.pop()) if kinds else None
 
 
 def sha256_of(file: Path) -> str:
@@ -158,18 +121,7 @@ def place_of(runtime: Runtime) -> Gpu:
 
     Raises BadInput when TensorRT has no GPU here.
     """
-    return Gpu(ANY, RTX_RUNS_ON, ANY) if runtime == "tensorrt-rtx" else gpu_here()
-
-
-def gpu_here() -> Gpu:
-    """The GPU that TensorRT would use. Raises BadInput when there is none."""
-    here = gpu()
-    if here is None:
-        raise BadInput(
-            "no NVIDIA GPU with a driver was found (nvidia-smi), and TensorRT builds and runs engines on one only; "
-            "engines are built without a GPU by --runtime tensorrt-rtx, and models run without one by --provider cpu"
-        )
-    return here
+    return Gpu(ANY, RTX_RUNS_ON, ANY) if runtime == "tensorrt-rtx" else require_gpu()
 
 
 def build_command(cache: Path, model: Path, runtime: Runtime) -> str:
@@ -188,9 +140,9 @@ def read(folder: Path) -> Record:
     try:
         record = Record.from_json(json.loads((folder / RECORD).read_text()))
         for name, expected in record.files.items():
-            found = (folder / name).stat().st_size
-            if found != expected:
-                raise ValueError(f"{name} has {found} bytes instead of {expected}")
+            size = (folder / name).stat().st_size
+            if size != expected:
+                raise ValueError(f"{name} has {size} bytes instead of {expected}")
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"the engine in {folder} is damaged ({error}); remove that folder and build it again") from error
     return record
@@ -214,17 +166,17 @@ def find(cache: Path, model: Path, runtime: Runtime, version: str) -> Path:
 
     Raises BadInput, with the command that builds the engine, when there is none.
     """
-    if runtime == "tensorrt-rtx" and (here := gpu()) is not None and not _runs_rtx(here.compute_capability):
+    if runtime == "tensorrt-rtx" and (here := visible_gpu()) is not None and not _runs_rtx(here.compute_capability):
         raise BadInput(
             f"{here.name} has compute capability {here.compute_capability}, but TensorRT-RTX runs on {RTX_RUNS_ON}; "
             f"build for TensorRT: `{build_command(cache, model, 'tensorrt')}`"
         )
     fitting, others = _search(cache, model, sha256_of(model), runtime, version, place_of(runtime))
     if not fitting:
-        told = f"{cache} holds no {runtime} engine of {model}"
+        problem = f"{cache} holds no {runtime} engine of {model}"
         if others:
-            told += f" for this machine: one has {min(others, key=len)}"
-        raise BadInput(f"{told}; build it: `{build_command(cache, model, runtime)}`")
+            problem += f" for this machine: one has {min(others, key=len)}"
+        raise BadInput(f"{problem}; build it: `{build_command(cache, model, runtime)}`")
     folder, record = max(fitting, key=lambda entry: entry[1].facts.batches[::-1])
     return folder / record.engine
 
@@ -234,6 +186,7 @@ def _search(
 ) -> tuple[list[tuple[Path, Record]], list[str]]:
     """The engines of a model that fit, and what is different about those that do not."""
     fitting, others = [], []
+    # A folder that begins with a dot is being built.
     for file in sorted(cache.glob(f"[!.]*/{RECORD}")):
         record = read(file.parent)
         if record.facts.runtime != runtime or record.facts.model_sha256 != digest:

@@ -5,10 +5,8 @@ import ctypes
 import io
 import logging
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,7 +15,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from likeness import engine_cache
 from likeness.array import Array
+from likeness.bound_run import BoundRun
 from likeness.command import BadInput
+from likeness.gpu import require_gpu
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
 
@@ -29,6 +29,7 @@ PROVIDERS: Mapping[str, str] = {
 MEMORY: Mapping[str, str] = {"cuda": "cuda", "tensorrt": "cuda"}
 """The device whose memory inputs and outputs are bound to, of providers that do not compute in the host's."""
 VERSION: str = onnxruntime.__version__
+"""Of ONNX Runtime."""
 
 _BROKEN_FILE = (native.InvalidProtobuf, native.InvalidGraph, native.NoSuchFile, native.NoModel)
 REFUSED = (
@@ -101,7 +102,7 @@ def tensorrt_version() -> str:
         number = int(ctypes.CDLL(TENSORRT_LIBRARY).getInferLibVersion())
     except OSError as error:
         # Without a GPU there is more to mend than a library.
-        engine_cache.gpu_here()
+        require_gpu()
         raise BadInput(
             f"provider 'tensorrt' needs {TENSORRT_LIBRARY} ({error}): pip install 'tensorrt-cu13==10.16.*', put its "
             "folder tensorrt_libs on LD_LIBRARY_PATH, or use --provider cpu"
@@ -152,18 +153,12 @@ def _open(
     model: Path, provider: Provider, provider_options: Mapping[str, str], threads: int | None, remedy: str
 ) -> Any:
     wanted = PROVIDERS[provider]
-    options = onnxruntime.SessionOptions()
-    if threads:
-        options.intra_op_num_threads = threads
-    if not _SPINNING.get():
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    said = io.StringIO()
+    log = io.StringIO()
+    options = _session_options(provider, threads)
     if provider != "cpu":
-        # ONNX Runtime would otherwise run on the CPU what the GPU does not take, with a log line at most.
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        options.log_severity_level = _FATAL
+        # Which library is missing is printed here; only an error needs it.
         onnxruntime.set_default_logger_severity(_FATAL)
-        with contextlib.redirect_stdout(said):
+        with contextlib.redirect_stdout(log):
             onnxruntime.preload_dlls()
     try:
         session = onnxruntime.InferenceSession(
@@ -174,75 +169,44 @@ def _open(
     except _BROKEN_FILE as error:
         raise BadInput(f"{model} is not an ONNX model ({one_line(str(error))}); {remedy}") from error
     except BadInput:
+        # A ValueError, which is one of REFUSED.
         raise
     except REFUSED as error:
-        if "xternal data" in str(error):
-            raise BadInput(
-                f"{model} has its weights in a file beside it, {model.stem}.….data, that is missing or cut: copy both, "
-                f"or {remedy} ({one_line(str(error))})"
-            ) from error
-        if provider == "cpu":
-            raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; {remedy}") from error
-        reason = next((line for line in said.getvalue().splitlines() if "ailed to load" in line), str(error))
-        raise BadInput(_absent(provider, reason)) from error
+        raise _refusal(model, provider, remedy, error, log.getvalue()) from error
     finally:
         onnxruntime.set_default_logger_severity(_WARNING)
     return session
 
 
-@dataclass(frozen=True)
-class Seconds:
-    """Where a run's time went: copying inputs to the device, the model itself, copying the outputs back."""
+def _session_options(provider: Provider, threads: int | None) -> Any:
+    options = onnxruntime.SessionOptions()
+    if threads:
+        options.intra_op_num_threads = threads
+    if not _SPINNING.get():
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider != "cpu":
+        # ONNX Runtime would otherwise run on the CPU what the GPU does not take, with a log line at most.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.log_severity_level = _FATAL
+    return options
 
-    copy_in: float
-    run: float
-    copy_out: float
 
-
-class BoundRun:
-    """Runs of a session with inputs and output bound to a device's memory: each is copied once, and no more.
-
-    session: of `start`. device: ONNX Runtime's name of the memory that the provider computes in, `cuda` or `cpu`.
-    One thread at a time may use it.
-    """
-
-    def __init__(self, session: Any, device: str) -> None:
-        self._session, self._device = session, device
-        self._output = session.get_outputs()[0].name
-        self._shapes: dict[str, tuple[int, ...]] | None = None
-
-    def __call__(self, feeds: Mapping[str, Array]) -> tuple[Array, Seconds]:
-        """The first output, on the host, and the seconds. Every part has ended on the device when its time is taken.
-
-        Raises one of `REFUSED` when the provider refuses the run.
-        """
-        shapes = {name: value.shape for name, value in feeds.items()}
-        if shapes != self._shapes:
-            self._binding = self._session.io_binding()
-            # Without a shape ONNX Runtime allocates on the device in the first run, and writes to the same place in
-            # those after it, which must therefore be of the same shapes.
-            self._binding.bind_output(self._output, self._device, 0)
-        self._shapes = None
-        begun = time.perf_counter()
-        for name, value in feeds.items():
-            # Copies at once to the device of the node that reads it.
-            self._binding.bind_cpu_input(name, value)
-        self._binding.synchronize_inputs()
-        copied = time.perf_counter()
-        self._session.run_with_iobinding(self._binding)
-        self._binding.synchronize_outputs()
-        ran = time.perf_counter()
-        image: Array = self._binding.copy_outputs_to_cpu()[0]
-        ended = time.perf_counter()
-        self._shapes = shapes
-        return image, Seconds(copied - begun, ran - copied, ended - ran)
+def _refusal(model: Path, provider: Provider, remedy: str, error: Exception, log: str) -> BadInput:
+    """Why a session did not start, and what to do. log: what ONNX Runtime printed on the way."""
+    if "xternal data" in str(error):
+        return BadInput(
+            f"{model} has its weights in a file beside it, {model.stem}.….data, that is missing or cut: copy both, "
+            f"or {remedy} ({one_line(str(error))})"
+        )
+    if provider == "cpu":
+        return BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; {remedy}")
+    return BadInput(_absent(provider, next((line for line in log.splitlines() if "ailed to load" in line), str(error))))
 
 
 class Model:
-    """A loaded model: `run`, and the facts that it tells of itself. Several threads may use it.
+    """A loaded model: `run`, and what it says of itself. Several threads may use it.
 
-    inputs, outputs: type and shape of each tensor by its name, None for an axis that is free. metadata: its
-    `metadata_props`. The arguments and the errors are those of `start`.
+    The arguments and the errors are those of `start`.
     """
 
     def __init__(
@@ -255,7 +219,9 @@ class Model:
     ) -> None:
         self.native = start(path, provider, threads, remedy, engines)
         self.metadata: dict[str, str] = dict(self.native.get_modelmeta().custom_metadata_map)
+        """Its `metadata_props`."""
         self.inputs = {tensor.name: _described(tensor) for tensor in self.native.get_inputs()}
+        """Type and shape of each tensor by its name, None for an axis that is free."""
         self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
         self._bound = BoundRun(self.native, MEMORY[provider]) if provider in MEMORY else None
         self._lock = threading.Lock()

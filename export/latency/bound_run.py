@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 
 from deploy.runtime import Session
-from likeness import onnx_runtime
+from likeness import bound_run
 from likeness.array import Array
+from likeness.bound_run import Seconds
 from likeness.command import BadInput
-from likeness.onnx_runtime import REFUSED, Seconds, one_line
+from likeness.onnx_runtime import REFUSED, one_line
 
 
 class BoundRun:
-    """As `onnx_runtime.BoundRun`, for a session of ours."""
+    """As `likeness.bound_run.BoundRun`, for a session of ours."""
 
     def __init__(self, session: Session, device: str) -> None:
         self._path = session.path
-        self._run = onnx_runtime.BoundRun(session.native, device)
+        self._run = bound_run.BoundRun(session.native, device)
 
     def __call__(self, feeds: Mapping[str, Array]) -> tuple[Array, Seconds]:
         """Raises BadInput when the provider refuses the run, for want of memory for instance."""

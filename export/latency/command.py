@@ -4,12 +4,16 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from likeness.arguments import count, whole
-from likeness.command import BadInput
+from likeness.command import DONE, BadInput
+
+if TYPE_CHECKING:
+    from deploy.runtime import Session
+    from export.latency.eager import Source
 
 TARGET_MISSED = 3
 BUSY = 0.5
@@ -123,50 +127,17 @@ def _milliseconds(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints. Returns 0, or 3 when the target is missed. Raises BadInput for what a person can mend."""
     options, overrides = _parser().parse_known_args(arguments)
-    is_config = options.against is not None and options.against.suffix in (".yaml", ".yml")
-    if overrides and not is_config:
+    if overrides and not _is_config(options.against):
         raise BadInput(
             f"unknown option {overrides[0]}; settings of a config can be overridden only with --against CONFIG.yaml"
         )
     # Imported here, so that help and bad arguments need not wait for torch and ONNX Runtime.
-    from deploy.runtime import Session
-    from export.latency import machines, timing
-    from export.latency.costs import Graph
-    from export.latency.eager import Source, eager_pytorch
+    from export.latency.here import physical_cores
+    from export.latency.table import table
 
-    on_gpu = options.provider in timing.GPU_PROVIDERS
-    kind = "gpu" if on_gpu else "cpu"
-    request = timing.Request(
-        batches=options.batch or DEFAULT_BATCHES[kind],
-        runs=options.runs or DEFAULT_RUNS[kind],
-        warmup=options.warmup,
-        threads=options.threads or machines.physical_cores(),
-        target_ms=options.target_ms,
-    )
-    _say("reading the graph")
-    graph = Graph.read(options.model)
-    _say(f"loading the model for {options.provider}")
-    session = Session(options.model, options.provider, request.threads, engines=options.engines)
-    source = None
-    if options.against is not None:
-        source = Source(options.against, tuple(overrides) if is_config else None)
-    elif not on_gpu:
-        known = session.metadata
-        source = Source(
-            method=known.method,
-            options=known.options,
-            schema=session.schema,
-            images=None if known.checkpoint_sha256 == "untrained" else known.images_seen,
-            inputs=session.inputs,
-        )
-    with contextlib.ExitStack() as stack:
-        eager = None
-        if source is not None:
-            _say(f"starting eager PyTorch: {source.where}")
-            eager = stack.enter_context(eager_pytorch(source, request.threads, on_gpu))
-        described = timing.describe(session, graph, request, eager)
+    described = _described(options, overrides)
     load = described["load_average_before"]
-    if load > BUSY * machines.physical_cores():
+    if load > BUSY * physical_cores():
         print(
             f"warning: something else was running here (load average {load:g} before the first run): times are longer "
             "than on an idle machine; measure again there",
@@ -175,98 +146,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(json.dumps(described, indent=1, ensure_ascii=False) if options.json else table(described))
     # One line in any case; on stderr where stdout holds JSON alone.
     print(described["target"]["verdict"], file=sys.stderr if options.json else sys.stdout)
-    return 0 if described["target"]["met"] else TARGET_MISSED
+    return DONE if described["target"]["met"] else TARGET_MISSED
 
 
-def table(described: dict[str, Any]) -> str:
-    """What `--json` holds, for people."""
-    model, costs, peak = described["model"], described["costs"], described["peak"]
-    width, height = model["size"]
-    rates = f"{peak['gflop_per_s']:,.0f} GFLOP/s in {peak['precision']}, {peak['gb_per_s']:,.0f} GB/s" if peak else ""
-    head = [
-        f"{model['file']}: {model['method']}, {width}×{height}, on {described['hardware']}, provider "
-        f"{described['provider']}, {described['threads']} CPU threads",
-        f"one picture: {costs['gflop']:.3f} GFLOP, {costs['weights_mb']:,.1f} MB of weights, "
-        f"{costs['unfused_traffic_mb']:,.1f} MB moved when each node reads and writes memory",
-        f"peak: {rates}; {peak['source']}" if peak else "peak: unknown for this card",
-    ]
-    if costs["not_counted"]:
-        head.append(f"operators whose arithmetic is not counted: {', '.join(costs['not_counted'])}")
-    if gpu := described["gpu"]:
-        head.append("GPU: " + ", ".join(f"{name} {_short(value)}" for name, value in gpu.items()))
-    tail = [", ".join(f"{name} {version}" for name, version in described["versions"].items())]
-    if any((row["share_of_peak"] or 0) > 1 for row in described["batches"]):
-        tail.insert(0, "more than the peak: the machine was busy when that was measured, or the model uses fewer bits")
-    if described["runs"] < 100:
-        tail.insert(0, f"p99 of {described['runs']} runs is hardly more than the slowest of them")
-    return "\n".join([*head, "", *_measured(described), "", *_budget(described), "", *tail])
+def _is_config(against: Path | None) -> bool:
+    return against is not None and against.suffix in (".yaml", ".yml")
 
 
-def _short(value: str | float) -> str:
-    return f"{value:g}" if isinstance(value, float) else value
+def _described(options: argparse.Namespace, overrides: Sequence[str]) -> dict[str, Any]:
+    """Loads what is to be measured, and measures it."""
+    from deploy.runtime import Session
+    from export.latency import here, timing
+    from export.latency.description import describe
+    from export.latency.eager import eager_pytorch
+    from export.latency.graph import Graph
+
+    on_gpu = options.provider in timing.GPU_PROVIDERS
+    kind = "gpu" if on_gpu else "cpu"
+    request = timing.Request(
+        batches=options.batch or DEFAULT_BATCHES[kind],
+        runs=options.runs or DEFAULT_RUNS[kind],
+        warmup=options.warmup,
+        threads=options.threads or here.physical_cores(),
+        target_ms=options.target_ms,
+    )
+    _say("reading the graph")
+    graph = Graph.read(options.model)
+    _say(f"loading the model for {options.provider}")
+    session = Session(options.model, options.provider, request.threads, engines=options.engines)
+    source = _source(options, overrides, session, on_gpu)
+    with contextlib.ExitStack() as stack:
+        eager = None
+        if source is not None:
+            _say(f"starting eager PyTorch: {source.where}")
+            eager = stack.enter_context(eager_pytorch(source, request.threads, on_gpu))
+        return describe(session, graph, request, eager)
 
 
-def _measured(described: dict[str, Any]) -> list[str]:
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        "batch": lambda row: f"{row['batch']}",
-        "first ms": lambda row: f"{row['first_run_ms']:.1f}",
-        "p50 ms": lambda row: f"{row['run_ms']['p50']:.2f}",
-        "p95 ms": lambda row: f"{row['run_ms']['p95']:.2f}",
-        "p99 ms": lambda row: f"{row['run_ms']['p99']:.2f}",
-        "p50/picture": lambda row: f"{row['picture_ms']['p50']:.2f}",
-        "p95/picture": lambda row: f"{row['picture_ms']['p95']:.2f}",
-        "p99/picture": lambda row: f"{row['picture_ms']['p99']:.2f}",
-        "pictures/s": lambda row: f"{row['pictures_per_s']:.2f}",
-        "GFLOP/s": lambda row: f"{row['gflop_per_s']:,.0f}",
-    }
-    if described["peak"]:
-        columns["of peak"] = lambda row: f"{row['share_of_peak']:.0%}"
-    if any(row["copy_in_ms"]["p50"] for row in described["batches"]):
-        columns["copy in ms"] = lambda row: f"{row['copy_in_ms']['p50']:.2f}"
-        columns["copy out ms"] = lambda row: f"{row['copy_out_ms']['p50']:.2f}"
-    if described["against"]:
-        columns["eager p50 ms"] = lambda row: f"{row['eager_ms']['p50']:.2f}"
-        columns["times eager"] = lambda row: f"{row['speedup_over_eager']:.2f}"
-    grid = [list(columns), *([cell(row) for cell in columns.values()] for row in described["batches"])]
-    title = f"measured: {described['runs']} runs of each batch after a first one and {described['warmup']} to warm up"
-    return [title, *_aligned(grid)]
+def _source(options: argparse.Namespace, overrides: Sequence[str], session: "Session", on_gpu: bool) -> "Source | None":
+    """The network of eager PyTorch; on a GPU there is none unless one is asked for."""
+    from export.latency.eager import Source
 
-
-def _budget(described: dict[str, Any]) -> list[str]:
-    from export.latency.machines import PRECISIONS
-
-    bounds: dict[str, dict[str, dict[str, Any]]] = {}
-    for each in (*described["budget"]["cards"], *described["budget"]["here"]):
-        bounds.setdefault(each["machine"], {})[each["precision"]] = each
-    names = {"fp16": "fp16/bf16"}
-    head = ["machine", *(f"{kind} {names.get(each, each)}" for kind in ("floor", "unfused") for each in PRECISIONS)]
-    grid = [head]
-    for machine, found in bounds.items():
-        cells = [machine]
-        for figure in ("floor_ms", "unfused_ms"):
-            for precision in PRECISIONS:
-                cells.append(f"{found[precision][figure]:.3g}" if precision in found else "–")
-        grid.append(cells)
-    lines = _aligned(grid)
-    title = "budget: ms of one picture at best, from published peaks; lower bounds, not measurements (see --help)"
-    here = [
-        f"{each['machine']}: measured {each['measured_p50_ms']:.4g} ms, "
-        f"{each['measured_p50_ms'] / each['floor_ms']:.3g} times its {each['precision']} floor"
-        for each in described["budget"]["here"]
-    ]
-    return [title, *lines, *here]
-
-
-def _aligned(grid: list[list[str]]) -> list[str]:
-    """Rows of cells in columns: the first to the left, figures to the right."""
-    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in grid
-    ]
+    if options.against is not None:
+        return Source(options.against, tuple(overrides) if _is_config(options.against) else None)
+    if on_gpu:
+        return None
+    known = session.metadata
+    return Source(
+        method=known.method,
+        options=known.options,
+        schema=session.schema,
+        images=None if known.checkpoint_sha256 == "untrained" else known.images_seen,
+        inputs=session.inputs,
+    )
 
 
 def _say(text: str) -> None:

@@ -7,34 +7,39 @@ their freed memory, or not, and be half as fast or twice.
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from likeness.command import BadInput
 from shards.records import LabelSchema
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 @dataclass(frozen=True)
 class Source:
-    """Which network: a checkpoint or run, a config with overrides, or the network of a method's options.
-
-    path: of the checkpoint or config; None for `method`, `options` and `schema`, with random weights. overrides: None
-    for a checkpoint. images, inputs: see `trainer.checkpoints.synthesis.architecture`; inputs None for the method's
-    own.
-    """
+    """Which network: a checkpoint or run, a config with overrides, or the network of a method's options."""
 
     path: Path | None = None
+    """Of the checkpoint or config; None for `method`, `options` and `schema`, with random weights."""
     overrides: tuple[str, ...] | None = None
+    """Of the config's settings; None for a checkpoint."""
     method: str = ""
+    """Whose network it is."""
     options: Mapping[str, Any] | None = None
+    """The method's."""
     schema: LabelSchema | None = None
+    """Of its label maps and pictures."""
     images: int | None = None
+    """See `trainer.checkpoints.synthesis.architecture`."""
     inputs: tuple[str, ...] | None = None
+    """See there; None for the method's own."""
 
     @property
     def where(self) -> str:
@@ -43,11 +48,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Facts:
-    """Of the network in the other process. flops: of one picture, as `torch.utils.flop_counter` counts them."""
+    """What the other process knows of its network."""
 
     method: str
+    """Whose network it is."""
     schema: LabelSchema
+    """Of its label maps and pictures."""
     flops: int
+    """Of one picture, as `torch.utils.flop_counter` counts them."""
 
 
 class Eager:
@@ -101,7 +109,6 @@ def eager_pytorch(
 def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, compiled: bool, keep: bool) -> None:
     """Answers batches with seconds until the other end closes."""
     import torch
-    from torch import Tensor
     from torch.utils.flop_counter import FlopCounterMode
 
     from shards.inputs import inputs_of
@@ -130,7 +137,7 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
         schema = synthesis.schema
         module = synthesis.module.to(device)
 
-        def inputs(batch: int) -> tuple[Tensor, ...]:
+        def inputs(batch: int) -> "tuple[Tensor, ...]":
             """Random values in the ranges of the inputs, of the shapes that the network in PyTorch takes."""
             rng = np.random.default_rng(0)
             examples = (
@@ -144,16 +151,24 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
         connection.send(Facts(synthesis.method, schema, counter.get_total_flops()))
         if compiled:
             module = torch.compile(module)
-        given: dict[int, tuple[Tensor, ...]] = {}
+        drawn: dict[int, tuple[Tensor, ...]] = {}
         while True:
             batch = connection.recv()
-            given = {batch: given.get(batch) or inputs(batch)}
-            synchronise()
-            begun = time.perf_counter()
-            with torch.inference_mode():
-                module(*given[batch])
-            synchronise()
-            connection.send(time.perf_counter() - begun)
+            # Only the last batch's: those of all would take memory from what is measured.
+            drawn = {batch: drawn.get(batch) or inputs(batch)}
+            connection.send(_timed(module, drawn[batch], synchronise))
+
+
+def _timed(module: "nn.Module", inputs: "tuple[Tensor, ...]", synchronise: Callable[[], None]) -> float:
+    """Seconds of one pass."""
+    import torch
+
+    synchronise()
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        module(*inputs)
+    synchronise()
+    return time.perf_counter() - begun
 
 
 def _load(source: Source) -> Any:

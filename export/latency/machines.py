@@ -1,43 +1,32 @@
-"""Peaks of machines, published or measured, and how fast a model could be on them at best."""
+"""Peaks of cards, as published, and how fast a model could be on them at best."""
 
-import csv
-import io
-import os
-import shutil
-import subprocess
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from export.latency.costs import Costs
-from trainer.estimate import MATMUL, peak_flops
 
 Precision = Literal["fp32", "tf32", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "fp16")
 WIDTHS: dict[Precision, int] = {"fp32": 4, "tf32": 4, "fp16": 2}
 """Bytes of a value in memory; tf32 rounds fp32 values inside the tensor cores only, and bf16 counts as fp16."""
-_COPIED_BYTES = 2**28
-_COPIES = 4
-_PEAK_SECONDS = 0.3
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What bounds a run: floating-point operations per second, by precision, and bytes per second."""
+    """What bounds a run."""
 
     name: str
+    """For people."""
     peaks: dict[Precision, float]
+    """Floating-point operations per second, by precision."""
     bandwidth: float
+    """Bytes per second of its memory."""
 
 
 def _card(name: str, fp32: float, tf32: float | None, fp16: float | None, bandwidth: float) -> Machine:
     """Peaks in TFLOP/s, bandwidth in GB/s."""
-    given: dict[Precision, float | None] = {"fp32": fp32, "tf32": tf32, "fp16": fp16}
-    peaks = {precision: peak * 1e12 for precision, peak in given.items() if peak is not None}
+    published: dict[Precision, float | None] = {"fp32": fp32, "tf32": tf32, "fp16": fp16}
+    peaks = {precision: peak * 1e12 for precision, peak in published.items() if peak is not None}
     return Machine(name, peaks, bandwidth * 1e9)
 
 
@@ -79,17 +68,18 @@ def card_named(name: str) -> Machine | None:
 
 @dataclass(frozen=True)
 class Bound:
-    """A machine's prediction for one run, in milliseconds.
-
-    floor: all arithmetic at the peak, or the least memory traffic at full bandwidth, whichever takes longer.
-    unfused: the sum of the same over nodes that each read and write memory.
-    """
+    """A machine's prediction for one run."""
 
     machine: str
+    """Its name."""
     precision: Precision
+    """Of the arithmetic."""
     floor_ms: float
+    """All arithmetic at the peak, or the least memory traffic at full bandwidth, whichever takes longer."""
     limit: Literal["arithmetic", "memory"]
+    """Which of both that is."""
     unfused_ms: float
+    """The sum of the same over nodes that each read and write memory."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -102,7 +92,7 @@ class Bound:
 
 
 def bound(costs: Costs, machine: Machine, precision: Precision) -> Bound:
-    """The roofline of a run: max(operations / peak, bytes / bandwidth)."""
+    """The roofline of a run (Williams et al., 2009): max(operations / peak, bytes / bandwidth)."""
     peak, bandwidth, width = machine.peaks[precision], machine.bandwidth, WIDTHS[precision]
     arithmetic, memory = costs.flops / peak, costs.least.size(width) / bandwidth
     unfused = sum(max(node.flops / peak, node.traffic.size(width) / bandwidth) for node in costs.nodes)
@@ -123,140 +113,3 @@ def budget(costs: Costs, machines: tuple[Machine, ...] = CARDS) -> list[Bound]:
         for precision in PRECISIONS
         if precision in machine.peaks
     ]
-
-
-# nvidia-smi's names of what is asked, and ours.
-_ASKED = {
-    "name": "name",
-    "driver_version": "driver",
-    "clocks.sm": "sm_mhz",
-    "clocks.max.sm": "sm_mhz_at_most",
-    "clocks.mem": "memory_mhz",
-    "clocks.max.mem": "memory_mhz_at_most",
-    "power.limit": "power_limit_w",
-    "temperature.gpu": "celsius",
-    "persistence_mode": "persistence",
-    "mig.mode.current": "mig",
-}
-
-
-def gpu_state() -> dict[str, str | float] | None:
-    """Name, driver and clocks of the graphics card that a process sees first, by nvidia-smi; None where that is absent.
-
-    What the driver does not tell is left out.
-    """
-    if shutil.which("nvidia-smi") is None:
-        return None
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip() or "0"
-    asked = subprocess.run(
-        ["nvidia-smi", f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader,nounits", f"--id={first}"],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    return None if asked.returncode else parsed_state(asked.stdout)
-
-
-def parsed_state(answer: str) -> dict[str, str | float] | None:
-    """What nvidia-smi's line of comma-separated values says."""
-    row = next(csv.reader(io.StringIO(answer), skipinitialspace=True), [])
-    if len(row) != len(_ASKED):
-        return None
-    state: dict[str, str | float] = {}
-    for name, value in zip(_ASKED.values(), row, strict=True):
-        if value.startswith("["):  # [N/A], [Not Supported]
-            continue
-        try:
-            state[name] = value if name == "driver" else float(value)
-        except ValueError:
-            state[name] = value
-    return state
-
-
-@dataclass(frozen=True)
-class Here:
-    """The machine that measures: its bounds, the precision that the model's arithmetic has on it, and where the
-    figures are from, in words.
-    """
-
-    machine: Machine
-    precision: Precision
-    source: str
-
-    @property
-    def peak(self) -> float:
-        """Floating-point operations per second."""
-        return self.machine.peaks[self.precision]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "gflop_per_s": round(self.peak / 1e9, 1),
-            "precision": self.precision,
-            "gb_per_s": round(self.machine.bandwidth / 1e9, 1),
-            "source": self.source,
-        }
-
-
-def this_gpu(state: Mapping[str, str | float] | None, kind: str) -> Here | None:
-    """What bounds the card that `gpu_state` describes; None when it, or its peak for the arithmetic, is unknown.
-
-    kind: ONNX's name of the type that most of the arithmetic is in.
-    """
-    card = card_named(str(state["name"])) if state else None
-    if card is None:
-        return None
-    # ONNX Runtime's providers let tensor cores round fp32 to tf32. For int8 the table has no peak: fp16 is the nearest.
-    precision: Precision = "fp16"
-    if kind in ("FLOAT", "DOUBLE"):
-        precision = "tf32" if "tf32" in card.peaks else "fp32"
-    if precision not in card.peaks:
-        return None
-    named = Machine(f"this machine ({card.name})", card.peaks, card.bandwidth)
-    return Here(named, precision, f"published for {card.name}")
-
-
-def this_cpu(provider: str, kind: str, threads: int, before: Here | None = None) -> Here:
-    """What bounds this CPU, measured in PyTorch with this many threads: a matrix product and a large copy.
-
-    kind: as in `this_gpu`. before: an earlier answer. Something else that the machine does makes it look slower than it
-    is, so the better figures of both count.
-    """
-    is_16_bit = provider.endswith("-bf16") or kind == "BFLOAT16"
-    dtype = torch.bfloat16 if is_16_bit else torch.float32
-    precision: Precision = "fp16" if is_16_bit else "fp32"
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        peak, begun = 0.0, time.perf_counter()
-        while time.perf_counter() - begun < _PEAK_SECONDS:
-            peak = max(peak, peak_flops(torch.device("cpu"), dtype))
-        bandwidth = _copy_rate()
-    finally:
-        torch.set_num_threads(usual)
-    if before is not None:
-        peak, bandwidth = max(peak, before.peak), max(bandwidth, before.machine.bandwidth)
-    side, name = MATMUL["cpu"], str(dtype).removeprefix("torch.")
-    source = f"measured: the fastest {name} product of two {side}×{side} matrices, and copy of memory, in PyTorch"
-    return Here(Machine("this machine", {precision: peak}, bandwidth), precision, source)
-
-
-def _copy_rate() -> float:
-    """Bytes per second of a large copy in host memory, the best of several; bytes read and written both count."""
-    source = torch.zeros(_COPIED_BYTES, dtype=torch.uint8)
-    target = torch.ones_like(source)
-    best = 0.0
-    for _ in range(_COPIES):
-        begun = time.perf_counter()
-        target.copy_(source)
-        best = max(best, 2 * _COPIED_BYTES / (time.perf_counter() - begun))
-    return best
-
-
-def physical_cores() -> int:
-    """Cores that this process may use; the hardware threads of one core count once."""
-    cores = set()
-    for cpu in os.sched_getaffinity(0):
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text().strip() if siblings.is_file() else str(cpu))
-    return len(cores)

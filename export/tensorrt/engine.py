@@ -16,6 +16,7 @@ from export.weights import tensors_of, weights_of
 from likeness import atomic, engine_cache, onnx_runtime
 from likeness.command import BadInput
 from likeness.engine_cache import Facts, Profile, Record, Runtime
+from likeness.gpu import visible_gpu
 
 BATCHES = (1, 8, 32)
 """Smallest, usual and largest batch."""
@@ -49,7 +50,7 @@ Exit codes: 0 done (the last line is the engine's file), 2 bad input (one line o
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds an engine, or finds it. Returns 0; raises BadInput when it can do neither."""
     options = _parser().parse_args(arguments)
-    runtime: Runtime = options.runtime or ("tensorrt-rtx" if engine_cache.gpu() is None else "tensorrt")
+    runtime: Runtime = options.runtime or ("tensorrt-rtx" if visible_gpu() is None else "tensorrt")
     version = tensorrt_rtx.version() if runtime == "tensorrt-rtx" else onnx_runtime.tensorrt_version()
     if not options.model.is_file():
         raise BadInput(f"no model at {options.model}; write one with `python -m export`")
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     entry = engine_cache.built(options.cache, options.model, digest, runtime, version, options.batch)
     if entry is not None:
         folder, record = entry
-        print(f"found, built before: {_told(record)}")
+        print(f"found, built before: {_summary(record)}")
     else:
         place = engine_cache.place_of(runtime)
         model = _load(options.model)
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = options.cache / facts.key
         print(f"… building for {runtime} {version}, {_place(facts)}", file=sys.stderr)
         record = _build(options.model, model, facts, folder)
-        print(f"built in {record.build_seconds:.1f} s: {_told(record)}")
+        print(f"built in {record.build_seconds:.1f} s: {_summary(record)}")
     print(folder / record.engine)
     return 0
 
@@ -171,7 +172,7 @@ def _complete(engine: Path, model: ModelProto, file: Path) -> None:
     atomic.write_bytes(engine, written.SerializeToString())
 
 
-def _told(record: Record) -> str:
+def _summary(record: Record) -> str:
     facts = record.facts
     batches = ",".join(map(str, facts.batches))
     return f"{facts.runtime} {facts.version}, {_place(facts)}, batch {batches}, {record.bytes / 1e6:.1f} MB"

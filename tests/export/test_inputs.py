@@ -21,7 +21,7 @@ from export.gates.result import Candidate
 from export.gates.samples import Samples, drawn, real_samples
 from export.graph import save, to_onnx
 from export.latency import timing
-from export.latency.costs import Graph
+from export.latency.graph import Graph
 from export.served import Recipe, metadata_of
 from likeness.command import BadInput
 from shards.inputs import STYLE_LENGTH

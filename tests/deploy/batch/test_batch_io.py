@@ -31,7 +31,7 @@ from deploy.batch.outputs import Output
 from deploy.batch.pairs import bounds
 from deploy.chain import Chain
 from deploy.runtime import Session
-from likeness import onnx_runtime
+from likeness import bound_run, onnx_runtime
 from likeness.command import BadInput
 from shards.reading import samples
 from shards.records import load_manifest
@@ -447,7 +447,7 @@ def test_json_alone_on_stdout(model: Path, packed: Path, tmp_path: Path, capsys:
 
 def test_bound_runs_give_the_same_numbers(model: Path) -> None:
     plain = onnx_runtime.Model(model, "cpu")
-    bound = onnx_runtime.BoundRun(plain.native, "cpu")
+    bound = bound_run.BoundRun(plain.native, "cpu")
     rng = np.random.default_rng(0)
     found, wanted = [], []
     for count in (2, 2, 1, 3, 3):

@@ -19,8 +19,10 @@ from deploy.runtime import Session
 from export.graph import save, to_onnx
 from export.latency.bound_run import BoundRun
 from export.latency.command import main
-from export.latency.costs import Costs, Graph, NodeCosts, Traffic
-from export.latency.machines import CARDS, bound, budget, card_named, parsed_state, this_cpu, this_gpu
+from export.latency.costs import Costs, NodeCosts, Traffic
+from export.latency.graph import Graph
+from export.latency.here import parsed_state, this_cpu, this_gpu
+from export.latency.machines import CARDS, bound, budget, card_named
 from export.latency.timing import example_feeds
 from export.served import Recipe, metadata_of
 from likeness.command import BadInput, run_command

@@ -23,7 +23,8 @@ from export.tensorrt import rtx as tensorrt_rtx
 from export.weights import weights_of
 from likeness import engine_cache, onnx_runtime
 from likeness.command import BadInput
-from likeness.engine_cache import Facts, Gpu, Record
+from likeness.engine_cache import Facts, Record
+from likeness.gpu import Gpu, visible_gpu
 
 VERSION = "10.16.0, ONNX Runtime 1.31.1"
 H200 = "0, GPU-aaaa, NVIDIA H200, 9.0, 570.133.20"
@@ -89,21 +90,21 @@ def put(cache: Path, model: Path, **facts: Any) -> Path:
 
 def test_the_gpu_is_the_one_that_cuda_uses(machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     machine(H200)
-    assert engine_cache.gpu() == Gpu("NVIDIA H200", "9.0", "570.133.20")
+    assert visible_gpu() == Gpu("NVIDIA H200", "9.0", "570.133.20")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert engine_cache.gpu() is None
+    assert visible_gpu() is None
     machine(H200, RTX_5090)
     with pytest.raises(
         BadInput, match=r"several kinds of GPU \(0: NVIDIA H200, 1: NVIDIA GeForce RTX 5090\); name one"
     ):
-        engine_cache.gpu()
+        visible_gpu()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     with pytest.raises(BadInput, match="several kinds of GPU"):
-        engine_cache.gpu()
+        visible_gpu()
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert engine_cache.gpu() == Gpu("NVIDIA GeForce RTX 5090", "12.0", "570.133.20")
+    assert visible_gpu() == Gpu("NVIDIA GeForce RTX 5090", "12.0", "570.133.20")
     machine()
-    assert engine_cache.gpu() is None
+    assert visible_gpu() is None
 
 
 def test_an_engine_is_found_on_its_own_machine_only(machine: Callable[..., None], model: Path, tmp_path: Path) -> None:
