@@ -16,6 +16,7 @@ from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
+from shards.inputs import FEATURES_MAP
 
 EXAMPLES = 12
 HINT = "Pick an instance, then another class or look for it."
@@ -144,7 +145,7 @@ def _choices(gr: Any, known: Scenes, instance: int) -> list[Any]:
             value=None,
             label="Look of its class",
             elem_id="likeness-look",
-            visible="features" in session.inputs,
+            visible=FEATURES_MAP.name in session.inputs,
         ),
     ]
 

@@ -13,7 +13,7 @@ from deploy.demo.inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.inputs import optional_among
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, optional_among
 from shards.records import LabelSchema
 
 ROOM = Path(__file__).parent
@@ -39,13 +39,13 @@ def paint(chain: Chain, drawn: str, exemplar: Exemplar | None, seed: int) -> Pai
 
     Raises BadInput when the label map does not fit the model, or the exemplar lacks the label map that the model reads.
     """
-    loaded = {"label": inputs.loaded(drawn, chain.session.schema)}
+    loaded = {LABEL.name: inputs.loaded(drawn, chain.session.schema)}
     if exemplar is not None:
-        loaded["exemplar"] = exemplar.photo
-        if "exemplar_label" in chain.inputs:
+        loaded[EXEMPLAR.name] = exemplar.photo
+        if EXEMPLAR_LABEL.name in chain.inputs:
             if exemplar.label is None:
                 raise BadInput(exemplar.missing)
-            loaded["exemplar_label"] = exemplar.label
+            loaded[EXEMPLAR_LABEL.name] = exemplar.label
     tensors = {name: tensor[None] for name, tensor in chain.tensors(loaded, seed, "").items()}
     begun = time.perf_counter()
     image = chain.run(tensors)
@@ -65,7 +65,7 @@ def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
         problem = gr.HTML("", elem_id="likeness-problem")
         with gr.Row(elem_id="likeness-columns"):
             label = _LabelColumn(gr, schema, examples)
-            exemplar = _ExemplarColumn(gr, chain, examples) if "exemplar" in chain.inputs else None
+            exemplar = _ExemplarColumn(gr, chain, examples) if EXEMPLAR.name in chain.inputs else None
             picture = _PictureColumn(gr, drawn)
         answers = _Answers(gr, chain, examples, operator)
         results = [picture.picture, picture.status, problem]
@@ -125,7 +125,7 @@ class _ExemplarColumn:
                 self.upload = gr.UploadButton("Upload a photo", file_types=["image"], size="sm")
                 self.label_upload = (
                     gr.UploadButton("Upload its label map", file_types=suffixes, size="sm")
-                    if "exemplar_label" in chain.inputs
+                    if EXEMPLAR_LABEL.name in chain.inputs
                     else None
                 )
             self.gallery = widgets.gallery(gr, "Pick one of these", photos) if examples else None
@@ -149,7 +149,7 @@ class _PictureColumn:
             self.status = gr.HTML("", elem_id="likeness-status", elem_classes="likeness-note")
             with gr.Row(visible=bool(drawn)):
                 self.seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="likeness-seed")
-                self.another = gr.Button(f"Another {'style' if 'style' in drawn else 'look'}", size="sm")
+                self.another = gr.Button(f"Another {'style' if STYLE.name in drawn else 'look'}", size="sm")
 
 
 class _Answers:
@@ -157,14 +157,14 @@ class _Answers:
 
     def __init__(self, gr: Any, chain: Chain, examples: list[Example], operator: Operator) -> None:
         self._gr, self._chain, self._examples, self._schema = gr, chain, examples, chain.session.schema
-        self._operator = operator if "exemplar_label" in chain.inputs else None
+        self._operator = operator if EXEMPLAR_LABEL.name in chain.inputs else None
 
     def draw(self, value: Any, exemplar: Exemplar | None, number: Any) -> tuple[Any, Any, str]:
         """The picture of what is drawn. value: of the drawing. number: the seed."""
         label = value.get("drawn") if isinstance(value, dict) else None
         if not isinstance(label, str):
             return self._gr.skip(), self._gr.skip(), self._gr.skip()
-        if exemplar is None and "exemplar" in self._chain.inputs:
+        if exemplar is None and EXEMPLAR.name in self._chain.inputs:
             return None, "The picture shows when there is an exemplar: upload a photo.", ""
         try:
             painted = paint(self._chain, label, exemplar, int(number or 0))

@@ -12,6 +12,7 @@ from deploy.chain import Chain
 from deploy.demo import inputs, manipulation_page, page, widgets
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign, free_port
+from shards.inputs import needs_of
 
 LARGEST_UPLOAD = "20mb"
 
@@ -45,7 +46,7 @@ def serve(chain: Chain, examples: Path | None, parser: Path | None, host: str = 
 def _blocks(chain: Chain, examples: Path | None, parser: Path | None) -> Any:
     """The page for this model, as Gradio's blocks."""
     session = chain.session
-    if "instances" in chain.inputs:
+    if needs_of(chain.inputs).instances:
         if parser is not None:
             raise BadInput(f"--parser labels exemplars, but {session.path} reads none; leave it away")
         return manipulation_page.page(session, examples)

@@ -2,10 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.model_arguments import add_model_arguments, open_session
 from likeness.arguments import Help, whole
 from likeness.command import BadInput
+
+if TYPE_CHECKING:
+    from deploy.manipulation.edit import Edit
+    from deploy.runtime import Session
 
 DESCRIPTION = """\
 Gives one instance of a picture another class, or another look of its class, paints the picture before and after, and
@@ -37,8 +42,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def manipulate(options: argparse.Namespace) -> None:
     """Runs the command. Raises BadInput for what a person can mend."""
+    # Imported here, so that help need not wait for ONNX Runtime.
     from deploy import pictures
-    from deploy.manipulation import edit as manipulate
+    from deploy.manipulation import edit as editing
     from deploy.manipulation import scenes
     from likeness import atomic
 
@@ -46,22 +52,26 @@ def manipulate(options: argparse.Namespace) -> None:
         raise BadInput(f"--out {options.out} is no PNG; give a name that ends in .png")
     session = open_session(options)
     scenes.check(session)
-    facts, schema = session.metadata, session.schema
     scene = scenes.scene_of(session, options.pairs, options.pair, options.seed)
-    instance = manipulate.instance_of(scene, options.instance, schema)
-    if options.centre is not None and "features" not in session.inputs:
+    instance = editing.instance_of(scene, options.instance, session.schema)
+    wanted = _edit_of(options, session, instance.number)
+    before, after, changed = editing.edit(session, scene, [wanted])
+    mask = scene.instances == instance.number
+    panels = editing.panels(changed, before, after, mask, session.schema)
+    atomic.write_bytes(options.out, pictures.encoded(panels))
+    print(editing.outside(before, after, mask, editing.reach(session.metadata)).in_words())
+    print(options.out)
+
+
+def _edit_of(options: argparse.Namespace, session: "Session", instance: int) -> "Edit":
+    """What becomes of an instance, by its number."""
+    from deploy.manipulation.edit import NewClass, NewLook, class_named
+    from shards.inputs import FEATURES_MAP
+
+    if options.centre is not None and FEATURES_MAP.name not in session.inputs:
         raise BadInput(f"{session.path} reads no features, so that its instances have no looks; give a --class")
     if options.class_name is not None:
-        wanted: manipulate.Edit = manipulate.NewClass(
-            instance.number, manipulate.class_named(options.class_name, schema)
-        )
-    elif options.centre is not None:
-        wanted = manipulate.NewLook(instance.number, options.centre)
-    else:
-        raise BadInput(f"say what becomes of instance {instance.number}: give a --class or a --centre")
-    before, after, changed = manipulate.edit(session, scene, [wanted])
-    mask = scene.instances == instance.number
-    panels = manipulate.panels(changed, before, after, mask, schema)
-    atomic.write_bytes(options.out, pictures.encoded(panels))
-    print(manipulate.outside(before, after, mask, manipulate.reach(facts)).in_words())
-    print(options.out)
+        return NewClass(instance, class_named(options.class_name, session.schema))
+    if options.centre is not None:
+        return NewLook(instance, options.centre)
+    raise BadInput(f"say what becomes of instance {instance}: give a --class or a --centre")
