@@ -11,7 +11,12 @@ T = TypeVar("T")
 
 @contextmanager
 def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
-    """Runs an iterator in a thread of its own, at most `depth` items ahead of who consumes them."""
+    """Runs an iterator in a thread of its own, at most `depth` items ahead of who consumes them.
+
+    What the iterator raises, the consumer raises in its place. Leaving the context ends the thread after the item that
+    it is at.
+    """
+    # Items in tuples, so that one may be anything: None is the end, an exception what ended it.
     waiting: queue.Queue[tuple[T] | BaseException | None] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -38,7 +43,7 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
     finally:
         stopped.set()
         while producer.is_alive():
-            # It may be waiting for room.
+            # It may be waiting for room, again and again until it sees that it is stopped.
             while not waiting.empty():
                 waiting.get_nowait()
             producer.join(0.05)

@@ -28,7 +28,7 @@ def centres_of(synthesis: Synthesis) -> FeatureCentres | None:
     remedy = f"run `python -m trainer.feature_centres --checkpoint {synthesis.folder}`"
     if not file.is_file():
         raise BadInput(f"{file} is missing, from which a model draws the looks of instances; {remedy}")
-    found = parse_centres(file.read_bytes(), file)
-    if found.checkpoint != synthesis.sha256:
+    stored = parse_centres(file.read_bytes(), file)
+    if stored.checkpoint != synthesis.sha256:
         raise BadInput(f"{file} was made with another checkpoint than the one beside it; {remedy}")
-    return found
+    return stored

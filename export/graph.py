@@ -27,6 +27,7 @@ from trainer.checkpoints.synthesis import Synthesis
 LARGEST_BATCH = 64
 LARGEST_SIZE = 2048
 TRACED_BATCH = 2
+"""The exporter takes a batch of 1 for a constant."""
 EXTERNAL_BYTES = 64 * 2**20
 """Weights of more than this lie beside the graph: a runtime then maps them instead of parsing them, twice."""
 _NORMED = ("Conv", "ConvTranspose")
@@ -34,11 +35,14 @@ _NORMED = ("Conv", "ConvTranspose")
 
 @dataclass(frozen=True)
 class Exported:
-    """A graph, and the program that it was made of: every operation of the program names its output in the graph."""
+    """A graph, and where it comes from."""
 
     model: ModelProto
+    """The graph."""
     program: ExportedProgram
+    """What it was made of: every operation of the program names its output in the graph."""
     recipe: Recipe
+    """What was asked for."""
 
 
 def to_onnx(synthesis: Synthesis, recipe: Recipe | None = None) -> Exported:
@@ -124,9 +128,9 @@ def remove_dead_biases(model: ModelProto) -> int:
     for node in dead:
         del node.input[2]
     used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    remaining = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(remaining)
     return len(dead)
 
 

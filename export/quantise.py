@@ -17,6 +17,7 @@ from likeness import onnx_runtime
 from likeness.command import BadInput
 
 LONGEST_BRANCH = 16
+"""Nodes between a skip connection's ends; what is longer is no residual block."""
 
 
 def to_int8(exported: Exported, file: Path, samples: Samples) -> Exported:
@@ -49,12 +50,12 @@ def to_int8(exported: Exported, file: Path, samples: Samples) -> Exported:
 def residual_convolutions(model: ModelProto) -> list[str]:
     """The names of the convolutions between a tensor and the addition that adds something to that very tensor."""
     made_by = {name: node for node in model.graph.node for name in node.output}
-    found: list[str] = []
+    names: list[str] = []
     for node in model.graph.node:
         if node.op_type == "Add":
             for skip, branch in (tuple(node.input), tuple(reversed(node.input))):
-                found += _convolutions_up_to(skip, branch, made_by)
-    return found
+                names += _convolutions_up_to(skip, branch, made_by)
+    return names
 
 
 def _convolutions_up_to(skip: str, branch: str, made_by: dict[str, NodeProto]) -> list[str]:

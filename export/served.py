@@ -22,14 +22,17 @@ _TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 class Recipe:
     """What an exported graph shall be.
 
-    opset: version of ONNX's operator set, 18 to 24. io, precision, dynamic_size: see `deploy.metadata.Metadata`.
     Raises BadInput for an opset that the exporter does not write, or that lacks the precision.
     """
 
     opset: int = DEFAULT_OPSET
+    """Version of ONNX's operator set, 18 to 24."""
     io: Io = "float"
+    """What the graph takes and gives, see `deploy.metadata.Metadata`."""
     precision: Precision = "fp32"
+    """Of its arithmetic."""
     dynamic_size: bool = False
+    """Whether pictures may have any height and width that are multiples of the model's."""
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:

@@ -3,17 +3,13 @@
 import argparse
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from likeness.arguments import count
 from likeness.command import BadInput
 
-if TYPE_CHECKING:
-    pass
-
-
 LOOPBACK = ("127.0.0.1", "localhost")
+"""What this machine calls itself."""
 
 
 def foreign(header: str, origin: str | None, host: str) -> tuple[int, str] | None:
@@ -42,6 +38,7 @@ def known_host(header: str, host: str) -> bool:
         return True
     if host not in ("0.0.0.0", "::"):
         return False
+    # Who rebinds a name of theirs sends that name: an address in figures is the one that was really called.
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -52,6 +49,7 @@ def known_host(header: str, host: str) -> bool:
 def free_port(host: str, port: int) -> int:
     """The port, or any free one for 0. Raises BadInput when it is taken or the address is not this machine's."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # A port that was used until a moment ago is free, too.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

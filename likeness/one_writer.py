@@ -28,6 +28,7 @@ def only_writer(lock: Path, refusal: str, keep: bool = True) -> Iterator[None]:
         try:
             yield
         finally:
+            # While it is still held: nobody else's lock file can be removed.
             if not keep:
                 lock.unlink(missing_ok=True)
 

@@ -24,7 +24,8 @@ _SHARED = {"rating_page.css": "text/css", "rating_page.js": "text/javascript"}
 def page_app(title: str, page: Path, host: str) -> "FastAPI":
     """A web application that gives a page with the style and script that these pages share, and no more.
 
-    Only requests that name a loopback host are answered, unless it listens elsewhere. Nothing is loaded from elsewhere.
+    page: the HTML file. host: what it will listen on; only requests that name it, or a loopback host, are answered.
+    Nothing is loaded from elsewhere.
     """
     from fastapi import FastAPI, Request
     from fastapi.responses import FileResponse, JSONResponse

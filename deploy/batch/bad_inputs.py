@@ -28,16 +28,18 @@ class BadInputs:
     def __init__(self, out: Path, name: str, limit: int, mark: Callable[[str], int]) -> None:
         self._list, self._marks, self._limit, self._mark = out / f"{name}.csv", out / f".{name}.json", limit, mark
         self._changes = _read(self._marks)
-        self.found: dict[str, tuple[str, str]] = {}
+        self.listed: dict[str, tuple[str, str]] = {}
         """By output: the broken input and the reason, of this run."""
         self._saved = 0.0
 
     def add(self, output: str, error: BadPair) -> None:
         """Lists a pair. Raises BadInput when there are more than may be."""
-        self.found[output] = error.where, str(error)
+        self.listed[output] = error.where, str(error)
         self._changes[output] = self._began(output), None
-        if len(self.found) > self._limit:
-            which = "" if len(self.found) == 1 else f" (broken input number {len(self.found)}, listed in {self._list})"
+        if len(self.listed) > self._limit:
+            which = (
+                "" if len(self.listed) == 1 else f" (broken input number {len(self.listed)}, listed in {self._list})"
+            )
             raise BadInput(f"{error}{which}; to skip broken inputs, allow more than --max-bad {self._limit}") from error
         if time.monotonic() - self._saved > _SECONDS:
             self.save()
@@ -55,13 +57,13 @@ class BadInputs:
         self._saved = time.monotonic()
         if self._changes:
             atomic.write_text(self._marks, json.dumps(self._changes) + "\n")
-        if not self.found:
+        if not self.listed:
             self._list.unlink(missing_ok=True)
             return
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(FIELDS)
-        writer.writerows((output, where, reason) for output, (where, reason) in self.found.items())
+        writer.writerows((output, where, reason) for output, (where, reason) in self.listed.items())
         atomic.write_text(self._list, text.getvalue())
 
 

@@ -188,16 +188,16 @@ def read_folder(folder: Path, inputs: tuple[str, ...], output: Output, max_bad: 
 
 def _named_files(folder: Path, name: str) -> dict[str, str]:
     """The visible files of a folder's folder `name`, relative to `folder`, by their path in it without the suffix."""
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for path in sorted((folder / name).rglob("*")):
         inside = path.relative_to(folder / name)
         if not path.is_file() or any(part.startswith(".") for part in inside.parts):
             continue
         key = inside.with_suffix("").as_posix()
         file = path.relative_to(folder).as_posix()
-        if key in found:
-            raise BadInput(f"{path} and {folder / found[key]} differ in nothing but the suffix; rename one")
-        found[key] = file
-    if not found:
+        if key in files:
+            raise BadInput(f"{path} and {folder / files[key]} differ in nothing but the suffix; rename one")
+        files[key] = file
+    if not files:
         raise BadInput(f"{folder / name} holds no files; put one there for each picture, or a single one for all")
-    return found
+    return files

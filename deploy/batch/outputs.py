@@ -196,8 +196,8 @@ class Tars:
             path = self._out / _shard(number)
             if path.exists():
                 digest = self._digests.get(path.name) or sha256_of(path)
-                made = len(index_tar(path))
-                shards.append({"name": path.name, "pictures": made, "bytes": path.stat().st_size, "sha256": digest})
+                count = len(index_tar(path))
+                shards.append({"name": path.name, "pictures": count, "bytes": path.stat().st_size, "sha256": digest})
         slices = part[1]
         if slices == 1:
             self._save(INDEX, shards)
@@ -244,7 +244,7 @@ class _OpenTar:
         return self._file.digest.hexdigest()
 
     def drop(self, error: BaseException) -> None:
-        # Told of the error, `atomic.new_file` removes what was begun.
+        # `atomic.new_file` removes what was begun when it ends with an error.
         self._stack.__exit__(type(error), error, error.__traceback__)
 
     def _kept(self) -> Iterator[tuple[int, str, dict[str, bytes]]]:

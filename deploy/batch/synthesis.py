@@ -57,12 +57,12 @@ def synthesize_pairs(
             for number, job in enumerate(batch_jobs):
                 writing.add(job, images[number : number + 1])
             writing.wait(depth)
-            progress.update(writing.made + work.skipped + len(bad.found) - progress.n)
+            progress.update(writing.made + work.skipped + len(bad.listed) - progress.n)
         writing.wait(0)
-        progress.update(writing.made + work.skipped + len(bad.found) - progress.n)
+        progress.update(writing.made + work.skipped + len(bad.listed) - progress.n)
     seconds = time.perf_counter() - begun
     busy = round(sum(taken for taken, _ in runs) / seconds, 4)
-    return Summary(writing.made, work.skipped, len(bad.found), seconds, busy, latency_percentiles(runs))
+    return Summary(writing.made, work.skipped, len(bad.listed), seconds, busy, latency_percentiles(runs))
 
 
 class _Work:

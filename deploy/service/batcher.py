@@ -29,9 +29,13 @@ class FullError(Exception):
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _Request:
+    """One that waits, or runs."""
+
     tensors: Tensors
+    """Its inputs by name, without the batch axis."""
     image: "Future[Array]" = field(default_factory=Future)
+    """Its picture; cancelled when nobody waits for it any more."""
 
 
 class Batcher:
@@ -40,7 +44,7 @@ class Batcher:
     run: takes tensors with a batch axis in front, gives one image per entry. A batch is whatever waits when the thread
     is free: a request that comes alone runs alone and at once. max_queue: requests that may wait. Those that are
     `reserved` and not yet submitted count.
-    observe: told of every batch, how many were in it and how many seconds it took.
+    observe: called for every batch with how many were in it and how many seconds it took.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class Batcher:
         observe: Callable[[int, float], None],
     ) -> None:
         self.run, self.max_batch, self.max_queue, self.observe = run, max_batch, max_queue, observe
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Request] = deque()
         self._reserved = 0
         self._closed = False
         self._batch_seconds = 0.0
@@ -81,13 +85,13 @@ class Batcher:
             if self.depth >= self.max_queue:
                 raise FullError(self.retry_after)
             self._reserved += 1
-        request: _Waiting | None = None
+        request: _Request | None = None
         left = False
 
         def submit(tensors: Tensors) -> "Future[Array]":
             nonlocal request
             with self._changed:
-                request = _Waiting(tensors)
+                request = _Request(tensors)
                 if left:
                     request.image.cancel()
                 else:
@@ -118,28 +122,29 @@ class Batcher:
         while batch := self._next():
             self._compute(batch)
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[_Request]:
         """What runs next; nothing when the batcher is closed."""
         with self._changed:
             while True:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     return []
-                batch: list[_Waiting] = []
+                batch: list[_Request] = []
                 while self._waiting and len(batch) < self.max_batch:
                     request = self._waiting.popleft()
+                    # From here on it cannot be given up any more; one that was given up before is left out.
                     if request.image.set_running_or_notify_cancel():
                         batch.append(request)
                 if batch:
                     return batch
 
-    def _compute(self, batch: list[_Waiting]) -> None:
+    def _compute(self, batch: list[_Request]) -> None:
         begun = time.perf_counter()
         try:
             stacked = {name: np.stack([request.tensors[name] for request in batch]) for name in batch[0].tensors}
             images = self.run(stacked)
         except Exception as error:
-            # Whatever it is, it concerns this batch: those who wait for it are told, and the next one runs.
+            # Whatever it is, it concerns this batch: those who wait for it get it, and the next one runs.
             _log.error("a batch of %d failed: %r", len(batch), error, exc_info=not isinstance(error, BadInput))
             for request in batch:
                 request.image.set_exception(error)

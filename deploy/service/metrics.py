@@ -1,4 +1,4 @@
-"""What the service tells Prometheus."""
+"""The service's metrics for Prometheus."""
 
 from collections.abc import Callable
 

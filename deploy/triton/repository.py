@@ -102,7 +102,7 @@ def weights_of(model: Path) -> list[Path]:
     """
     # The package onnx is not needed to serve. Read as text, a graph with weights elsewhere is small.
     content = model.read_bytes()
-    names = {content[found.end() : found.end() + found[1][0]] for found in _LOCATION.finditer(content)}
+    names = {content[entry.end() : entry.end() + entry[1][0]] for entry in _LOCATION.finditer(content)}
     files = []
     for name in sorted(name.decode("utf-8", "replace") for name in names):
         file = model.parent / name

@@ -104,11 +104,11 @@ def check_range(candidate: Candidate) -> GateResult:
     """No node of a float16 graph gives a value beyond half of float16's range, on 8 samples."""
     remedy = "activations leave float16's range, or come near; export with --precision bf16 or fp32"
     try:
-        found = largest_values(candidate.exported, candidate.file, candidate.samples[:RANGE_SAMPLES])
+        largest_of = largest_values(candidate.exported, candidate.file, candidate.samples[:RANGE_SAMPLES])
     except BadInput as error:
         return GateResult("range", False, {"error": str(error)}, remedy)
-    beyond = [name for name, value in found.items() if not value <= MOST_FLOAT16]
-    largest = max(found.values(), default=0.0)
+    beyond = [name for name, value in largest_of.items() if not value <= MOST_FLOAT16]
+    largest = max(largest_of.values(), default=0.0)
     figures = {"samples": RANGE_SAMPLES, "largest": largest, "most_largest": MOST_FLOAT16, "beyond": beyond[:5] or 0}
     return GateResult("range", not beyond, figures, remedy)
 

@@ -22,24 +22,26 @@ MOST_PSNR_DB = 200.0
 
 @dataclass(frozen=True)
 class Distance:
-    """How far one picture is from its reference, both in [-1, 1].
-
-    max_abs: the largest difference. psnr_db: 20·log10(2 / root mean square difference), at most 200. ssim: structural
-    similarity, Wang et al. 2004, 11×11 Gaussian window; 1 for equal pictures.
-    """
+    """How far one picture is from its reference, both in [-1, 1]."""
 
     max_abs: float
+    """The largest difference."""
     psnr_db: float
+    """20·log10(2 / root mean square difference), at most 200."""
     ssim: float
+    """Structural similarity (Wang et al. 2004, 11×11 Gaussian window); 1 for equal pictures."""
 
 
 @dataclass(frozen=True)
 class Worst:
-    """The picture with the lowest PSNR: its sample's number, and both pictures as uint8 (H, W, 3)."""
+    """The picture with the lowest PSNR."""
 
     number: int
+    """Its sample's."""
     reference: Array
+    """What PyTorch painted, uint8 (H, W, 3) RGB."""
     exported: Array
+    """What the graph painted, uint8 (H, W, 3) RGB."""
 
 
 def references(synthesis: Synthesis, samples: Samples) -> list[Array]:
@@ -51,20 +53,20 @@ def references(synthesis: Synthesis, samples: Samples) -> list[Array]:
         ]
 
 
-def compare(found_in: Iterable[Array], wanted: list[Array]) -> tuple[list[Distance], Worst]:
+def compare(exported: Iterable[Array], wanted: list[Array]) -> tuple[list[Distance], Worst]:
     """Measures every picture against its reference.
 
-    found_in: float32 (3, H, W) in [-1, 1], or uint8 (H, W, 3), which are compared with the reference rounded to uint8.
+    exported: float32 (3, H, W) in [-1, 1], or uint8 (H, W, 3), which are compared with the reference rounded to uint8.
     """
     distances: list[Distance] = []
     worst: Worst | None = None
-    for number, (reference, found) in enumerate(zip(wanted, found_in, strict=True)):
+    for number, (reference, picture) in enumerate(zip(wanted, exported, strict=True)):
         exact = reference
-        if found.dtype == np.uint8:
-            exact, found = to_tensor(pictures.to_picture(reference)), to_tensor(found)
-        distances.append(distance(exact, found))
+        if picture.dtype == np.uint8:
+            exact, picture = to_tensor(pictures.to_picture(reference)), to_tensor(picture)
+        distances.append(distance(exact, picture))
         if worst is None or distances[-1].psnr_db < distances[worst.number].psnr_db:
-            worst = Worst(number, pictures.to_picture(reference), pictures.to_picture(found))
+            worst = Worst(number, pictures.to_picture(reference), pictures.to_picture(picture))
     assert worst is not None, "there are at least three samples"
     return distances, worst
 
@@ -87,10 +89,10 @@ def feeds(session: Session, samples: Samples) -> dict[str, Array]:
     return {name: np.stack([one[name] for one in each]) for name in session.inputs}
 
 
-def distance(reference: Array, found: Array) -> Distance:
+def distance(reference: Array, exported: Array) -> Distance:
     """Of two pictures (3, H, W) in [-1, 1]. Raises BadInput as `load_structural_similarity` does."""
-    difference = np.abs(found.astype(np.float64) - reference)
+    difference = np.abs(exported.astype(np.float64) - reference)
     rms = float(np.sqrt(np.square(difference).mean()))
     psnr = min(20 * np.log10(PICTURE_RANGE / rms), MOST_PSNR_DB) if rms else MOST_PSNR_DB
-    one, other = (torch.from_numpy(picture)[None].float() for picture in (found, reference))
+    one, other = (torch.from_numpy(picture)[None].float() for picture in (exported, reference))
     return Distance(float(difference.max()), float(psnr), load_structural_similarity()(one, other, PICTURE_RANGE))

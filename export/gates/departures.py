@@ -29,14 +29,14 @@ def first_departure(exported: Exported, file: Path, samples: Samples, tolerance:
     """
     nodes = {name: node for node in exported.model.graph.node for name in node.output}
     try:
-        found = _intermediates(exported, file, samples, list(nodes))
+        values = _intermediates(exported, file, samples, list(nodes))
     except BadInput:
         return ""
-    for name, value in found.items():
+    for name, value in values.items():
         if not np.isfinite(value).all():
             return _named(nodes[name])
     normed = {node.input[0] for node in exported.model.graph.node if node.op_type == "InstanceNormalization"}
-    recorder = _Recorder(exported.program.graph_module, found, normed, tolerance)
+    recorder = _Recorder(exported.program.graph_module, values, normed, tolerance)
     inputs = [torch.from_numpy(value) for value in feeds(Session(file), samples).values()]
     with torch.inference_mode():
         recorder.run(*arguments_of(exported.program, inputs))
@@ -50,14 +50,14 @@ def largest_values(exported: Exported, file: Path, samples: Samples) -> dict[str
     the conversions in between, and never meet the overflow that a GPU does. Infinite or not a number where it happens.
     """
     nodes = {name: node for node in exported.model.graph.node for name in node.output}
-    found: dict[str, float] = {}
+    largest_of: dict[str, float] = {}
     for number in range(len(samples)):
         values = _intermediates(exported, file, samples[number : number + 1], list(nodes))
         for name, value in values.items():
             if value.dtype == np.float16:
                 largest = float(np.abs(value.astype(np.float32)).max())
-                found[_named(nodes[name])] = float(np.maximum(found.get(_named(nodes[name]), 0.0), largest))
-    return found
+                largest_of[_named(nodes[name])] = float(np.maximum(largest_of.get(_named(nodes[name]), 0.0), largest))
+    return largest_of
 
 
 def _intermediates(exported: Exported, file: Path, samples: Samples, names: list[str]) -> dict[str, Array]:
@@ -72,9 +72,9 @@ def _intermediates(exported: Exported, file: Path, samples: Samples, names: list
             (whole.parent / weights.name).hardlink_to(weights)
         save(bare, {}, whole)
         session = onnx_runtime.start(whole)
-        given = feeds(Session(file), samples)
+        inputs = feeds(Session(file), samples)
         try:
-            return dict(zip(names, session.run(names, given), strict=True))
+            return dict(zip(names, session.run(names, inputs), strict=True))
         except onnx_runtime.REFUSED as error:
             raise BadInput(f"{file} does not run: {onnx_runtime.one_line(str(error))}") from error
 
@@ -82,9 +82,9 @@ def _intermediates(exported: Exported, file: Path, samples: Samples, names: list
 def arguments_of(program: ExportedProgram, inputs: list[Tensor]) -> list[Any]:
     """The program's weights and inputs, in the order in which its graph takes them."""
     held = {**program.state_dict, **program.constants}
-    given = iter(inputs)
+    remaining = iter(inputs)
     return [
-        next(given) if spec.kind == InputKind.USER_INPUT else held[str(spec.target)]
+        next(remaining) if spec.kind == InputKind.USER_INPUT else held[str(spec.target)]
         for spec in program.graph_signature.input_specs
     ]
 
@@ -95,20 +95,20 @@ class _Recorder(fx.Interpreter):
     normed: results that an instance norm reads; the graph's lack the biases that the norm would subtract.
     """
 
-    def __init__(self, module: fx.GraphModule, found: dict[str, Array], normed: set[str], tolerance: float) -> None:
+    def __init__(self, module: fx.GraphModule, values: dict[str, Array], normed: set[str], tolerance: float) -> None:
         super().__init__(module)
-        self.found, self.normed, self.tolerance = found, normed, tolerance
+        self.values, self.normed, self.tolerance = values, normed, tolerance
         self.departed = ""
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        found = self.found.get(n.name)
-        if not self.departed and isinstance(value, Tensor) and found is not None:
-            wanted, found = value.float().numpy(), found.astype(np.float32)
+        actual = self.values.get(n.name)
+        if not self.departed and isinstance(value, Tensor) and actual is not None:
+            wanted, actual = value.float().numpy(), actual.astype(np.float32)
             if n.name in self.normed:
-                wanted, found = (each - each.mean((2, 3), keepdims=True) for each in (wanted, found))
+                wanted, actual = (each - each.mean((2, 3), keepdims=True) for each in (wanted, actual))
             largest = max(1.0, float(np.abs(wanted).max()))
-            if wanted.shape != found.shape or np.abs(wanted - found).max() > self.tolerance * largest:
+            if wanted.shape != actual.shape or np.abs(wanted - actual).max() > self.tolerance * largest:
                 self.departed = n.name
         return value
 

@@ -32,10 +32,10 @@ def pictures(exported: Exported, session: Session, samples: Samples) -> Iterator
     program = exported.program
     for number in tqdm(range(len(samples)), desc="rounded", unit="picture", leave=False):
         inputs = [torch.from_numpy(value) for value in compare.feeds(session, samples[number : number + 1]).values()]
-        given = [value.float() if value.dtype in HALVES else value for value in arguments_of(program, inputs)]
+        arguments = [value.float() if value.dtype in HALVES else value for value in arguments_of(program, inputs)]
         rounded = _Rounded(program.graph_module)
         with torch.inference_mode():
-            (image,) = rounded.run(*given)
+            (image,) = rounded.run(*arguments)
         if rounded.overflown:
             raise BadInput(f"{rounded.overflown} gives values that are not finite, on sample {number}")
         yield image[0].numpy()

@@ -43,9 +43,12 @@ def _has_shape(value: onnx.ValueInfoProto) -> bool:
 
 def check_opset(model: ModelProto, wanted: int) -> GateResult:
     """The exporter answers some opsets with another one, and says so in a log line at most."""
-    found = opset_of(model)
+    actual = opset_of(model)
     return GateResult(
-        "opset", found == wanted, {"wanted": wanted, "found": found}, f"ask for opset {found}, or use another exporter"
+        "opset",
+        actual == wanted,
+        {"wanted": wanted, "found": actual},
+        f"ask for opset {actual}, or use another exporter",
     )
 
 

@@ -112,12 +112,12 @@ def precisions_of(model: ModelProto) -> list[str]:
     """Those of `fp16`, `bf16` and `int8` that the model computes in, as TensorRT has to be told."""
     types = {tensor.data_type for tensor in tensors_of(model)}
     operators = {node.op_type for node in model.graph.node}
-    found = {
+    used_by = {
         "fp16": TensorProto.FLOAT16 in types,
         "bf16": TensorProto.BFLOAT16 in types,
         "int8": "QuantizeLinear" in operators or "DequantizeLinear" in operators,
     }
-    return [name for name, used in found.items() if used]
+    return [name for name, used in used_by.items() if used]
 
 
 def _load(file: Path) -> ModelProto:

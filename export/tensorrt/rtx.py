@@ -57,7 +57,7 @@ def build(model: Path | bytes, profile: Profile) -> bytes:
     parsed = parser.parse_from_file(str(model)) if isinstance(model, Path) else parser.parse(model)
     named = str(model) if isinstance(model, Path) else "the model"
     if not parsed:
-        raise BadInput(f"TensorRT-RTX refuses {named}: {'; '.join(_errors(parser)) or _said()}")
+        raise BadInput(f"TensorRT-RTX refuses {named}: {'; '.join(_errors(parser)) or _last_error()}")
     builder = _builder(library)
     config = builder.create_builder_config()
     config.clear_flag(library.BuilderFlag.TF32)
@@ -67,7 +67,7 @@ def build(model: Path | bytes, profile: Profile) -> bytes:
     config.add_optimization_profile(shapes)
     built = builder.build_serialized_network(network, config)
     if built is None:
-        raise BadInput(f"TensorRT-RTX builds no engine of {named}: {_said()}")
+        raise BadInput(f"TensorRT-RTX builds no engine of {named}: {_last_error()}")
     return bytes(built)
 
 
@@ -119,7 +119,7 @@ def _place(error: Any) -> str:
     return f"{error.node_name() or f'node {error.node()}'} ({error.node_operator()}, in {error.func()})"
 
 
-def _said() -> str:
+def _last_error() -> str:
     errors = _logger(_library()).errors
     return _one_line(errors[-1]) if errors else "it gives no reason"
 

@@ -41,12 +41,16 @@ RESIZE_MODES = ("nearest", "linear")
 
 @dataclass
 class Graph:
-    """What the rules look up: constants, types and ranks by tensor name; ends are its inputs and outputs."""
+    """What the rules look up, by a tensor's name."""
 
     constants: dict[str, TensorProto]
+    """Weights, and what Constant nodes give."""
     ends: set[str]
+    """The graph's inputs and outputs."""
     types: dict[str, int] = field(default_factory=dict)
+    """ONNX's number of the type, where it is known."""
     ranks: dict[str, int] = field(default_factory=dict)
+    """The number of axes, where it is known."""
 
 
 def problems(model: ModelProto) -> list[str]:
