@@ -206,7 +206,7 @@ def _manipulate(options: argparse.Namespace) -> None:
         raise BadInput(f"--out {options.out} is no PNG; give a name that ends in .png")
     session = open_session(options)
     scenes.check(session)
-    facts, schema = session.metadata, session.schema
+    schema = session.schema
     scene = scenes.scene_of(session, options.pairs, options.pair, options.seed)
     instance = manipulate.instance_of(scene, options.instance, schema)
     if options.centre is not None and "features" not in session.inputs:
@@ -223,7 +223,7 @@ def _manipulate(options: argparse.Namespace) -> None:
     mask = scene.instances == instance.number
     panels = manipulate.panels(changed, before, after, mask, schema)
     atomic.write_bytes(options.out, pictures.encoded(panels))
-    print(manipulate.outside(before, after, mask, manipulate.reach(facts)).in_words())
+    print(manipulate.outside(before, after, mask, session.metadata.reach).in_words())
     print(options.out)
 
 

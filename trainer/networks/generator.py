@@ -23,6 +23,7 @@ class ResidualBlock(nn.Module):
     """R: two reflection-padded 3×3 convolutions with instance norm, ReLU after the first only; (N, C, H, W)."""
 
     recomputed: ClassVar[str] = "forward"
+    """The method that `speed.recompute` has computed twice."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -92,6 +92,7 @@ class AdaptiveResidualBlock(nn.Module):
     """
 
     recomputed: ClassVar[str] = "forward"
+    """The method that `speed.recompute` has computed twice."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

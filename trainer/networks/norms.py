@@ -1,7 +1,8 @@
 """Normalisation layers whose statistics are exact at any precision.
 
-`recomputes_sequence` says that a sequence with such a norm is worth computing twice (`speed.recompute`): its activations are
-large and cheap. A norm that keeps running statistics must not say so: they would be updated twice.
+`recomputes_sequence` says that a sequence with such a norm is worth computing twice (`speed.recompute`): its
+activations are large and cheap to make. A norm that keeps running statistics must not say so: they would be updated
+twice.
 """
 
 from typing import ClassVar

@@ -22,6 +22,7 @@ class VGG19(nn.Module):
     """
 
     recomputed: ClassVar[str] = "between"
+    """The method that `speed.recompute` has computed twice."""
     mean: Tensor
     std: Tensor
 
