@@ -1,7 +1,7 @@
 """How NVIDIA/pix2pixHD numbers and names the layers of its networks, and which sizes they show.
 
-cxjyxxme/pix2pixSC shares the numbering. Facts alone: layers are numbered by their place in a sequence in which paddings,
-norms and activations count, too.
+cxjyxxme/pix2pixSC shares the numbering. Facts alone: layers are numbered by their place in a sequence in which
+paddings, norms and activations count, too.
 """
 
 import re

@@ -27,7 +27,7 @@ class Names:
     tensors: dict[str, str] = field(default_factory=dict)
     """Single tensors; ours have further axes of length 1."""
     norms: dict[str, str] = field(default_factory=dict)
-    """Norms without parameters to the layers that they follow; what old versions of torch stored of them is not used."""
+    """Norms without parameters to the layers that they follow; what old torch stored of them is not used."""
 
     def __or__(self, other: Self) -> "Names":
         return Names(self.layers | other.layers, self.tensors | other.tensors, self.norms | other.norms)
