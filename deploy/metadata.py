@@ -49,6 +49,9 @@ class Metadata:
     """How many numbers a style code has, of a model that reads one."""
     feature_centres: FeatureCentres | None = None
     """The looks that instances may have; None for a model that reads no features, or whose labels have no classes."""
+    reach: int | None = None
+    """How many pixels away, at most, a pixel of an input changes the picture, but for norms over the whole of it; None
+    where nobody knows, and for a model that was exported before they said so: all around a change is then beyond it."""
     version: str = FORMAT
     """Of what the file says of itself."""
 
@@ -77,6 +80,8 @@ class Metadata:
             rare[f"{PREFIX}style_length"] = str(self.style_length)
         if self.feature_centres is not None:
             rare[f"{PREFIX}feature_centres"] = json.dumps(asdict(self.feature_centres))
+        if self.reach is not None:
+            rare[f"{PREFIX}reach"] = str(self.reach)
         return {
             f"{PREFIX}version": self.version,
             f"{PREFIX}method": self.method,
@@ -102,7 +107,7 @@ class Metadata:
             raise BadInput(f"{where} is an ONNX file, but not one of ours; write one with `python -m export`")
         if version != FORMAT:
             raise BadInput(f"{where} has model format {version}; this release reads {FORMAT}: export it again")
-        centres = props.get(f"{PREFIX}feature_centres")
+        centres, reach = props.get(f"{PREFIX}feature_centres"), props.get(f"{PREFIX}reach")
         try:
             return cls(
                 method=props[f"{PREFIX}method"],
@@ -119,6 +124,7 @@ class Metadata:
                 size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
                 style_length=int(props.get(f"{PREFIX}style_length", STYLE_LENGTH)),
                 feature_centres=None if centres is None else parse_centres(centres, where),
+                reach=None if reach is None else int(reach),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{where} has damaged metadata ({error}); export it again") from error

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.machinery
+import re
 import subprocess
 import sys
 import sysconfig
@@ -30,6 +31,19 @@ NEVER = {
 """What the files of a folder, and of those in it, may not import."""
 ALLOWED = {"trainer/networks/": "trainer.networks", "likeness/onnx_runtime.py": "onnxruntime"}
 TORCH_IN_SHARDS = "shards/reading/stream.py"
+MAY_NAME = {
+    # The drill trains some method; this is the default of an option.
+    "trainer/drill.py": {"style_consistent"},
+    # What one paper published of itself and of others, and what it claims of them.
+    "trainer/tables/published.py": {"style-consistent", "pix2pixHD", "MUNIT", "PairedMUNIT"},
+    "trainer/tables/markdown.py": {"style-consistent", "pix2pixHD"},
+    # Examples in a command's help.
+    "trainer/study/__main__.py": {"pix2pixHD"},
+    "export/__main__.py": {"MUNIT"},
+    # Whose numbering two systems' files have.
+    "trainer/convert/official_names.py": {"pix2pixHD"},
+}
+"""Files that name methods outside the methods themselves, and why."""
 ONE_FILE = {"onnxruntime": "likeness/onnx_runtime.py", "webdataset": "shards/packing/write.py"}
 
 
@@ -173,6 +187,70 @@ def test_the_loop_names_no_method() -> None:
     for place in ("loop.py", "training.py", "run.py", "method.py", *("checkpoints/" + name for name in ("files.py",))):
         text = (ROOT / "trainer" / place).read_text()
         assert not [name for name in methods() if name in text]
+
+
+def names_of(method: str) -> set[str]:
+    """The name of a method's file, and what it is called in print."""
+    text = (ROOT / "trainer" / "methods" / f"{method}.py").read_text()
+    return {method, *re.findall(r'^    title = "(.+)"$', text, re.MULTILINE)}
+
+
+def named(source: str) -> set[str]:
+    """The methods that a file names in its strings or imports; docstrings may, as they cite."""
+    tree = ast.parse(source)
+    docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    strings = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in docstrings
+    ]
+    modules = imports(source)
+    written = {name for each in methods() for name in names_of(each) if any(_word(name, text) for text in strings)}
+    return written | {each for each in methods() if any(reaches(name, f"trainer.methods.{each}") for name in modules)}
+
+
+def _word(name: str, text: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) is not None
+
+
+def naming(place: str, source: str) -> set[str]:
+    """The methods that a file names and may not."""
+    if place.startswith("trainer/methods/"):
+        return set()
+    # A converter is of the method that its file is called by.
+    converter = place.startswith("trainer/convert/systems/") and Path(place).stem in methods()
+    own = names_of(Path(place).stem) if converter else set()
+    return named(source) - MAY_NAME.get(place, set()) - own
+
+
+def test_a_method_is_named_by_nobody_but_itself() -> None:
+    assert names_of("style_consistent") == {"style_consistent", "style-consistent"}
+    found = {place: names for place in files() if (names := naming(place, (ROOT / place).read_text()))}
+    assert found == {}
+    for place, names in MAY_NAME.items():
+        assert named((ROOT / place).read_text()) == names, f"{place} needs no such exception"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'def reach(metadata):\n    return 324 if metadata.method == "pix2pixhd" else None',
+        "from trainer.methods.pix2pixhd import Pix2PixHD",
+        "import trainer.methods.munit",
+        'TITLES = {"paired_munit": "its reading"}',
+        'raise ValueError(f"{file} is none of {kind}: train a pix2pixHD")',
+    ],
+)
+def test_naming_a_method_is_seen(source: str) -> None:
+    assert naming("deploy/manipulation/edit.py", source)
+    assert not naming("trainer/methods/pix2pixhd.py", source)
+
+
+def test_citing_a_method_is_not_naming_it() -> None:
+    source = '"""The encoder of pix2pixHD."""\nSIZE = 3\n"""As munit has it."""\nwhere = "runs/munits"'
+    assert naming("trainer/networks/generator.py", source) == set()
+    assert naming("trainer/convert/systems/munit.py", 'Plan("munit")') == set()
+    assert naming("trainer/convert/systems/munit.py", 'Plan("pix2pixhd")') == {"pix2pixhd"}
 
 
 def test_rooms_are_small() -> None:

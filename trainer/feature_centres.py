@@ -10,23 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from tqdm import tqdm
 
 from likeness import atomic
 from likeness.arguments import Help, count
+from likeness.array import Array
 from likeness.command import BadInput, run_command
 from shards.labels.instance_features import FILE, FeatureCentres
 from shards.reading.stream import Stream, open_shards
 from shards.records import LabelSchema
 from trainer import config as configs
+from trainer import methods
 from trainer.batches import reading_of, to_device
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Checkpoint
 from trainer.config import Config
-from trainer.method import Batch
-from trainer.methods.pix2pixhd import Pix2PixHD, Pix2PixHDOptions
+from trainer.method import Batch, Method
 from trainer.networks.instances import instance_classes
 
 BATCH = 4
@@ -36,30 +36,31 @@ CLUSTERS = 10
 SEED = 0
 
 HELP = f"""\
-Runs the averaged feature encoder of a pix2pixHD over its training shards and groups what it says of large instances
-(more than 1/64 of the picture) by K-means, class by class. Writes {FILE} into the checkpoint's folder; each instance
-of a label map is then painted in the look of one of its class's centres. Classes without large instances have none.
+Runs the averaged feature encoder of a run over its training shards and groups what it says of large instances (more
+than 1/64 of the picture) by K-means, class by class. Writes {FILE} into the checkpoint's folder; each instance of a
+label map is then painted in the look of one of its class's centres. Classes without large instances have none.
 """
 
 
 @dataclass(frozen=True)
 class Look:
-    """What the encoder says of one instance: 3 numbers in (-1, 1). area: its share of the picture."""
+    """What the encoder says of one instance."""
 
     class_id: int
+    """The class of most of its pixels."""
     area: float
-    features: NDArray[np.float32]
+    """Its share of the picture, in [0, 1]."""
+    features: Array
+    """Float32 (C,) in (-1, 1), one number per channel of the features."""
 
 
-def looks_of(
-    method: Pix2PixHD, networks: Mapping[str, torch.nn.Module], batch: Batch, ids: Sequence[int]
-) -> list[Look]:
-    """The looks of all instances of a batch. ids: the class id of each label channel."""
+def looks_of(method: Method, networks: Mapping[str, torch.nn.Module], batch: Batch, ids: Sequence[int]) -> list[Look]:
+    """The looks of all instances of a batch. networks: the method's encoders. ids: the class id of each channel."""
     with torch.inference_mode():
         features, regions = method.encode(networks, batch)
         step = batch.label.shape[-1] // regions.shape[-1]
         label = batch.label[:, :, ::step, ::step]
-        classes = instance_classes(label, regions) if method.options.features == "instances" else regions
+        classes = instance_classes(label, regions) if method.regions == "instances" else regions
     looks = []
     for vectors, numbers, channels in zip(
         features.cpu().numpy(), regions.cpu().numpy(), classes.cpu().numpy(), strict=True
@@ -76,7 +77,7 @@ def centres_of(looks: Sequence[Look], clusters: int) -> tuple[dict[int, list[lis
 
     As many centres as `clusters`, or as there are different looks of the class. Seeded: the same looks give the same.
     """
-    by_class: defaultdict[int, list[NDArray[np.float32]]] = defaultdict(list)
+    by_class: defaultdict[int, list[Array]] = defaultdict(list)
     for look in looks:
         if look.area > LEAST_AREA:
             by_class[look.class_id].append(look.features)
@@ -84,10 +85,10 @@ def centres_of(looks: Sequence[Look], clusters: int) -> tuple[dict[int, list[lis
     for class_id, vectors in sorted(by_class.items()):
         stacked = np.stack(vectors).astype(np.float64)
         several = min(clusters, len(np.unique(stacked, axis=0)))
-        found = KMeans(several, n_init=10, random_state=SEED).fit(stacked)
-        sizes = np.bincount(found.labels_, minlength=several)
+        clustering = KMeans(several, n_init=10, random_state=SEED).fit(stacked)
+        sizes = np.bincount(clustering.labels_, minlength=several)
         order = np.argsort(-sizes, kind="stable")
-        centres[class_id] = found.cluster_centers_[order].clip(-1, 1).tolist()
+        centres[class_id] = clustering.cluster_centers_[order].clip(-1, 1).tolist()
         counts[class_id] = sizes[order].tolist()
     return centres, counts
 
@@ -104,33 +105,40 @@ def feature_centres(path: Path, data: str | None, clusters: int) -> Path:
     checkpoint = Checkpoint(folder)
     config = configs.validate(checkpoint.state.config, str(folder / checkpoints.STATE))
     schema = LabelSchema.from_json(checkpoint.state.schema)
-    options = config.options
-    if not isinstance(options, Pix2PixHDOptions) or options.features == "none":
+    with torch.device("meta"):
+        method = methods.find(config.method)(config.options, schema)
+    if not method.encoders:
         raise BadInput(
             f"{folder} has no feature encoder: it is a {config.method} without options.features; "
-            "train pix2pixhd with --options.features instances or classes"
+            f"train {' or '.join(_encoding())} with --options.features instances or classes"
         )
     if not schema.ids:
         raise BadInput(f"{folder} was trained on label maps of kind {schema.kind}, which have no classes to group by")
-    looks = list(_all_looks(config, checkpoint, schema, data or config.data.train))
+    looks = list(_all_looks(method, config, checkpoint, schema, data or config.data.train))
     centres, counts = centres_of(looks, clusters)
-    found = FeatureCentres(checkpoint.state.digest, options.features, centres, counts)
     file = folder / FILE
-    atomic.write_text(file, found.dumps())
+    atomic.write_text(file, FeatureCentres(checkpoint.state.digest, method.regions, centres, counts).dumps())
     for class_id, sizes in counts.items():
         name = schema.names[schema.ids.index(class_id)]
         tqdm.write(f"{name:<20} {len(sizes):>3} centres of {sum(sizes):,} instances")
     return file
 
 
-def _all_looks(config: Config, checkpoint: Checkpoint, schema: LabelSchema, data: str) -> Iterator[Look]:
+def _encoding() -> list[str]:
+    """The methods that encode features, where their options ask for it."""
+    return [name for name in methods.available() if methods.find(name).encode is not Method.encode]
+
+
+def _all_looks(
+    method: Method, config: Config, checkpoint: Checkpoint, schema: LabelSchema, data: str
+) -> Iterator[Look]:
+    """The looks of all instances of some shards. method: on the meta device; its averaged encoders are read here."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    assert isinstance(config.options, Pix2PixHDOptions)
-    with torch.device("meta"):
-        method = Pix2PixHD(config.options, schema)
-    encoder = method.networks["encoder"].to_empty(device="cpu")
-    encoder.load_state_dict(checkpoint.tensors("encoder.ema"))
-    networks = {"encoder": encoder.to(device).eval()}
+    networks = {}
+    for name in method.encoders:
+        encoder = method.networks[name].to_empty(device="cpu")
+        encoder.load_state_dict(checkpoint.tensors(f"{name}.ema"))
+        networks[name] = encoder.to(device).eval()
     with open_shards(data, schema, config.data.shard_cache) as (manifest, store):
         reading = replace(reading_of(method, BATCH), epochs=1, noise=0, max_bad=config.data.max_bad)
         stream = Stream(manifest, store, reading)
@@ -149,8 +157,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(arguments: Sequence[str] | None) -> None:
-    given = _parser().parse_args(arguments)
-    print(feature_centres(given.checkpoint, given.data, given.clusters))
+    options = _parser().parse_args(arguments)
+    print(feature_centres(options.checkpoint, options.data, options.clusters))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

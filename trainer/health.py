@@ -1,7 +1,10 @@
-"""Signs that a GAN is ill, in the figures that it logs anyway (specification 9.3 and the issues it collects)."""
+"""Signs that a GAN is ill, in the metrics that it logs anyway (specification 9.3 and the issues it collects).
+
+What is true of every GAN stands here; what is true of one method, its `signs` say.
+"""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from trainer.ranks.pulse import Iteration
 
@@ -9,10 +12,6 @@ WINDOW = 1000
 """Iterations over which skipped ones are counted."""
 REMEMBERED = 50
 """Iterations that a post-mortem shows."""
-UNINFORMED = {"consistent": 2 / 9, "fake": 1 / 18, "inconsistent": 1 / 18}
-"""D_SC's three terms when it gives every pair the same score: (1/3 - 1)²/2, (1/3)²/2, (1/3)²/2."""
-CLOSE = 0.05
-"""Relative distance at which a term counts as being at its fixed point."""
 SATURATED = 1e-3
 """A discriminator whose terms are all below this is always right; its opponent learns nothing from it."""
 COPY = 0.8
@@ -21,6 +20,8 @@ BLOBS = 0.02
 """held_out/saturated above which pictures have blobs: the share of 8×8 cells that are stuck and should not be."""
 PATIENCE, EVALUATIONS = 10, 2
 """Log lines or evaluations in a row before a sign counts: each is there for a while in healthy runs, too."""
+Signs = Callable[[Mapping[str, float]], dict[str, str]]
+"""From metrics, by name, to signs: what each is, and what it means."""
 
 
 class Skipped:
@@ -41,63 +42,63 @@ class Skipped:
 
 
 class Detectors:
-    """Reads log lines and evaluations; says each sign once when it has lasted, and once more when it is over."""
+    """Reads log lines and evaluations; says each sign once when it has lasted, and once more when it is over.
 
-    def __init__(self) -> None:
+    method: the signs of the method that is trained, see `trainer.method.Method.signs`.
+    """
+
+    def __init__(self, method: Signs) -> None:
+        self._method = method
         self._lasted: dict[str, int] = {}
 
-    def look(self, figures: Mapping[str, float]) -> list[str]:
-        """What is to be said after this line. figures: means of an interval, by name."""
-        found = signs(figures)
-        said = []
-        for sign in {**self._lasted, **found}:
-            if sign in found:
+    def look(self, metrics: Mapping[str, float]) -> list[str]:
+        """The messages that are due after this line. metrics: means of an interval, by name."""
+        present = signs(metrics) | self._method(metrics)
+        messages = []
+        for sign in {**self._lasted, **present}:
+            if sign in present:
                 self._lasted[sign] = self._lasted.get(sign, 0) + 1
                 if self._lasted[sign] == self._patience(sign):
-                    said.append(f"{sign}: {found[sign]}")
-            elif self._about(sign, figures) and self._lasted.pop(sign) >= self._patience(sign):
-                said.append(f"{sign}: over")
-        return said
+                    messages.append(f"{sign}: {present[sign]}")
+            elif self._about(sign, metrics) and self._lasted.pop(sign) >= self._patience(sign):
+                messages.append(f"{sign}: over")
+        return messages
 
     @staticmethod
     def _patience(sign: str) -> int:
         return EVALUATIONS if sign.startswith("held_out/") else PATIENCE
 
     @staticmethod
-    def _about(sign: str, figures: Mapping[str, float]) -> bool:
-        """Whether these figures say anything about the sign: evaluations come seldomer than log lines."""
-        return any(name.startswith(sign.split(" ")[0]) for name in figures)
+    def _about(sign: str, metrics: Mapping[str, float]) -> bool:
+        """Whether these metrics say anything about the sign: evaluations come seldomer than log lines."""
+        return any(name.startswith(sign.split(" ")[0]) for name in metrics)
 
 
-def signs(figures: Mapping[str, float]) -> dict[str, str]:
-    """Signs of illness in one line of figures: what it is, and what it means."""
-    found: dict[str, str] = {}
-    players = {name.split("/")[0] for name in figures if name.endswith("/fake")}
-    for player in sorted(players):
-        terms = {
-            name.split("/")[1]: value
-            for name, value in figures.items()
-            if name.startswith(f"{player}/") and not name.endswith("/total")
-        }
-        if terms.keys() == UNINFORMED.keys() and all(
-            abs(terms[name] - wanted) <= CLOSE * wanted for name, wanted in UNINFORMED.items()
-        ):
-            found[f"{player} is uninformed"] = (
-                "it gives every pair the score 1/3, its fixed point when it sees no difference; are consistent and "
-                "inconsistent pictures different in style (`python -m shards inspect`)?"
-            )
-        if all(value < SATURATED for value in terms.values()):
-            found[f"{player} is saturated"] = (
+def signs(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Signs of illness that any GAN may show in one line of metrics: what it is, and what it means."""
+    present: dict[str, str] = {}
+    for player in sorted(name.split("/")[0] for name in metrics if name.endswith("/fake")):
+        if all(value < SATURATED for value in terms_of(player, metrics).values()):
+            present[f"{player} is saturated"] = (
                 "all its losses are below 0.001: it is always right, and its opponent learns nothing; lower its "
                 "learning rate or go back to an earlier checkpoint"
             )
-    if figures.get("held_out/exemplar_copy", 0.0) > COPY:
-        found["held_out/exemplar_copy is high"] = (
+    if metrics.get("held_out/exemplar_copy", 0.0) > COPY:
+        present["held_out/exemplar_copy is high"] = (
             "pictures are much nearer to the exemplar than to what they should be: the generator copies"
         )
-    if figures.get("held_out/saturated", 0.0) > BLOBS:
-        found["held_out/saturated is high"] = (
+    if metrics.get("held_out/saturated", 0.0) > BLOBS:
+        present["held_out/saturated is high"] = (
             "blocks of pictures are stuck at black, white or full colour where the true pictures are not; such blobs "
             "do not heal: go back to an earlier checkpoint"
         )
-    return found
+    return present
+
+
+def terms_of(player: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """A player's losses by name, without their total."""
+    return {
+        name.split("/")[1]: value
+        for name, value in metrics.items()
+        if name.startswith(f"{player}/") and not name.endswith("/total")
+    }

@@ -306,7 +306,7 @@ class Observer:
         self.tracker.describe("manifest.json", {"digest": train.digest, "samples": train.samples})
         rows = config.evaluation.grid_rows
         self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, rows, held_out.reading)
-        self.detectors = Detectors()
+        self.detectors = Detectors(training.method.signs)
         self.sums: dict[str, float] = {}
         self.count = 0
         self.bar = tqdm(total=config.images, initial=training.images, unit="img", desc="training", smoothing=0.05)

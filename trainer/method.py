@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +69,36 @@ class Stage:
 
     players: Mapping[str, tuple[str, ...]]
     synthesizers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PublishedCount:
+    """What a publication, or its specification, says of the size of one network."""
+
+    network: str
+    """What it is called on the page of counts."""
+    channels: int
+    """Channels of the pictures that it reads."""
+    parameters: int
+    """All of them."""
+    macs: Mapping[tuple[int, int], int]
+    """Multiply-accumulates for one picture, by its height and width in pixels."""
+    build: Callable[[int], nn.Module]
+    """Makes the network for so many channels."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """A variant of a method, for which the tables have a row."""
+
+    title: str
+    """What the row is called."""
+    config: str
+    """Its settings: the name of a file in trainer/configs/ablations, without `.yaml`."""
+    everywhere: bool = False
+    """Whether it is trained on every world; on faces alone otherwise, as the papers ablate."""
+    one_seed: bool = False
+    """Whether it is trained under one seed whatever the budget."""
 
 
 class Method(ABC):
@@ -145,6 +175,46 @@ class Method(ABC):
     def inputs_of(self, networks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
         """What `synthesize` takes to paint a batch, by name. networks: those of the stage, averaged or not."""
         return {name: getattr(batch, name) for name in self.inputs}
+
+    # What commands and messages know of a method, they know from here: no other file names one.
+
+    title: ClassVar[str] = ""
+    """What tables and counts call it; empty for the name of its file."""
+    note: ClassVar[str] = ""
+    """What tables say in brackets behind its title."""
+    one_seed: ClassVar[bool] = False
+    """Whether the tables train it under one seed whatever the budget, because it takes long."""
+    ablations: ClassVar[tuple[Ablation, ...]] = ()
+    """Its variants that the tables have rows for."""
+    published_counts: ClassVar[tuple[PublishedCount, ...]] = ()
+    """The sizes of its networks that `python -m trainer.counts` checks."""
+    encoders: tuple[str, ...] = ()
+    """The networks, among `synthesizers`, that `encode` runs; none for a method that encodes no features."""
+    regions: Literal["instances", "classes"] = "instances"
+    """What `encode` takes the means of features over."""
+
+    def encode(self, networks: Mapping[str, nn.Module], batch: Batch) -> tuple[Tensor, Tensor]:
+        """The features of a batch's targets, and the regions that they are means over; called where it has `encoders`.
+
+        Features are (N, C, h, w) in (-1, 1), constant within a region; regions are (N, h, w): numbers of instances, or
+        of label channels. h and w are H and W, or whole fractions of them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} encodes no features")
+
+    def reach(self) -> int | None:
+        """How many pixels away, at most, a pixel of an input changes the picture; None where nobody has worked it out.
+
+        But for norms: their means and deviations are those of whole pictures, so that a little changes everywhere.
+        """
+        return None
+
+    def signs(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """Signs that it is ill, beyond those that every GAN shows: what it is, and what it means.
+
+        metrics: means over an interval, by name, such as "style/fake". A sign begins with the beginning of the names
+        that it is read from, and a space: "style is uninformed". It is over once a line has such names without it.
+        """
+        return {}
 
 
 class Synthesizer(nn.Module):

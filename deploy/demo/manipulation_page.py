@@ -81,7 +81,7 @@ class Scenes:
         mask = self._mask(scene, edit.instance)
         after = manipulate.changed(scene, edit, self.session.metadata)
         before, painted = self._before(number), manipulate.paint(self.session, after)
-        change = manipulate.outside(before, painted, mask, manipulate.reach(self.session.metadata))
+        change = manipulate.outside(before, painted, mask, self.session.metadata.reach)
         return Shown(
             self._label(after, mask),
             before,

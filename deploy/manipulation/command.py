@@ -59,7 +59,7 @@ def manipulate(options: argparse.Namespace) -> None:
     mask = scene.instances == instance.number
     panels = editing.panels(changed, before, after, mask, session.schema)
     atomic.write_bytes(options.out, pictures.encoded(panels))
-    print(editing.outside(before, after, mask, editing.reach(session.metadata)).in_words())
+    print(editing.outside(before, after, mask, session.metadata.reach).in_words())
     print(options.out)
 
 

@@ -30,13 +30,11 @@ SHOWN = 192
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture is painted from.
-
-    loaded: the model's inputs, as `Session.tensors` takes them; its label map holds class ids (H, W), and features, if
-    it reads any, are (3, H, W).
-    """
+    """What a picture is painted from."""
 
     loaded: Mapping[str, Array]
+    """The model's inputs, as `Session.tensors` takes them; its label map holds class ids (H, W), and features, if it
+    reads any, are (3, H, W)."""
 
     @property
     def ids(self) -> Array:
@@ -50,11 +48,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Instance:
-    """number: in the instance map. class_id: of most of its pixels. share: of the picture's pixels, in [0, 1]."""
+    """One object of a picture, or one region that is not counted."""
 
     number: int
+    """Its value in the instance map."""
     class_id: int
+    """The class of most of its pixels."""
     share: float
+    """Of the picture's pixels, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class NewClass:
     """An instance becomes another class, in the first look of that class."""
 
     instance: int
+    """Its number in the instance map."""
     class_id: int
+    """What it becomes."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ class NewLook:
     """An instance gets the look of one of its class's centres."""
 
     instance: int
+    """Its number in the instance map."""
     centre: int
+    """Which of the centres, from 0."""
 
 
 Edit = NewClass | NewLook
@@ -78,26 +83,28 @@ Edit = NewClass | NewLook
 
 @dataclass(frozen=True)
 class Change:
-    """Mean |difference| of two pictures in [0, 255]: inside an instance, around it as far as the network reaches, and
-    beyond. None where there is no such pixel, and `around` where nobody knows how far it reaches."""
+    """Mean |difference| of two pictures in [0, 255], by where; None where there is no such pixel."""
 
     inside: float | None
+    """In the instance."""
     around: float | None
+    """Around it as far as the network reaches; None as well where the model does not say how far."""
     beyond: float | None
+    """Everywhere else."""
 
     def in_words(self) -> str:
         named = {"in the instance": self.inside, "within reach": self.around, "beyond": self.beyond}
-        told = (f"{name} {'no pixels' if value is None else f'{value:.2f}'}" for name, value in named.items())
-        return f"mean change of 0 to 255: {', '.join(told)}"
+        parts = (f"{name} {'no pixels' if value is None else f'{value:.2f}'}" for name, value in named.items())
+        return f"mean change of 0 to 255: {', '.join(parts)}"
 
 
 def instances_of(ids: Array, instances: Array) -> list[Instance]:
     """Every instance of a picture, the largest first. ids, instances: (H, W)."""
-    found = []
+    listed = []
     for number in np.unique(instances).tolist():
         inside = ids[instances == number]
-        found.append(Instance(number, int(np.bincount(inside).argmax()), inside.size / ids.size))
-    return sorted(found, key=lambda each: -each.share)
+        listed.append(Instance(number, int(np.bincount(inside).argmax()), inside.size / ids.size))
+    return sorted(listed, key=lambda each: -each.share)
 
 
 def in_words(instance: Instance, schema: LabelSchema) -> str:
@@ -117,8 +124,8 @@ def instance_of(scene: Scene, number: int | None, schema: LabelSchema) -> Instan
             return each
     listed = ", ".join(in_words(each, schema) for each in known[:LISTED])
     more = f", and {len(known) - LISTED} smaller ones" if len(known) > LISTED else ""
-    said = "choose an --instance" if number is None else f"the picture has no instance {number}"
-    raise BadInput(f"{said}; it has {listed}{more}")
+    problem = "choose an --instance" if number is None else f"the picture has no instance {number}"
+    raise BadInput(f"{problem}; it has {listed}{more}")
 
 
 def class_named(name: str, schema: LabelSchema) -> int:
@@ -162,11 +169,11 @@ def set_features(features: Array, instances: Array, instance: int, centre: Seque
     return changed
 
 
-def changed(scene: Scene, edit: Edit, facts: Metadata) -> Scene:
+def changed(scene: Scene, edit: Edit, metadata: Metadata) -> Scene:
     """The scene after an edit. Raises BadInput for an instance that it does not have, or a look that there is not."""
-    instance = instance_of(scene, edit.instance, facts.schema)
+    instance = instance_of(scene, edit.instance, metadata.schema)
     if isinstance(edit, NewLook):
-        look = look_of(instance, edit.centre, facts)
+        look = look_of(instance, edit.centre, metadata)
         features = set_features(scene.loaded["features"], scene.instances, instance.number, look)
         return replace(scene, loaded={**scene.loaded, "features": features})
     ids, instances = relabel(scene.ids, scene.instances, instance.number, edit.class_id)
@@ -174,28 +181,28 @@ def changed(scene: Scene, edit: Edit, facts: Metadata) -> Scene:
     if "instances" in loaded:
         loaded["instances"] = instances
     if "features" in loaded:
-        loaded["features"] = _in_new_class(scene, edit, instances, facts)
+        loaded["features"] = _in_new_class(scene, edit, instances, metadata)
     return replace(scene, loaded=loaded)
 
 
-def _in_new_class(scene: Scene, edit: NewClass, instances: Array, facts: Metadata) -> Array:
+def _in_new_class(scene: Scene, edit: NewClass, instances: Array, metadata: Metadata) -> Array:
     """The features after a new class: those of the region that the instance became a part of, else the first centre."""
     features, inside = scene.loaded["features"], scene.instances == edit.instance
-    by_class = facts.feature_centres is not None and facts.feature_centres.regions == "classes"
+    by_class = metadata.feature_centres is not None and metadata.feature_centres.regions == "classes"
     joined = (scene.ids == edit.class_id if by_class else instances == instances[inside][0]) & ~inside
     if joined.any():
         look = features[:, joined][:, 0]
     else:
-        known = facts.feature_centres.arrays.get(edit.class_id) if facts.feature_centres else None
+        known = metadata.feature_centres.arrays.get(edit.class_id) if metadata.feature_centres else None
         look = np.zeros(len(features)) if known is None else known[0]
     return set_features(features, scene.instances, edit.instance, look)
 
 
-def look_of(instance: Instance, centre: int, facts: Metadata) -> list[float]:
+def look_of(instance: Instance, centre: int, metadata: Metadata) -> list[float]:
     """A centre of an instance's class. Raises BadInput when there is none of this number."""
-    known = facts.feature_centres.centres.get(instance.class_id, []) if facts.feature_centres else []
+    known = metadata.feature_centres.centres.get(instance.class_id, []) if metadata.feature_centres else []
     if not 0 <= centre < len(known):
-        name = name_of(instance.class_id, facts.schema)
+        name = name_of(instance.class_id, metadata.schema)
         has = f"{len(known)} centres, from 0" if known else "no centres"
         raise BadInput(f"instance {instance.number} has no look {centre}: the class {name} has {has}")
     return known[centre]
@@ -222,7 +229,7 @@ def paint(session: Session, scene: Scene) -> Array:
 def outside(before: Array, after: Array, mask: Array, reach: int | None) -> Change:
     """How much two pictures (H, W, 3) differ inside `mask`, bool (H, W), within `reach` pixels around it, and beyond.
 
-    reach: None where nobody knows it; all around is then beyond.
+    reach: the model's, see `deploy.metadata.Metadata`; None where it does not say, and all around is then beyond.
     """
     changes = np.abs(before.astype(np.float64) - after).mean(2)
     reached = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_C, 3) <= (reach or 0)
@@ -231,24 +238,6 @@ def outside(before: Array, after: Array, mask: Array, reach: int | None) -> Chan
         return float(changes[where].mean()) if where.any() else None
 
     return Change(mean(mask), mean(reached & ~mask), mean(~reached))
-
-
-def reach(facts: Metadata) -> int | None:
-    """How many pixels away an input pixel changes a pix2pixHD's picture at most; None for any other method.
-
-    But for instance norms: their means and deviations are those of whole pictures, so that a little changes everywhere.
-    """
-    if facts.method != "pix2pixhd":
-        return None
-    options = facts.options
-    halvings, blocks = int(options["generator_downsamplings"]), int(options["generator_blocks"])
-    scale: int = 2**halvings
-    # 7×7, halvings, blocks of two 3×3, doublings: 3×3 at 1/2^level of the size reaches 2^level pixels.
-    body = 3 + (scale - 1) + 2 * blocks * scale + (scale - 1)
-    if options.get("enhancer"):
-        # The body sees halved inputs; blocks at half size, a doubling.
-        body = 1 + 2 * body + 2 * 2 * int(options["enhancer_blocks"]) + 1
-    return body + 3 + bool(options.get("instances"))
 
 
 def panels(after: Scene, before: Array, painted: Array, mask: Array, schema: LabelSchema) -> Array:

@@ -18,8 +18,8 @@ def check(session: Session) -> None:
     """Raises BadInput for a model whose label maps have no classes that could be changed."""
     if session.schema.kind != "classes" or "label" not in session.inputs:
         raise BadInput(
-            f"{session.path} ({session.method}) reads no label maps of classes; manipulate a model that does, such as "
-            "pix2pixhd on streets"
+            f"{session.path} ({session.method}) reads no label maps of classes, but {' and '.join(session.inputs)} of "
+            f"kind {session.schema.kind}; manipulate a model that was trained on classes, such as one of streets"
         )
 
 
@@ -35,8 +35,8 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
             return _scene(session, job, seed)
         if len(names) < NAMED:
             names.append(job.name)
-    said = "choose a --pair" if name is None else f"{location} has no pair {name}"
-    raise BadInput(f"{said}; it has {', '.join(names)}{', …' if pairs.total > NAMED else ''}")
+    problem = "choose a --pair" if name is None else f"{location} has no pair {name}"
+    raise BadInput(f"{problem}; it has {', '.join(names)}{', …' if pairs.total > NAMED else ''}")
 
 
 def first_scenes(session: Session, location: str | Path, count: int, seed: int) -> list[tuple[str, Scene]]:

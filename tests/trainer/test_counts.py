@@ -24,10 +24,9 @@ def test_every_figure_is_the_specifications(capsys: pytest.CaptureFixture[str]) 
 def test_a_figure_that_differs_is_pointed_at(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    encoder = next(each for each in counts.PUBLISHED if each.network == "feature encoder")
-    for wrong in (replace(encoder, parameters=encoder.parameters + 1), replace(encoder, macs={counts.SQUARE: 1})):
-        found = counts.rows([wrong])
-        monkeypatch.setattr(counts, "rows", lambda found=found: found)
+    encoder = next(each for each in counts.published()["pix2pixHD"] if each.network == "feature encoder")
+    for wrong in (replace(encoder, parameters=encoder.parameters + 1), replace(encoder, macs={(256, 256): 1})):
+        monkeypatch.setattr(counts, "published", lambda wrong=wrong: {"pix2pixHD": (wrong,)})
         assert counts.main([]) == counts.DIFFERENT
         assert capsys.readouterr().out.count("DIFFERENT") == 1
         monkeypatch.undo()

@@ -1,13 +1,14 @@
 """pix2pixHD on packed streets: a run through all stages, and the looks of large instances, grouped by class."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from likeness.command import BAD_INPUT, DONE, BadInput
 from shards.labels.instance_features import FILE, paint, parse_centres
@@ -23,9 +24,10 @@ from trainer.config import Config
 from trainer.evaluate.__main__ import main as evaluate
 from trainer.evaluate.judged_pairs import read_picture
 from trainer.evaluate.paint import PICTURES, SWAPPED
-from trainer.feature_centres import LEAST_AREA, Look, centres_of, main
+from trainer.feature_centres import LEAST_AREA, Look, centres_of, looks_of, main
 from trainer.grid import picture
 from trainer.loop import train
+from trainer.method import Batch, Losses, Method
 from trainer.networks.feature_encoder import FeatureEncoder
 from trainer.networks.generator import halved
 
@@ -134,6 +136,37 @@ def test_centres_are_those_of_large_instances_of_the_training_pictures(run: Path
     assert painted.shape == (3, *ids[0].shape) and painted.any()
 
 
+class Encoding(Method):
+    """A method that nobody has seen yet; its features are the mean colours of classes."""
+
+    encoders = ("anything",)
+    regions = "classes"
+
+    def __init__(self) -> None: ...
+    def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
+        raise AssertionError
+
+    def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
+        raise AssertionError
+
+    def encode(self, networks: Mapping[str, nn.Module], batch: Batch) -> tuple[Tensor, Tensor]:
+        classes = batch.label.argmax(1)
+        return networks["anything"](batch.target), classes
+
+
+def test_any_method_that_encodes_has_looks() -> None:
+    label = torch.zeros(1, 2, 2, 2)
+    label[:, 0, 0], label[:, 1, 1] = 1, 1
+    photo = torch.tensor([[0.5, 0.5], [-0.25, -0.25]]).expand(1, 3, 2, 2)
+    empty = torch.empty(0)
+    batch = Batch(label, photo, empty, empty, empty, empty, empty)
+    rows = looks_of(Encoding(), {"anything": nn.Identity()}, batch, [7, 9])
+    assert [(row.class_id, row.area, row.features.tolist()) for row in rows] == [
+        (7, 0.5, [0.5] * 3),
+        (9, 0.5, [-0.25] * 3),
+    ]
+
+
 def looks(*groups: tuple[float, int], area: float = 0.5, class_id: int = 7) -> list[Look]:
     """Looks around points, by (place, how many)."""
     generator = np.random.default_rng(0)
@@ -210,7 +243,9 @@ def test_what_has_no_features_is_refused(
     config = staged().model_copy(update={"images": 2, "run": tmp_path / "plain"})
     assert train(config) == DONE
     assert main(["--checkpoint", str(config.run)]) == BAD_INPUT
-    assert "has no feature encoder: it is a pix2pixhd without options.features" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "has no feature encoder: it is a pix2pixhd without options.features" in message
+    assert "; train pix2pixhd with --options.features instances or classes" in message, "all methods that encode"
     assert main(["--checkpoint", str(tmp_path / "nowhere")]) == BAD_INPUT
     assert "no checkpoint at" in capsys.readouterr().err
 

@@ -4,13 +4,24 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shards.labels import standard_schema
+from trainer import methods
 from trainer.config import Config
 from trainer.health import EVALUATIONS, PATIENCE, Detectors, Skipped, signs
 from trainer.losses import least_squares
+from trainer.method import Method
 from trainer.ranks.pulse import Iteration
+
+
+@pytest.fixture
+def method() -> Method:
+    """One that says signs of its own."""
+    kind = methods.find("style_consistent")
+    with torch.device("meta"):
+        return kind(kind.options_type(), standard_schema("sketch", 32, 32))
 
 
 def style_terms(consistent: float, fake: float, inconsistent: float) -> dict[str, float]:
@@ -22,16 +33,18 @@ def style_terms(consistent: float, fake: float, inconsistent: float) -> dict[str
     }
 
 
-def test_a_discriminator_that_sees_no_difference_is_uninformed() -> None:
+def test_a_discriminator_that_sees_no_difference_is_uninformed(method: Method) -> None:
     """It settles at 1/3, with a total of 1/3 (specification 9.3)."""
     terms = style_terms(1 / 3, 1 / 3, 1 / 3)
     assert sum(terms.values()) == pytest.approx(1 / 3)
-    assert list(signs(terms)) == ["style is uninformed"]
+    assert list(method.signs(terms)) == ["style is uninformed"]
+    assert signs(terms) == {}, "it is no sign of every GAN"
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(consistent=st.floats(0.4, 1.0), others=st.floats(0.0, 0.28))
-def test_one_that_tells_them_apart_is_not(consistent: float, others: float) -> None:
-    assert "style is uninformed" not in signs(style_terms(consistent, others, others))
+def test_one_that_tells_them_apart_is_not(method: Method, consistent: float, others: float) -> None:
+    assert "style is uninformed" not in method.signs(style_terms(consistent, others, others))
 
 
 def test_a_discriminator_that_is_always_right_is_saturated() -> None:
@@ -47,8 +60,8 @@ def test_evaluations_show_copies_and_blobs() -> None:
     assert signs({"held_out/exemplar_copy": 0.35, "held_out/saturated": -0.01}) == {}
 
 
-def test_a_sign_is_said_once_when_it_lasts_and_once_when_it_is_over() -> None:
-    detectors = Detectors()
+def test_a_sign_is_said_once_when_it_lasts_and_once_when_it_is_over(method: Method) -> None:
+    detectors = Detectors(method.signs)
     ill, well = style_terms(1 / 3, 1 / 3, 1 / 3), style_terms(0.8, 0.2, 0.1)
     said = [detectors.look(ill) for _ in range(3 * PATIENCE)]
     assert [number for number, lines in enumerate(said, start=1) if lines] == [PATIENCE]
@@ -78,7 +91,7 @@ def test_only_the_last_thousand_count() -> None:
 
 def test_a_method_logs_the_terms_that_are_looked_at(small_config: Callable[..., Config]) -> None:
     from tests.trainer.test_faults import fake_batch
-    from trainer.health import UNINFORMED
+    from trainer.methods.style_consistent import UNINFORMED
     from trainer.training import Training
 
     config = small_config("style_consistent")

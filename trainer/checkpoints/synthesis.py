@@ -28,7 +28,7 @@ class Synthesis:
 
     module: takes the tensors named in `inputs`, in order, and gives (N, 3, H, W) in (-1, 1); on the CPU,
     in eval mode, with averaged weights. sha256: the checkpoint's digest, "untrained" without one. folder: the
-    checkpoint's, None without one. size_multiple, style_length: see `trainer.method.Method`.
+    checkpoint's, None without one. size_multiple, style_length, reach: see `trainer.method.Method`.
     """
 
     module: nn.Module
@@ -45,6 +45,7 @@ class Synthesis:
     folder: Path | None = None
     size_multiple: int = SIZE_MULTIPLE
     style_length: int = STYLE_LENGTH
+    reach: int | None = None
 
 
 def load_for_synthesis(path: Path, inputs: tuple[str, ...] | None = None) -> Synthesis:
@@ -108,6 +109,7 @@ def architecture(
         perceptual="none",
         size_multiple=built.size_multiple,
         style_length=built.style_length,
+        reach=built.reach(),
     )
 
 
@@ -141,4 +143,5 @@ def _synthesis(
         perceptual=config.perceptual.weights,
         size_multiple=method.size_multiple,
         style_length=method.style_length,
+        reach=method.reach(),
     )

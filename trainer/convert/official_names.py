@@ -1,11 +1,12 @@
-"""How the layers of the published networks are numbered and named in their authors' files, and which sizes they show.
+"""How NVIDIA/pix2pixHD numbers and names the layers of its networks, and which sizes they show.
 
-NVIDIA/pix2pixHD, whose numbering cxjyxxme/pix2pixSC (style-consistent) shares, and NVlabs/MUNIT. Facts alone: layers
-are numbered by their place in a sequence in which paddings, norms and activations count, too.
+cxjyxxme/pix2pixSC shares the numbering. Facts alone: layers are numbered by their place in a sequence in which
+paddings, norms and activations count, too.
 """
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from likeness.command import BadInput
 from trainer.convert.official_weights import Names, Weights
@@ -14,28 +15,46 @@ BLOCK_CONVOLUTIONS = (1, 5)
 """Places in a residual block of pix2pixHD: pad, convolution, norm, ReLU, pad, convolution, norm."""
 PATCHGAN_CONVOLUTIONS = (0, 2, 5, 8, 11)
 """Places in a discriminator whose stages are one sequence: it was trained without feature matching."""
-STYLE_DOWNSAMPLINGS = 4
-MULTI_SCALE_STAGES = 4
 
 
 @dataclass(frozen=True)
 class GeneratorSizes:
-    """What a pix2pixHD generator's shapes tell: channels that it reads, channels after its first convolution, depth."""
+    """What a generator's shapes tell."""
 
     channels: int
+    """That it reads."""
     base: int
+    """Channels after its first convolution."""
     downsamplings: int
+    """Convolutions that halve the picture."""
     blocks: int
+    """Residual blocks."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as options of our methods."""
+        return {
+            "generator_base": self.base,
+            "generator_downsamplings": self.downsamplings,
+            "generator_blocks": self.blocks,
+        }
+
+    def in_words(self) -> str:
+        return f"base {self.base}, {self.downsamplings} downsamplings, {self.blocks} blocks"
 
 
 @dataclass(frozen=True)
 class DiscriminatorSizes:
-    """What discriminators' shapes tell. staged: they are stored stage by stage, for feature matching."""
+    """What discriminators' shapes tell."""
 
     channels: int
+    """That each reads."""
     base: int
+    """Channels after the first convolution of each."""
     scales: int
+    """How many there are."""
     staged: bool = True
+    """Whether they are stored stage by stage, for feature matching."""
 
 
 def generator_sizes(weights: Weights, picture: bool = True) -> GeneratorSizes:
@@ -117,77 +136,6 @@ def patchgan(scale: int, staged: bool, ours: str) -> Names:
     layers[last] = f"{ours}.stages.{len(inner)}"
     # The first and the last stage have no norm.
     return Names(layers, norms=_behind(inner[1:]))
-
-
-@dataclass(frozen=True)
-class MunitSizes:
-    """What an auto-encoder of MUNIT's shapes tell."""
-
-    channels: int
-    base: int
-    downsamplings: int
-    blocks: int
-
-
-def munit_sizes(weights: Weights, letter: str) -> MunitSizes:
-    """Of one domain's auto-encoder. Raises BadInput when it is another network."""
-    content = f"{letter}.enc_content.model"
-    base, channels, *_ = weights.shape(f"{content}.0.conv.weight", 4)
-    pattern = re.escape(content)
-    downsamplings = len(weights.numbers(rf"{pattern}\.(\d+)\.conv\.")) - 1
-    blocks = len(weights.numbers(rf"{pattern}\.\d+\.model\.(\d+)\."))
-    return MunitSizes(channels, base, downsamplings, blocks)
-
-
-def munit_generator(sizes: MunitSizes, domain: str) -> Names:
-    """Names of the auto-encoder of a domain, `label` or `photo`. AdaIN has buffers that nothing reads."""
-    content, style, decoder = f"{domain}_content", f"{domain}_style", f"{domain}_decoder"
-    levels = range(sizes.downsamplings)
-    blocks = range(sizes.blocks)
-
-    layers = {"enc_content.model.0.conv": f"{content}.first.1"}
-    layers |= {f"enc_content.model.{level + 1}.conv": f"{content}.down.{level}.1" for level in levels}
-    trunk = f"enc_content.model.{sizes.downsamplings + 1}.model"
-    for block in blocks:
-        for number, place in enumerate(BLOCK_CONVOLUTIONS):
-            layers[f"{trunk}.{block}.model.{number}.conv"] = f"{content}.trunk.{block}.body.{place}"
-    for block in blocks:
-        for number, part in enumerate(("first", "second")):
-            layers[f"dec.model.0.model.{block}.model.{number}.conv"] = f"{decoder}.trunk.{block}.{part}.1"
-    norms = {f"{layer.removesuffix('.conv')}.norm": layer for layer in layers}
-
-    layers["enc_style.model.0.conv"] = f"{style}.first.1"
-    layers |= {f"enc_style.model.{k + 1}.conv": f"{style}.down.{k}.1" for k in range(STYLE_DOWNSAMPLINGS)}
-    # Between the last convolution and the code stands the mean.
-    layers[f"enc_style.model.{STYLE_DOWNSAMPLINGS + 2}"] = f"{style}.code"
-    layers |= {f"mlp.model.{number}.fc": f"{decoder}.perceptron.{2 * number}" for number in range(3)}
-
-    tensors: dict[str, str] = {}
-    for level in levels:
-        # Each upsampling is a place of its own.
-        up = f"dec.model.{2 * level + 2}"
-        layers[f"{up}.conv"] = f"{decoder}.up.{level}.2"
-        tensors |= {
-            f"{up}.norm.gamma": f"{decoder}.up.{level}.3.gain",
-            f"{up}.norm.beta": f"{decoder}.up.{level}.3.bias",
-        }
-    layers[f"dec.model.{2 * sizes.downsamplings + 1}.conv"] = f"{decoder}.last.1"
-    return Names(layers, tensors, norms)
-
-
-def munit_discriminator_sizes(weights: Weights, letter: str) -> DiscriminatorSizes:
-    base, channels, *_ = weights.shape(f"{letter}.cnns.0.0.conv.weight", 4)
-    return DiscriminatorSizes(channels, base, weights.numbers(rf"{letter}\.cnns\.(\d+)\.")[-1] + 1)
-
-
-def munit_discriminator(scales: int, ours: str) -> Names:
-    """Names of a domain's discriminators; the first sees full size."""
-    layers = {}
-    for scale in range(scales):
-        for stage in range(MULTI_SCALE_STAGES):
-            layers[f"cnns.{scale}.{stage}.conv"] = f"{ours}.copies.{scale}.{3 * stage + 1}"
-        layers[f"cnns.{scale}.{MULTI_SCALE_STAGES}"] = f"{ours}.copies.{scale}.{3 * MULTI_SCALE_STAGES}"
-    return Names(layers)
 
 
 def _behind(layers: dict[str, str] | list[str]) -> dict[str, str]:

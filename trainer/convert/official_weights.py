@@ -20,15 +20,14 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Names:
-    """Official names to ours, each of ours behind its network's name: `model.1` to `generator.first.1`.
-
-    layers: what has a weight and a bias. tensors: single tensors; ours have further axes of length 1. norms: norms
-    without parameters to the layers that they follow: what older versions of torch stored of them is not used.
-    """
+    """Official names to ours, each of ours behind its network's name: `model.1` to `generator.first.1`."""
 
     layers: dict[str, str] = field(default_factory=dict)
+    """What has a weight and a bias."""
     tensors: dict[str, str] = field(default_factory=dict)
+    """Single tensors; ours have further axes of length 1."""
     norms: dict[str, str] = field(default_factory=dict)
+    """Norms without parameters to the layers that they follow; what old torch stored of them is not used."""
 
     def __or__(self, other: Self) -> "Names":
         return Names(self.layers | other.layers, self.tensors | other.tensors, self.norms | other.norms)
@@ -50,10 +49,12 @@ class Names:
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of one file, by official name; those of a file with several state dicts as `a.model.1.weight`."""
+    """The content of one file."""
 
     file: Path
+    """Where it was read."""
     tensors: Mapping[str, Tensor]
+    """By official name; those of a file with several state dicts as `a.model.1.weight`."""
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
         """Raises BadInput when there is no such tensor, or one with another number of axes."""
@@ -66,7 +67,7 @@ class Weights:
 
     def numbers(self, pattern: str) -> list[int]:
         """The numbers, ascending, that the first group of `pattern` finds at the start of names."""
-        return sorted({int(found[1]) for name in self.tensors if (found := re.match(pattern, name))})
+        return sorted({int(match[1]) for name in self.tensors if (match := re.match(pattern, name))})
 
     def take(self, names: Names, ours: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         """Our names to the file's tensors, in float32, and the names of the statistics that were left out.
@@ -79,14 +80,14 @@ class Weights:
             wanted = ours[mine].shape
             if theirs not in self.tensors:
                 raise BadInput(f"{self.file} has no tensor {theirs} (our {mine}), of shape {tuple(wanted)}")
-            found = self.tensors[theirs]
-            shape = wanted[: found.ndim] if theirs in names.tensors else wanted
-            if found.shape != shape:
+            tensor = self.tensors[theirs]
+            shape = wanted[: tensor.ndim] if theirs in names.tensors else wanted
+            if tensor.shape != shape:
                 raise BadInput(
-                    f"{self.file}: {theirs} (our {mine}) has shape {tuple(found.shape)} instead of {tuple(shape)}: "
+                    f"{self.file}: {theirs} (our {mine}) has shape {tuple(tensor.shape)} instead of {tuple(shape)}: "
                     "it is of another network than its neighbours"
                 )
-            taken[mine] = found.float().reshape(wanted).contiguous()
+            taken[mine] = tensor.float().reshape(wanted).contiguous()
         left = [name for name in self.tensors if name not in names.each]
         for name in left:
             self._check_statistic(name, names)

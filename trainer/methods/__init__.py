@@ -22,3 +22,8 @@ def find(name: str) -> type[Method]:
     module = importlib.import_module(f"{__name__}.{name}")
     found: type[Method] = module.METHOD
     return found
+
+
+def title(name: str) -> str:
+    """What tables and counts call the method of that name. Raises BadInput as `find` does."""
+    return find(name).title or name

@@ -70,6 +70,7 @@ class TwoDomains(Method):
     noise = TURNS * DOMAINS * STYLE_CHANNELS
     style_length = STYLE_CHANNELS
     needs_perceptual = True
+    one_seed = True
 
     def __init__(self, options: MunitOptions, schema: LabelSchema) -> None:
         """Raises BadInput where the smallest picture of a discriminator would be too small for its convolutions."""

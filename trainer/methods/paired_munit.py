@@ -48,6 +48,8 @@ class PairedMunit(TwoDomains):
 
     options_type = PairedMunitOptions
     options: PairedMunitOptions
+    title = "PairedMUNIT"
+    note = "our reading"
 
     def __init__(self, options: PairedMunitOptions, schema: LabelSchema) -> None:
         super().__init__(options, schema)

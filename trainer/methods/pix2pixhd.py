@@ -1,6 +1,7 @@
 """pix2pixHD: Wang et al., CVPR 2018; with instances, instance features and the local enhancer where options ask."""
 
 from collections.abc import Generator, Mapping
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from likeness.command import BadInput
 from shards.records import LabelSchema
 from trainer.losses import feature_distances, least_squares, semantic_loss
-from trainer.method import Batch, Losses, Method, Stage
+from trainer.method import Batch, Losses, Method, PublishedCount, Stage
 from trainer.networks.enhancer import LocalEnhancer
 from trainer.networks.feature_encoder import FeatureEncoder
 from trainer.networks.generator import GlobalGenerator, PictureLayer, halved, initialise
@@ -25,6 +26,43 @@ ENHANCED_MULTIPLE = 32
 FEATURES = 3
 Part = Literal["whole", "global", "fixed", "joint"]
 """What learns: the only generator; the global one at half size; the enhancer around it; both."""
+
+
+class Enhanced(nn.Module):
+    """The local enhancer and the global generator within it, which has no output convolution there; to be counted."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.coarse, self.enhancer = GlobalGenerator(channels, picture=False), LocalEnhancer(channels)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        image: Tensor = self.enhancer(inputs, self.coarse(halved(inputs)))
+        return image
+
+
+def _scales(count: int, parameters: int, macs: Mapping[tuple[int, int], int]) -> PublishedCount:
+    build = partial(MultiScalePatchGAN, scales=count)
+    return PublishedCount(f"{count} discriminators", 39, parameters, macs, build)
+
+
+COUNTS = (
+    PublishedCount("generator", 15, 182_480_899, {(256, 256): 56_849_596_416}, GlobalGenerator),
+    PublishedCount("generator", 23, 182_505_987, {(256, 256): 58_493_763_584}, GlobalGenerator),
+    PublishedCount("generator", 42, 182_565_571, {(144, 256): 35_099_246_592}, GlobalGenerator),
+    PublishedCount(
+        "generator", 36, 182_546_755, {(256, 256): 61_165_535_232, (512, 1024): 489_324_281_856}, GlobalGenerator
+    ),
+    PublishedCount(
+        "generator", 39, 182_556_163, {(256, 256): 61_782_097_920, (512, 1024): 494_256_783_360}, GlobalGenerator
+    ),
+    PublishedCount("generator, enhanced", 36, 182_857_059, {(1024, 2048): 747_928_289_280}, Enhanced),
+    PublishedCount("generator, enhanced", 39, 182_871_171, {(1024, 2048): 762_725_793_792}, Enhanced),
+    _scales(1, 2_801_601, {(256, 256): 4_223_646_720, (512, 1024): 32_072_252_416}),
+    _scales(2, 5_603_202, {(256, 256): 5_369_067_520, (512, 1024): 40_345_106_432}),
+    _scales(3, 8_404_803, {(256, 256): 5_703_611_392, (512, 1024): 42_544_149_504}),
+    PublishedCount("feature encoder", 3, 788_803, {(256, 256): 912_261_120}, lambda _: FeatureEncoder()),
+)
+"""The specification's figures, of its sections 2.1 to 2.4 and 5."""
 
 
 class Pix2PixHDOptions(Options):
@@ -80,6 +118,8 @@ class Pix2PixHD(Method):
     options_type = Pix2PixHDOptions
     reads = ("target",)
     needs_perceptual = True
+    title = "pix2pixHD"
+    published_counts = COUNTS
 
     def __init__(self, options: Pix2PixHDOptions, schema: LabelSchema) -> None:
         """Raises BadInput for sizes that an enhancer does not keep, and class features without classes."""
@@ -99,6 +139,7 @@ class Pix2PixHD(Method):
             "discriminator": MultiScalePatchGAN(conditions + 3, options.discriminator_base, scales),
         }
         if options.features != "none":
+            self.encoders, self.regions = ("encoder",), options.features
             self.networks["encoder"] = FeatureEncoder(options.encoder_base, options.generator_downsamplings)
         if options.enhancer:
             self.size_multiple = _enhanced_multiple(options)
@@ -203,6 +244,17 @@ class Pix2PixHD(Method):
         if self.options.enhancer:
             photo, regions = halved(photo), regions[:, ::2, ::2]
         return instance_means(networks["encoder"](photo), regions), regions
+
+    def reach(self) -> int | None:
+        """Of features and label maps, and a pixel more of instance maps for their boundaries."""
+        options = self.options
+        scale = int(2**options.generator_downsamplings)
+        # 7×7, halvings, blocks of two 3×3, doublings: 3×3 at 1/2^level of the size reaches 2^level pixels.
+        body = 3 + (scale - 1) + 2 * options.generator_blocks * scale + (scale - 1)
+        if options.enhancer:
+            # The body sees halved inputs; blocks at half size, a doubling.
+            body = 1 + 2 * body + 2 * 2 * options.enhancer_blocks + 1
+        return body + 3 + options.instances
 
     def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
         part = self._part(images)

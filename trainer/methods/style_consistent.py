@@ -9,13 +9,38 @@ from torch import Tensor, nn
 
 from shards.records import LabelSchema
 from trainer.losses import Weighting, feature_distances, least_squares, same_style_l1, semantic_loss
-from trainer.method import Batch, Losses, Method
+from trainer.method import Ablation, Batch, Losses, Method, PublishedCount
 from trainer.networks.generator import GlobalGenerator, colours_of
 from trainer.networks.patchgan import PatchGAN
+from trainer.networks.vgg import VGG19
 from trainer.options import Options
 from trainer.schedules import phase
 
 COLOUR_CELLS = 8
+UNINFORMED = {"consistent": 2 / 9, "fake": 1 / 18, "inconsistent": 1 / 18}
+"""D_SC's three terms when it gives every pair the same score: (1/3 - 1)²/2, (1/3)²/2, (1/3)²/2."""
+CLOSE = 0.05
+"""Relative distance at which a term counts as being at its fixed point."""
+
+COUNTS = (
+    PublishedCount("generator", 33, 182_537_347, {(256, 256): 60_548_972_544}, GlobalGenerator),
+    PublishedCount("generator", 49, 182_587_523, {(256, 256): 63_837_306_880}, GlobalGenerator),
+    PublishedCount("generator", 87, 182_706_691, {(144, 256): 40_301_494_272}, GlobalGenerator),
+    PublishedCount(
+        "style discriminator", 6, 2_767_809, {(256, 256): 3_661_314_048, (144, 256): 2_133_899_264}, PatchGAN
+    ),
+    PublishedCount("realism discriminator", 18, 2_780_097, {(256, 256): 3_865_798_656}, PatchGAN),
+    PublishedCount("realism discriminator", 26, 2_788_289, {(256, 256): 4_002_121_728}, PatchGAN),
+    PublishedCount("realism discriminator", 45, 2_807_745, {(144, 256): 2_509_976_576}, PatchGAN),
+    PublishedCount(
+        "loss network, VGG-19",
+        3,
+        12_944_960,
+        {(256, 256): 23_668_457_472, (224, 224): 18_121_162_752},
+        lambda _: VGG19(resize_below=0),
+    ),
+)
+"""The specification's figures, of its sections 2.1 to 2.3."""
 
 
 class StyleConsistentOptions(Options):
@@ -86,6 +111,17 @@ class StyleConsistent(Method):
     inputs = ("label", "exemplar_label", "exemplar")
     reads = ("target", "exemplar", "consistent", "inconsistent")
     needs_perceptual = True
+    title = "style-consistent"
+    published_counts = COUNTS
+    ablations = (
+        Ablation("w/o adaptive weights", "without_adaptive_weights"),
+        Ablation("w/o style adversary", "without_style_adversary"),
+        Ablation("w/o semantic loss", "without_semantic"),
+        # No paper has figures of this one, nor of the last.
+        Ablation("official weighting", "official", one_seed=True),
+        Ablation("colour-aware", "colour_aware", everywhere=True),
+        Ablation("w/o EMA", "without_ema", one_seed=True),
+    )
 
     def __init__(self, options: StyleConsistentOptions, schema: LabelSchema) -> None:
         self.options = options
@@ -120,6 +156,21 @@ class StyleConsistent(Method):
                 "inconsistent": least_squares(inconsistent, 0.0) / 2,
             },
         )
+
+    def signs(self, metrics: Mapping[str, float]) -> dict[str, str]:
+        """D_SC settles at the score 1/3 for every pair when it sees no difference (specification 9.3)."""
+        terms = {name: metrics.get(f"style/{name}") for name in UNINFORMED}
+        if all(
+            value is not None and abs(value - UNINFORMED[name]) <= CLOSE * UNINFORMED[name]
+            for name, value in terms.items()
+        ):
+            return {
+                "style is uninformed": (
+                    "it gives every pair the score 1/3, its fixed point when it sees no difference; are consistent "
+                    "and inconsistent pictures different in style (`python -m shards inspect`)?"
+                )
+            }
+        return {}
 
     def _generator_losses(self, batch: Batch, fake: Tensor, style_phase: float) -> Losses:
         options = self.options

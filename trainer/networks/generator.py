@@ -1,6 +1,7 @@
 """The global generator of pix2pixHD, which the style-consistent method shares (specification 2.1)."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ def initialise(module: nn.Module) -> None:
 
 class ResidualBlock(nn.Module):
     """R: two reflection-padded 3×3 convolutions with instance norm, ReLU after the first only; (N, C, H, W)."""
+
+    recomputed: ClassVar[str] = "forward"
+    """The method that `speed.recompute` has computed twice."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """MUNIT's networks: Huang et al., ECCV 2018 (specification 2). Convolutions are padded by reflection, with biases."""
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +90,9 @@ class AdaptiveResidualBlock(nn.Module):
 
     amounts: (N, 4·C): bias and scale of the first AdaIN, then those of the second.
     """
+
+    recomputed: ClassVar[str] = "forward"
+    """The method that `speed.recompute` has computed twice."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,11 @@
-"""Normalisation layers whose statistics are exact at any precision."""
+"""Normalisation layers whose statistics are exact at any precision.
+
+`recomputes_sequence` says that a sequence with such a norm is worth computing twice (`speed.recompute`): its
+activations are large and cheap to make. A norm that keeps running statistics must not say so: they would be updated
+twice.
+"""
+
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +18,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
     Below float32 it computes in float32 and rounds once, at its end: torch's own CPU kernel rounds mean and scale to
     bfloat16, which shifts whole channels by up to 0.004 standard deviations per unit of their mean.
     """
+
+    recomputes_sequence: ClassVar[bool] = True
 
     def forward(self, features: Tensor) -> Tensor:
         return super().forward(_exact(features)).to(features.dtype)
@@ -36,6 +45,8 @@ class SampleNorm2d(nn.Module):
     which start as 1 and 0. Channels keep their means and spreads relative to each other. Rounds once, as
     `InstanceNorm2d` does.
     """
+
+    recomputes_sequence: ClassVar[bool] = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,6 +1,7 @@
 """VGG-19 up to relu5_1 in plain torch (specification 2.3)."""
 
 from itertools import islice, pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,8 @@ class VGG19(nn.Module):
     resize_below pixels high are resized bilinearly to resize_below squared (0: never), specification 3.2.
     """
 
+    recomputed: ClassVar[str] = "between"
+    """The method that `speed.recompute` has computed twice."""
     mean: Tensor
     std: Tensor
 

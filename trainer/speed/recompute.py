@@ -1,4 +1,8 @@
-"""Activation checkpointing: parts of a network that are computed twice, to hold less memory in between."""
+"""Activation checkpointing: parts of a network that are computed twice, to hold less memory in between.
+
+Networks say themselves which parts: a block by a class attribute `recomputed`, the name of its method that is computed
+again; a norm by `recomputes_sequence`, for the sequence that it stands in.
+"""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -7,13 +11,9 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from likeness.command import BadInput
-from trainer.networks.generator import ResidualBlock
-from trainer.networks.munit_networks import AdaptiveResidualBlock
-from trainer.networks.norms import SampleNorm2d
-from trainer.networks.vgg import VGG19
 
-BLOCKS = (ResidualBlock, AdaptiveResidualBlock)
-NORMS = (nn.InstanceNorm2d, SampleNorm2d)
+WHOLE = "forward"
+"""The method of a block that is computed again as one: a residual block, or a sequence with a norm."""
 
 
 def recompute_in(networks: Iterable[nn.Module]) -> None:
@@ -24,20 +24,27 @@ def recompute_in(networks: Iterable[nn.Module]) -> None:
     statistics. Raises BadInput when the networks have no residual block.
     """
     parts = [part for network in networks for part in _parts(network)]
-    if not any(isinstance(part, BLOCKS) for part in parts):
+    # Sequences alone save too little to pay for what they cost.
+    if not any(_recomputed(part) == WHOLE for part, _ in parts):
         raise BadInput("speed.recompute: no network of this method has residual blocks; leave it false")
-    for part in parts:
-        if isinstance(part, VGG19):
-            part.between = partial(checkpoint, part.between, use_reentrant=False)  # type: ignore[method-assign]
-        else:
-            part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+    for part, method in parts:
+        setattr(part, method, partial(checkpoint, getattr(part, method), use_reentrant=False))
 
 
-def _parts(module: nn.Module) -> Iterator[nn.Module]:
-    """The parts that are computed again, none within another one."""
-    normalised = isinstance(module, nn.Sequential) and any(isinstance(part, NORMS) for part in module)
-    if normalised or isinstance(module, (*BLOCKS, VGG19)):
-        yield module
+def _parts(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    """The parts that are computed again, none within another one, each with the method that is."""
+    method = _recomputed(module)
+    if method is None and isinstance(module, nn.Sequential):
+        normalised = any(getattr(layer, "recomputes_sequence", False) for layer in module)
+        method = WHOLE if normalised else None
+    if method is not None:
+        yield module, method
         return
     for part in module.children():
         yield from _parts(part)
+
+
+def _recomputed(module: nn.Module) -> str | None:
+    """What the block says of itself; None for one that says nothing."""
+    method: str | None = getattr(module, "recomputed", None)
+    return method

@@ -30,57 +30,47 @@ from trainer.evaluate.paint import PICTURES, SWAPPED, write_picture
 from trainer.metrics.truth import Truth
 from trainer.tables.markdown import Evaluated, Results, Row, Taken, markdown
 
-CONFIGS = Path(__file__).parent / "configs"
-ABLATIONS = {
-    "w/o adaptive weights": "without_adaptive_weights",
-    "w/o style adversary": "without_style_adversary",
-    "w/o semantic loss": "without_semantic",
-    "official weighting": "official",
-    "colour-aware": "colour_aware",
-    "w/o EMA": "without_ema",
-}
-"""Rows of the ablation tables, and the files of trainer/configs/ablations/ that make them."""
-ONE_SEED = ("official weighting", "w/o EMA", "MUNIT", "PairedMUNIT")
-"""Rows of one seed everywhere: no paper has the first two, and the last two take longest."""
-NAMES = {
-    "style_consistent": "style-consistent",
-    "pix2pixhd": "pix2pixHD",
-    "munit": "MUNIT",
-    "paired_munit": "PairedMUNIT",
-}
-"""What methods are called in tables; others are called by their file's name."""
+CONFIGS = Path(__file__).parents[1] / "configs"
 ROLL = 1
+"""By how many pairs label maps are moved on for the pictures after a swap."""
+EVERY_ROW = "faces"
+"""The world on which all ablations are trained, and rows under several seeds: the papers ablate on faces."""
 
 
 @dataclass(frozen=True)
 class Footage:
-    """What is drawn and packed of a world.
-
-    film_size, size: widths of videos and of packed pictures, in pixels. same_style_rate: the packing's.
-    """
+    """What is drawn and packed of a world."""
 
     videos: int
+    """How many are drawn."""
     seconds: float
+    """Of each video."""
     fps: float
+    """Frames per second."""
     film_size: int
+    """Width of videos, in pixels."""
     size: int
+    """Width of packed pictures, in pixels."""
     pairs: int
+    """Packed for training."""
     test_pairs: int
+    """Packed to judge by."""
     same_style_rate: float = 0.3
+    """The packing's share of pairs that share a style."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """One budget for all rows.
-
-    seeds: how many on faces, of all rows but those of ONE_SEED; elsewhere there is one. judged_with:
-    further words for `python -m trainer.evaluate`. eyes: the VGG that judges the eyes of faces.
-    """
+    """One budget for all rows."""
 
     footage: dict[str, Footage]
+    """By world."""
     seeds: int
+    """How many on faces, of all rows but those of one seed; elsewhere there is one."""
     judged_with: tuple[str, ...]
+    """Further words for `python -m trainer.evaluate`."""
     eyes: str
+    """The VGG that judges the eyes of faces."""
 
 
 BUDGETS = {
@@ -121,34 +111,42 @@ trainer/configs/tables/ and trainer/configs/ablations/.
 
 @dataclass(frozen=True)
 class Task:
-    """One row of one world under one seed. layers: its config files."""
+    """One row of one world under one seed."""
 
     world: str
+    """Which it is trained on."""
     row: str
+    """What the tables call it."""
     seed: int
+    """Of the training."""
     layers: tuple[Path, ...]
+    """Its config files, each laid over those before it."""
     folder: Path
+    """Of its run and its evaluation."""
 
 
 def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
-    """What is trained for a world: every method; on faces every ablation of style_consistent, elsewhere colour-aware.
+    """What is trained for a world: every method, then what methods call their ablations on it.
 
     Raises BadInput for a method without a config for this budget.
     """
-    seeds, configs = BUDGETS[budget_name].seeds, CONFIGS / "tables" / budget_name
-    rows: dict[str, tuple[Path, ...]] = {}
-    for method in methods.available():
-        config = configs / f"{method}.yaml"
+    configs = CONFIGS / "tables" / budget_name
+    rows, ablated = [], []
+    for name in methods.available():
+        config = configs / f"{name}.yaml"
         if not config.is_file():
-            raise BadInput(f"{config} is missing: the method {method} has no config for the {budget_name} tables")
-        rows[NAMES.get(method, method)] = (config,)
-    for row, name in ABLATIONS.items():
-        if world == "faces" or row == "colour-aware":
-            rows[row] = (configs / "style_consistent.yaml", CONFIGS / "ablations" / f"{name}.yaml")
+            raise BadInput(f"{config} is missing: the method {name} has no config for the {budget_name} tables")
+        method = methods.find(name)
+        rows.append((methods.title(name), method.one_seed, (config,)))
+        for ablation in method.ablations:
+            if world == EVERY_ROW or ablation.everywhere:
+                layers = (config, CONFIGS / "ablations" / f"{ablation.config}.yaml")
+                ablated.append((ablation.title, ablation.one_seed, layers))
+    seeds = BUDGETS[budget_name].seeds if world == EVERY_ROW else 1
     return [
         Task(world, row, seed, (configs / "run.yaml", *layers), folder / world / f"{_plain(row)}-seed{seed}")
-        for row, layers in rows.items()
-        for seed in range(seeds if world == "faces" and row not in ONE_SEED else 1)
+        for row, one_seed, layers in [*rows, *ablated]
+        for seed in range(1 if one_seed else seeds)
     ]
 
 
@@ -163,10 +161,10 @@ def _run(command: Sequence[str], log: Path, device: str = "") -> None:
         environment["CUDA_VISIBLE_DEVICES"] = device
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
-        done = subprocess.run([sys.executable, "-m", *command], env=environment, stdout=file, stderr=file)
-    if done.returncode:
+        result = subprocess.run([sys.executable, "-m", *command], env=environment, stdout=file, stderr=file)
+    if result.returncode:
         end = log.read_text().replace("\r", "\n").strip().splitlines()[-1:]
-        raise BadInput(f"`python -m {' '.join(command[:2])} …` ended with {done.returncode} ({log}): {' '.join(end)}")
+        raise BadInput(f"`python -m {' '.join(command[:2])} …` ended with {result.returncode} ({log}): {' '.join(end)}")
 
 
 def draw(world: str, footage: Footage, folder: Path) -> None:
@@ -232,9 +230,9 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
     if folder.exists():
         return
     rng = np.random.default_rng(0)
-    with atomic.new_folder(folder) as made:
-        (made / PICTURES).mkdir()
-        (made / SWAPPED).mkdir()
+    with atomic.new_folder(folder) as new:
+        (new / PICTURES).mkdir()
+        (new / SWAPPED).mkdir()
         for number in tqdm(range(pairs.total), name, unit="pair", leave=False):
             own, other = pairs.photos(number), pairs.photos((number + ROLL) % pairs.total)
             for place, label in ((PICTURES, own), (SWAPPED, other)):
@@ -244,7 +242,7 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
                     "exemplar copied": own.exemplar,
                     "noise": rng.integers(0, 256, label.target.shape, np.uint8),
                 }[name]
-                write_picture(made / place, own.pair.key, painted)
+                write_picture(new / place, own.pair.key, painted)
 
 
 def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from likeness.array import Array
 from likeness.machine import processor
+from trainer import methods
 from trainer.metrics.bootstrap import Estimate, estimates
 from trainer.metrics.factors import FACTORS
 from trainer.metrics.metric import mean_of
@@ -22,22 +23,24 @@ from trainer.tables import published
 
 PACKAGES = ("torch", "accelerate", "torchmetrics", "numpy")
 OURS = "style-consistent"
+"""The row of the method that the paper of these tables proposes, and ablates."""
 NONE = "–"
 NEAR_CHANCE = 0.1
 """Further from chance than this must no end of an interval be that says: at chance."""
-TITLES = {"PairedMUNIT": "PairedMUNIT (our reading)"}
-"""What rows are called in print, where it is not their name: the published system is one sentence of its paper."""
 SHARED = 1.3
 """Times the processor time of one of the jobs; a clock that shows more says that the cores did other work as well."""
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What an evaluation's folder holds. columns: measurements by name, in the pairs' order."""
+    """What an evaluation's folder holds."""
 
     result: dict[str, Any]
+    """Its evaluation.json."""
     columns: dict[str, Array]
+    """Measurements by name, in the pairs' order; NaN where one is missing."""
     groupings: list[list[str]]
+    """The pairs' source videos: the targets', then the exemplars'."""
 
     @classmethod
     def read(cls, folder: Path) -> "Evaluated":
@@ -52,45 +55,52 @@ class Evaluated:
 
     def figure(self, name: str) -> dict[str, Any] | None:
         """Value, interval, unit and direction of a figure; None where it was not computed."""
-        found: dict[str, Any] | None = self.result["figures"].get(name)
-        return found if found is not None and found["value"] is not None else None
+        figure: dict[str, Any] | None = self.result["figures"].get(name)
+        return figure if figure is not None and figure["value"] is not None else None
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run, or a control (seed and seconds are None)."""
+    """One run, or a control."""
 
     world: str
+    """Which it was trained and judged on."""
     name: str
+    """What the tables call it."""
     seed: int | None
+    """Of its training; None for a control."""
     seconds: float | None
+    """That training took by the clock; None for a control."""
     judged: Evaluated
+    """Its evaluation."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What the command took, over all of its starts.
-
-    seconds: by the clock. processor_seconds: of all cores together, which other work on the machine does not lengthen.
-    """
+    """What the command took, over all of its starts."""
 
     seconds: float
+    """By the clock."""
     processor_seconds: float
+    """Of all cores together, which other work on the machine does not lengthen."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What the tables are made of.
-
-    images: seen by each run, where they are not the budget's. taken: by the command. jobs: runs at a time.
-    """
+    """What the tables are made of."""
 
     budget: str
+    """Its name."""
     images: int | None
+    """Seen by each run, where they are not the budget's."""
     worlds: tuple[str, ...]
+    """In the order of the page."""
     rows: list[Row]
+    """Of all worlds."""
     taken: Taken
+    """By the command."""
     jobs: int
+    """Runs at a time."""
 
     def of(self, world: str, name: str) -> list[Evaluated]:
         """A row's evaluations, one per seed."""
@@ -103,36 +113,58 @@ class Results:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: a figure of a world, and what was published for it, by row."""
+    """A column of a table: a figure of a world."""
 
     title: str
+    """Its head."""
     world: str
+    """Whose evaluations it shows."""
     figure: str
+    """The figure's name in evaluation.json."""
     digits: int
+    """Behind the point."""
     published: Mapping[str, float] | None = None
+    """What was published for it, by row; None where nothing was."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the page."""
+
+    title: str
+    """Its heading."""
+    note: str
+    """What is said above it."""
+    rows: Sequence[str]
+    """The names of its rows, in order; those without any figure are left out."""
+    columns: Sequence[Column]
+    """From left to right."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is expected: by the mean of `columns` over pairs, `better` is ahead of `worse`, or at chance.
-
-    more: more is better. worse: another row of the same world, or the number that chance gives.
-    """
+    """What is expected: by the mean of `columns` over pairs, `better` is ahead of `worse`, or at chance."""
 
     text: str
+    """For people."""
     world: str
+    """Whose evaluations are compared."""
     columns: tuple[str, ...]
+    """Measurements, of which each pair's mean is taken."""
     better: str
+    """The row that is expected to be ahead."""
     worse: str | float
+    """Another row of the same world, or the number that chance gives."""
     more: bool
+    """Whether more is better."""
 
 
 def markdown(results: Results) -> str:
     """The whole page."""
     parts = [_head(results)]
-    for title, note, rows, columns in _tables(results):
-        if any(results.of(column.world, row) for column in columns for row in rows):
-            parts += [f"## {title}", note, _table(results, rows, columns)]
+    for table in _tables(results):
+        if any(results.of(column.world, row) for column in table.columns for row in table.rows):
+            parts += [f"## {table.title}", table.note, _cells(results, table)]
     return "\n\n".join([*parts, _claims(results), _foot(results)]) + "\n"
 
 
@@ -163,95 +195,111 @@ another style), the exemplar copied, and noise."""
 def _duration(results: Results) -> str:
     """By the clock, and what it would be if the cores had done nothing else and had never waited."""
     seconds, alone = results.taken.seconds, results.taken.processor_seconds / results.jobs
-    told = f"{seconds / 60:.0f} minutes, from drawing the worlds to this page"
+    clock = f"{seconds / 60:.0f} minutes, from drawing the worlds to this page"
     if torch.cuda.is_available() or seconds < SHARED * alone:
-        return told
+        return clock
     total = results.taken.processor_seconds / 60
     return (
-        f"{told}, on cores that did other work as well; {total:.0f} minutes of processor time, which are "
+        f"{clock}, on cores that did other work as well; {total:.0f} minutes of processor time, which are "
         f"{alone / 60:.0f} for each of {results.jobs}. The minutes below are the clock's"
     )
 
 
-def _tables(results: Results) -> list[tuple[str, str, list[str], list[Column]]]:
-    worlds = results.worlds
+def _tables(results: Results) -> list[Table]:
     trained = [name for name in dict.fromkeys(row.name for row in results.rows if row.seed is not None)]
     controls = [name for name in dict.fromkeys(row.name for row in results.rows if row.seed is None)]
-    methods = [*dict.fromkeys([*(name for name in trained if name in published.FID), *published.FID])]
-    ablations = [OURS, *(name for name in trained if name not in published.FID)]
-    inception = any(row.judged.figure("fid") for row in results.rows)
-    distance = "fid" if inception else "world_frechet"
-    distance_note = (
-        "Fréchet Inception distance."
-        if inception
-        else "Ours is **not FID**: its formula, on features of a small network trained on each world. Less is better."
+    variants = {each.title for name in methods.available() for each in methods.find(name).ablations}
+    compared = [*dict.fromkeys([*(name for name in trained if name not in variants), *published.FID]), *controls]
+    ablated = [OURS, *(name for name in trained if name in variants), *controls]
+    return [
+        _beside_photos(results, compared),
+        _label_errors(results, compared),
+        _ablations(results, ablated),
+        _parsing(compared),
+        *(_against_truth(results, world, [*trained, *controls]) for world in results.worlds),
+    ]
+
+
+def _distance(results: Results) -> tuple[str, str]:
+    """The figure that compares sets of pictures, and what the page says of it."""
+    if any(row.judged.figure("fid") for row in results.rows):
+        return "fid", "Fréchet Inception distance."
+    return "world_frechet", (
+        "Ours is **not FID**: its formula, on features of a small network trained on each world. Less is better."
     )
-    random_vgg = ", here with **random** VGG weights" if "random" in _first(results, "eye_patches") else ""
-    tables = [
-        (
-            "Table 1: painted beside real pictures",
-            distance_note,
-            [*methods, *controls],
-            [Column(world, world, distance, 2, _column(published.FID, world)) for world in worlds],
-        ),
-        (
-            "Table 2: label endpoint error",
-            "Landmarks (faces) and keypoints (dance), as a small network trained on each world reads them. "
-            "Less is better.",
-            [*methods, *controls],
-            [
-                Column(world, world, "reader/lepe", 4, _column(published.LEPE, world))
-                for world in worlds
-                if world in ("faces", "dance")
-            ],
-        ),
-        (
-            "Tables 4 and 5: ablations on faces",
-            f"{distance_note} Eye patches: VGG distance to the exemplar's eyes{random_vgg}. "
-            "The columns to the right exist only where the truth can be drawn.",
-            [*ablations, *controls],
-            [
-                Column("set distance", "faces", distance, 2, published.ABLATION_FID),
-                Column("eye patches", "faces", _first(results, "eye_patches"), 3, published.ABLATION_EYES),
-                Column("style top-1 %", "faces", "style/top1", 1),
-                Column("colour error 1/255", "faces", "factors/colour_error", 1),
-                Column("LEPE", "faces", "reader/lepe", 4),
-            ],
-        ),
-        (
-            "Table 6: semantic parsing score on streets",
-            "Classes as a small network trained on the world sees them. More is better.",
-            [*methods, *controls],
-            [
-                Column("per-pixel %", "streets", "reader/pixel_accuracy", 2, _column(published.SPS, "pixel")),
-                Column("per-class %", "streets", "reader/class_accuracy", 2, _column(published.SPS, "class")),
-                Column("class IoU", "streets", "reader/class_iou", 3, _column(published.SPS, "iou")),
-            ],
-        ),
-    ]
-    tables += [
-        (
-            f"Against the truth: {world}",
-            "No paper could measure this. Top-1: nearer to the truth in the exemplar's style than in others (chance "
-            f"{_chance(results, world):.1f} %); palette: the same by colours alone. Follows: after a swap, nearer to "
-            "the new truth than to the old (chance 50 %). Copy: 0 the truth, 1 the exemplar. Factors: told from "
-            "another video's (chance 50 %).",
-            [*trained, *controls],
-            [
-                Column("top-1 %", world, "style/top1", 1),
-                Column("palette %", world, "style/palette_top1", 1),
-                Column("distance 1/255", world, "truth/distance", 1),
-                Column("copy", world, "truth/exemplar_copy", 2),
-                Column("label follows %", world, "swap/label_follows", 1),
-                Column("exemplar follows %", world, "swap/exemplar_follows", 1),
-                Column("colours off 1/255", world, "factors/colour_error", 1),
-                Column("colour factors %", world, "factors/colour_hits", 1),
-                Column("shape factors %", world, "factors/shape_hits", 1),
-            ],
-        )
-        for world in worlds
-    ]
-    return tables
+
+
+def _beside_photos(results: Results, rows: Sequence[str]) -> Table:
+    distance, note = _distance(results)
+    columns = [Column(world, world, distance, 2, _column(published.FID, world)) for world in results.worlds]
+    return Table("Table 1: painted beside real pictures", note, rows, columns)
+
+
+def _label_errors(results: Results, rows: Sequence[str]) -> Table:
+    return Table(
+        "Table 2: label endpoint error",
+        "Landmarks (faces) and keypoints (dance), as a small network trained on each world reads them. Less is better.",
+        rows,
+        [
+            Column(world, world, "reader/lepe", 4, _column(published.LEPE, world))
+            for world in results.worlds
+            if world in ("faces", "dance")
+        ],
+    )
+
+
+def _ablations(results: Results, rows: Sequence[str]) -> Table:
+    distance, note = _distance(results)
+    eyes = _first(results, "eye_patches")
+    random_vgg = ", here with **random** VGG weights" if "random" in eyes else ""
+    return Table(
+        "Tables 4 and 5: ablations on faces",
+        f"{note} Eye patches: VGG distance to the exemplar's eyes{random_vgg}. "
+        "The columns to the right exist only where the truth can be drawn.",
+        rows,
+        [
+            Column("set distance", "faces", distance, 2, published.ABLATION_FID),
+            Column("eye patches", "faces", eyes, 3, published.ABLATION_EYES),
+            Column("style top-1 %", "faces", "style/top1", 1),
+            Column("colour error 1/255", "faces", "factors/colour_error", 1),
+            Column("LEPE", "faces", "reader/lepe", 4),
+        ],
+    )
+
+
+def _parsing(rows: Sequence[str]) -> Table:
+    return Table(
+        "Table 6: semantic parsing score on streets",
+        "Classes as a small network trained on the world sees them. More is better.",
+        rows,
+        [
+            Column("per-pixel %", "streets", "reader/pixel_accuracy", 2, _column(published.SPS, "pixel")),
+            Column("per-class %", "streets", "reader/class_accuracy", 2, _column(published.SPS, "class")),
+            Column("class IoU", "streets", "reader/class_iou", 3, _column(published.SPS, "iou")),
+        ],
+    )
+
+
+def _against_truth(results: Results, world: str, rows: Sequence[str]) -> Table:
+    return Table(
+        f"Against the truth: {world}",
+        "No paper could measure this. Top-1: nearer to the truth in the exemplar's style than in others (chance "
+        f"{_chance(results, world):.1f} %); palette: the same by colours alone. Follows: after a swap, nearer to "
+        "the new truth than to the old (chance 50 %). Copy: 0 the truth, 1 the exemplar. Factors: told from "
+        "another video's (chance 50 %).",
+        rows,
+        [
+            Column("top-1 %", world, "style/top1", 1),
+            Column("palette %", world, "style/palette_top1", 1),
+            Column("distance 1/255", world, "truth/distance", 1),
+            Column("copy", world, "truth/exemplar_copy", 2),
+            Column("label follows %", world, "swap/label_follows", 1),
+            Column("exemplar follows %", world, "swap/exemplar_follows", 1),
+            Column("colours off 1/255", world, "factors/colour_error", 1),
+            Column("colour factors %", world, "factors/colour_hits", 1),
+            Column("shape factors %", world, "factors/shape_hits", 1),
+        ],
+    )
 
 
 def _chance(results: Results, world: str) -> float:
@@ -263,7 +311,7 @@ def _chance(results: Results, world: str) -> float:
     return math.nan
 
 
-def _column(table: published.Table, name: str) -> dict[str, float]:
+def _column(table: published.Figures, name: str) -> dict[str, float]:
     return {row: cells[name] for row, cells in table.items() if name in cells}
 
 
@@ -273,29 +321,38 @@ def _first(results: Results, beginning: str) -> str:
     return next(names, beginning)
 
 
-def _table(results: Results, rows: Sequence[str], columns: Sequence[Column]) -> str:
+def _cells(results: Results, table: Table) -> str:
     titles = [
-        part for column in columns for part in (column.title, *([f"*{column.title}*"] if column.published else []))
+        part
+        for column in table.columns
+        for part in (column.title, *([f"*{column.title}*"] if column.published else []))
     ]
     lines = [f"| | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
-    for row in rows:
+    notes = _notes()
+    for row in table.rows:
         cells: list[str] = []
-        for column in columns:
+        for column in table.columns:
             cells.append(_cell(results.of(column.world, row), column))
             if column.published:
                 value = column.published.get(row)
                 cells.append(NONE if value is None else f"*{value:.{column.digits}f}*")
         if set(cells) != {NONE}:
-            lines.append(f"| {TITLES.get(row, row)} | {' | '.join(cells)} |")
+            lines.append(f"| {row}{notes.get(row, '')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
+def _notes() -> dict[str, str]:
+    """What stands behind the titles of methods that have something to add, such as " (our reading)"."""
+    kinds = {methods.title(name): methods.find(name) for name in methods.available()}
+    return {title: f" ({kind.note})" for title, kind in kinds.items() if kind.note}
+
+
 def _cell(judged: Sequence[Evaluated], column: Column) -> str:
-    found = [figure for each in judged if (figure := each.figure(column.figure)) is not None]
-    if not found:
+    figures = [figure for each in judged if (figure := each.figure(column.figure)) is not None]
+    if not figures:
         return NONE
-    mean = f"{np.mean([figure['value'] for figure in found]):z.{column.digits}f}"
-    bounds = [figure[end] for figure in found for end in ("low", "high") if figure[end] is not None]
+    mean = f"{np.mean([figure['value'] for figure in figures]):z.{column.digits}f}"
+    bounds = [figure[end] for figure in figures for end in ("low", "high") if figure[end] is not None]
     return f"{mean} [{min(bounds):z.{column.digits}f}, {max(bounds):z.{column.digits}f}]" if bounds else mean
 
 

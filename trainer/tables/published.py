@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-Table = Mapping[str, Mapping[str, float]]
+Figures = Mapping[str, Mapping[str, float]]
 """Figures by row (a method) and column (a world, or what is measured)."""
 
 SOURCE = "Wang et al., Example-Guided Style-Consistent Image Synthesis from Semantic Labeling, CVPR 2019"
 
-FID: Table = {
+FID: Figures = {
     "pix2pixHD": {"faces": 39.86, "dance": 92.33, "streets": 157.46},
     "MUNIT": {"faces": 148.57, "dance": 158.47, "streets": 235.84},
     "PairedMUNIT": {"faces": 142.08, "dance": 161.22, "streets": 259.95},
@@ -15,7 +15,7 @@ FID: Table = {
 }
 """Table 1: Fréchet Inception distance, less is better. Sketch→Face, Pose→Dance, Parsing→Street."""
 
-LEPE: Table = {
+LEPE: Figures = {
     "pix2pixHD": {"faces": 0.0050, "dance": 0.0163},
     "MUNIT": {"faces": 0.0107, "dance": 0.0958},
     "PairedMUNIT": {"faces": 0.0080, "dance": 0.0502},
@@ -39,7 +39,7 @@ ABLATION_EYES: Mapping[str, float] = {
 }
 """Table 5, faces: VGG distance of the eyes' patches to the exemplar's, less is better."""
 
-SPS: Table = {
+SPS: Figures = {
     "pix2pixHD": {"pixel": 83.85, "class": 36.17, "iou": 0.310},
     "MUNIT": {"pixel": 58.58, "class": 18.99, "iou": 0.139},
     "PairedMUNIT": {"pixel": 62.96, "class": 22.41, "iou": 0.160},

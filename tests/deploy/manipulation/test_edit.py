@@ -95,9 +95,21 @@ def test_without_norms_features_change_what_is_within_reach(extra: dict[str, Any
             changed[:, :, place, place] = 1
             rows = (paint(label, instances, changed) != before).any(1)[0].any(1).nonzero()
             farthest = max(farthest, place - int(rows[0]), int(rows[-1]) - place)
-    facts = Metadata("pix2pixhd", schema, "untrained", None, 0, "none", options=options.model_dump())
     # One pixel more for boundaries of instances.
-    assert manipulate.reach(facts) == farthest + 1 < size // 2 + 1
+    assert method.reach() == farthest + 1 < size // 2 + 1
+
+
+def test_the_model_says_how_far_a_change_reaches(instanced: Path, styled: Path) -> None:
+    metadata, silent = Session(instanced).metadata, Session(styled).metadata
+    assert metadata.reach is not None and silent.reach is None
+    props = metadata.to_props()
+    assert Metadata.from_props(props, "model.onnx") == metadata
+    del props["likeness.reach"]
+    assert Metadata.from_props(props, "model.onnx") == replace(metadata, reach=None), "one of before"
+    assert "likeness.reach" not in silent.to_props(), "what nobody knows is not written"
+    black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    inside = np.zeros((4, 4), bool)
+    assert manipulate.outside(black, white, inside, None).around is None
 
 
 def test_a_look_changes_its_instance_most(instanced: Path, streets: Path) -> None:
@@ -106,7 +118,7 @@ def test_a_look_changes_its_instance_most(instanced: Path, streets: Path) -> Non
     known = manipulate.instances_of(scene.ids, scene.instances)
     instance = next(each for each in known if each.share < 0.1 and each.class_id != VOID)
     mask = scene.instances == instance.number
-    reach = manipulate.reach(session.metadata)
+    reach = session.metadata.reach
     for wanted in (NewLook(instance.number, 7), NewClass(instance.number, VOID)):
         before, after, changed = manipulate.edit(session, scene, [wanted])
         assert np.array_equal(before, manipulate.paint(session, scene))
@@ -139,7 +151,7 @@ def test_models_without_instances_have_classes_for_them(styled: Path, streets: P
         manipulate.instance_of(scene, 77, session.schema)
     scene = Scene({"label": np.zeros((2, 2), np.uint8)})
     assert manipulate.instances_of(scene.ids, scene.instances) == [manipulate.Instance(0, 0, 1.0)]
-    assert manipulate.reach(replace(session.metadata, method="munit")) is None
+    assert session.metadata.reach is None
 
 
 def test_the_command(

@@ -29,6 +29,7 @@ from trainer.config import Config, validate
 from trainer.convert import __main__ as convert
 from trainer.convert import official_names as official
 from trainer.convert.official_weights import Names, Weights
+from trainer.convert.systems import munit as munit_names
 from trainer.loop import train
 
 MakeConfig = Callable[..., Config]
@@ -541,10 +542,10 @@ def test_full_size() -> None:
         domain = AutoEncoder(64, 4)
         munit = nn.ModuleDict({name: each for name, each in of("munit").items() if name.startswith("photo")})
         weights = Weights(Path("full"), {f"b.{name}": value for name, value in domain.state_dict().items()})
-        names = official.munit_generator(official.munit_sizes(weights, "b"), "all.photo").inside("b.")
+        names = munit_names.auto_encoder(munit_names.auto_encoder_sizes(weights, "b"), "all.photo").inside("b.")
         judge = munit.pop("photo_discriminator")
         assert taken(names, munit, "all", domain, "b.") == 15_026_187
-        names = official.munit_discriminator(3, "photo_discriminator")
+        names = munit_names.discriminators(3, "photo_discriminator")
         assert taken(names, judge, "photo_discriminator", PhotoDiscriminators(64, 3)) == 8_271_171
 
 

@@ -1,0 +1,114 @@
+"""NVlabs/MUNIT: the auto-encoders and discriminators of both domains, labels as pictures and photos."""
+
+import argparse
+import re
+
+from shards.records import LabelSchema
+from trainer.convert.official_names import BLOCK_CONVOLUTIONS, DiscriminatorSizes, GeneratorSizes
+from trainer.convert.official_weights import Names, Weights, read_weights
+from trainer.convert.plan import RGB, Plan, System, check_channels, joined
+
+STYLE_DOWNSAMPLINGS = 4
+DISCRIMINATOR_STAGES = 4
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels", choices=("a", "b"), default="a", help="the domain of label pictures; the other has photos"
+    )
+
+
+def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
+    weights = read_weights(arguments.weights)
+    letters = {"label": arguments.labels, "photo": "b" if arguments.labels == "a" else "a"}
+    sizes = {domain: auto_encoder_sizes(weights, letter) for domain, letter in letters.items()}
+    for domain, letter in letters.items():
+        check_channels(weights, sizes[domain].channels, RGB, f"pictures (domain {letter})")
+    label = sizes["label"]
+    options = label.options
+    names = [auto_encoder(label, domain).inside(f"{letter}.") for domain, letter in letters.items()]
+    sources = [(weights, joined(names))]
+    summary = [f"label pictures are domain {letters['label']}, photos domain {letters['photo']}", label.in_words()]
+    if arguments.discriminator:
+        networks = read_weights(arguments.discriminator)
+        seen = discriminator_sizes(networks, letters["label"])
+        options |= {"discriminator_base": seen.base, "discriminator_scales": seen.scales}
+        names = [
+            discriminators(seen.scales, f"{domain}_discriminator").inside(f"{letter}.")
+            for domain, letter in letters.items()
+        ]
+        sources.append((networks, joined(names)))
+        summary.append(f"{seen.scales} discriminators for each")
+    return Plan("munit", options, sources, "; ".join(summary))
+
+
+def auto_encoder_sizes(weights: Weights, letter: str) -> GeneratorSizes:
+    """Of one domain's auto-encoder. Raises BadInput when it is another network."""
+    content = f"{letter}.enc_content.model"
+    base, channels, *_ = weights.shape(f"{content}.0.conv.weight", 4)
+    pattern = re.escape(content)
+    downsamplings = len(weights.numbers(rf"{pattern}\.(\d+)\.conv\.")) - 1
+    blocks = len(weights.numbers(rf"{pattern}\.\d+\.model\.(\d+)\."))
+    return GeneratorSizes(channels, base, downsamplings, blocks)
+
+
+def auto_encoder(sizes: GeneratorSizes, domain: str) -> Names:
+    """Names of the auto-encoder of a domain, `label` or `photo`. AdaIN has buffers that nothing reads."""
+    content, style, decoder = f"{domain}_content", f"{domain}_style", f"{domain}_decoder"
+    levels = range(sizes.downsamplings)
+    blocks = range(sizes.blocks)
+
+    layers = {"enc_content.model.0.conv": f"{content}.first.1"}
+    layers |= {f"enc_content.model.{level + 1}.conv": f"{content}.down.{level}.1" for level in levels}
+    trunk = f"enc_content.model.{sizes.downsamplings + 1}.model"
+    for block in blocks:
+        for number, place in enumerate(BLOCK_CONVOLUTIONS):
+            layers[f"{trunk}.{block}.model.{number}.conv"] = f"{content}.trunk.{block}.body.{place}"
+    for block in blocks:
+        for number, part in enumerate(("first", "second")):
+            layers[f"dec.model.0.model.{block}.model.{number}.conv"] = f"{decoder}.trunk.{block}.{part}.1"
+    norms = {f"{layer.removesuffix('.conv')}.norm": layer for layer in layers}
+
+    layers["enc_style.model.0.conv"] = f"{style}.first.1"
+    layers |= {f"enc_style.model.{k + 1}.conv": f"{style}.down.{k}.1" for k in range(STYLE_DOWNSAMPLINGS)}
+    # Between the last convolution and the code stands the mean.
+    layers[f"enc_style.model.{STYLE_DOWNSAMPLINGS + 2}"] = f"{style}.code"
+    layers |= {f"mlp.model.{number}.fc": f"{decoder}.perceptron.{2 * number}" for number in range(3)}
+
+    tensors: dict[str, str] = {}
+    for level in levels:
+        # Each upsampling is a place of its own.
+        up = f"dec.model.{2 * level + 2}"
+        layers[f"{up}.conv"] = f"{decoder}.up.{level}.2"
+        tensors |= {
+            f"{up}.norm.gamma": f"{decoder}.up.{level}.3.gain",
+            f"{up}.norm.beta": f"{decoder}.up.{level}.3.bias",
+        }
+    layers[f"dec.model.{2 * sizes.downsamplings + 1}.conv"] = f"{decoder}.last.1"
+    return Names(layers, tensors, norms)
+
+
+def discriminator_sizes(weights: Weights, letter: str) -> DiscriminatorSizes:
+    """Of one domain's discriminators. Raises BadInput when they are other networks."""
+    base, channels, *_ = weights.shape(f"{letter}.cnns.0.0.conv.weight", 4)
+    return DiscriminatorSizes(channels, base, weights.numbers(rf"{letter}\.cnns\.(\d+)\.")[-1] + 1)
+
+
+def discriminators(scales: int, ours: str) -> Names:
+    """Names of a domain's discriminators; the first sees full size."""
+    layers = {}
+    for scale in range(scales):
+        for stage in range(DISCRIMINATOR_STAGES):
+            layers[f"cnns.{scale}.{stage}.conv"] = f"{ours}.copies.{scale}.{3 * stage + 1}"
+        layers[f"cnns.{scale}.{DISCRIMINATOR_STAGES}"] = f"{ours}.copies.{scale}.{3 * DISCRIMINATOR_STAGES}"
+    return Names(layers)
+
+
+SYSTEM = System(
+    files="gen_01000000.pt of NVlabs/MUNIT; dis_01000000.pt",
+    examples=("gen_01000000.pt --labels a --label classes --height 144 --out checkpoint-munit",),
+    weights="gen_01000000.pt: the auto-encoders of both domains",
+    discriminator="dis_01000000.pt: the discriminators of both domains",
+    add_arguments=_add_arguments,
+    plan=_plan,
+)

@@ -1,0 +1,128 @@
+"""NVIDIA/pix2pixHD: its generator, global or with one local enhancer, its discriminators and its feature encoder."""
+
+import argparse
+from pathlib import Path
+
+from likeness.command import BadInput
+from shards.records import LabelSchema
+from trainer.convert import official_names as official
+from trainer.convert.official_weights import Names, Weights, read_weights
+from trainer.convert.plan import RGB, Plan, System, check_channels, joined, labels_in_words
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--encoder", type=Path, metavar="FILE", help="latest_net_E.pth: the encoder of instance features"
+    )
+    parser.add_argument(
+        "--features",
+        choices=("instances", "classes"),
+        default="instances",
+        help="what features are means over, where the generator reads features: classes for a run with --label_feat",
+    )
+
+
+def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
+    weights = read_weights(arguments.weights)
+    enhancers = official.enhancers(weights)
+    if len(enhancers) > 1:
+        raise BadInput(f"{weights.file} has {len(enhancers)} local enhancers; this release has networks of at most one")
+    sizes = official.generator_sizes(weights, picture=not enhancers)
+    instances, features = _conditions(arguments, weights, sizes.channels, schema)
+    options = sizes.options | {"instances": instances, "features": features}
+    names = official.global_generator(sizes, "generator", picture=not enhancers)
+    summary = [f"reads {_conditions_in_words(schema, instances, features)}", sizes.in_words()]
+    if enhancers:
+        blocks = official.enhancer_blocks(weights)
+        options |= {"enhancer": True, "enhancer_blocks": blocks}
+        names |= official.local_enhancer(blocks, "enhancer")
+        summary.append(f"a local enhancer of {blocks} blocks")
+    sources = [(weights, names)]
+    if arguments.discriminator:
+        seen, source = _discriminators(arguments.discriminator, schema.channels + instances, bool(enhancers))
+        options |= {"discriminator_base": seen.base, "discriminator_scales": seen.scales}
+        sources.append(source)
+        summary.append(f"{seen.scales} discriminators")
+    if arguments.encoder:
+        base, source = _encoder(arguments.encoder, sizes.downsamplings, weights)
+        options["encoder_base"] = base
+        sources.append(source)
+        summary.append(f"an encoder of base {base}")
+    return Plan("pix2pixhd", options, sources, "; ".join(summary))
+
+
+def _conditions(
+    arguments: argparse.Namespace, weights: Weights, channels: int, schema: LabelSchema
+) -> tuple[bool, str]:
+    """Whether the generator reads boundaries between instances, and which features, as the channel count tells.
+
+    Raises BadInput when the count tells neither, and when features and the given encoder do not go together.
+    """
+    known = {0: (False, False), 1: (True, False), RGB: (False, True), RGB + 1: (True, True)}
+    more = channels - schema.channels
+    if more not in known:
+        raise BadInput(
+            f"{weights.file} reads {channels} channels, but {labels_in_words(schema)}, with boundaries and "
+            f"features or without, are {', '.join(str(schema.channels + each) for each in known)}; give the label maps "
+            "that it was trained on, by --schema SHARDS (label_nc 0 is pictures, which are no label maps of ours)"
+        )
+    instances, encoded = known[more]
+    if encoded and not arguments.encoder:
+        raise BadInput(
+            f"{weights.file} reads {more} channels beside the {schema.channels} of its label maps: {RGB} of them are "
+            "features; give their encoder by --encoder latest_net_E.pth, or other label maps by --schema SHARDS"
+        )
+    if arguments.encoder and not encoded:
+        raise BadInput(
+            f"--encoder {arguments.encoder} makes features, but {weights.file} reads {channels} channels and none of "
+            f"them is a feature beside {labels_in_words(schema)}; leave --encoder out"
+        )
+    # Without instance maps there is nothing else to take means over.
+    return instances, ("none" if not encoded else arguments.features if instances else "classes")
+
+
+def _discriminators(
+    file: Path, conditions: int, enhanced: bool
+) -> tuple[official.DiscriminatorSizes, tuple[Weights, Names]]:
+    """The discriminators of all scales. conditions: channels that they read beside a photo."""
+    weights = read_weights(file)
+    seen = official.patchgan_sizes(weights)
+    check_channels(weights, seen.channels, conditions + RGB, "label channels, boundaries if any, and a photo")
+    copies = [f"discriminator.copies.{scale}" for scale in range(seen.scales)]
+    if enhanced:
+        # Full size is the highest scale's: the one that a run with an enhancer adds.
+        copies[-1] = "fine_discriminator.copies.0"
+    return seen, (weights, joined([official.patchgan(k, seen.staged, ours) for k, ours in enumerate(copies)]))
+
+
+def _encoder(file: Path, downsamplings: int, generator: Weights) -> tuple[int, tuple[Weights, Names]]:
+    """The feature encoder, and its base. downsamplings: the generator's. Raises BadInput for another depth."""
+    weights = read_weights(file)
+    sizes = official.generator_sizes(weights)
+    check_channels(weights, sizes.channels, RGB, "a photo")
+    if sizes.downsamplings != downsamplings:
+        raise BadInput(
+            f"{weights.file} halves pictures {sizes.downsamplings} times, but {generator.file.name} "
+            f"{downsamplings} times; this release has encoders as deep as their generator"
+        )
+    return sizes.base, (weights, official.global_generator(sizes, "encoder"))
+
+
+def _conditions_in_words(schema: LabelSchema, instances: bool, features: str) -> str:
+    parts = [labels_in_words(schema)]
+    parts += ["boundaries of instances"] if instances else []
+    parts += [] if features == "none" else [f"features, means over {features}"]
+    return ", ".join(parts)
+
+
+SYSTEM = System(
+    files="latest_net_G.pth of NVIDIA/pix2pixHD: global, or with one local enhancer (netG local); _D and _E",
+    examples=(
+        "latest_net_G.pth --schema data/cityscapes/test --out checkpoint-cityscapes",
+        "G.pth --discriminator D.pth --encoder E.pth --schema data/test --out checkpoint-e",
+    ),
+    weights="latest_net_G.pth: the generator",
+    discriminator="latest_net_D.pth: the discriminators of all scales",
+    add_arguments=_add_arguments,
+    plan=_plan,
+)

@@ -1,0 +1,59 @@
+"""cxjyxxme/pix2pixSC: the style-consistent method's generator, D_R and D_SC."""
+
+import argparse
+from pathlib import Path
+
+from likeness.command import BadInput
+from shards.records import LabelSchema
+from trainer.convert import official_names as official
+from trainer.convert.official_weights import read_weights
+from trainer.convert.plan import RGB, Plan, System, check_channels, labels_in_words
+
+STYLE_CHANNELS = 2 * RGB
+"""What a style discriminator reads: a candidate and the exemplar."""
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--style-discriminator",
+        type=Path,
+        metavar="FILE",
+        help="latest_net_SD.pth: D_SC, which judges whether two photos share a style",
+    )
+
+
+def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
+    weights = read_weights(arguments.weights)
+    if official.enhancers(weights):
+        raise BadInput(f"{weights.file} has a local enhancer (netG local), which the style-consistent method has not")
+    sizes = official.generator_sizes(weights)
+    check_channels(weights, sizes.channels, 2 * schema.channels + RGB, "two label maps and an exemplar", schema)
+    options = sizes.options
+    sources = [(weights, official.global_generator(sizes, "generator.body"))]
+    summary = [f"reads {labels_in_words(schema)} twice, and an exemplar", sizes.in_words()]
+    discriminators = (
+        (arguments.discriminator, "realism", schema.channels + RGB, "label channels and a photo"),
+        (arguments.style_discriminator, "style", STYLE_CHANNELS, "two photos (a run with --no_D_label)"),
+    )
+    for file, network, channels, what in discriminators:
+        if not file:
+            continue
+        discriminator = read_weights(file)
+        seen = official.patchgan_sizes(discriminator)
+        if seen.scales > 1:
+            raise BadInput(f"{file} has {seen.scales} scales; the method's {network} discriminator has one (num_D 1)")
+        check_channels(discriminator, seen.channels, channels, what)
+        options["discriminator_base"] = seen.base
+        sources.append((discriminator, official.patchgan(0, seen.staged, network)))
+        summary.append(f"the {network} discriminator")
+    return Plan("style_consistent", options, sources, "; ".join(summary))
+
+
+SYSTEM = System(
+    files="latest_net_G.pth of cxjyxxme/pix2pixSC; _D and _SD",
+    examples=("latest_net_G.pth --label sketch --out checkpoint-face",),
+    weights="latest_net_G.pth: the generator",
+    discriminator="latest_net_D.pth: D_R, which judges whether a photo is real",
+    add_arguments=_add_arguments,
+    plan=_plan,
+)
