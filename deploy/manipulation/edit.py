@@ -181,7 +181,7 @@ def changed(scene: Scene, edit: Edit, facts: Metadata) -> Scene:
 def _in_new_class(scene: Scene, edit: NewClass, instances: Array, facts: Metadata) -> Array:
     """The features after a new class: those of the region that the instance became a part of, else the first centre."""
     features, inside = scene.loaded["features"], scene.instances == edit.instance
-    by_class = facts.feature_centres is not None and facts.feature_centres.regions == "classes"
+    by_class = facts.feature_centres is not None and facts.feature_centres.regions != "instances"
     joined = (scene.ids == edit.class_id if by_class else instances == instances[inside][0]) & ~inside
     if joined.any():
         look = features[:, joined][:, 0]
