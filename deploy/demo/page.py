@@ -15,12 +15,14 @@ from typing import Any
 
 from deploy.demo import inputs, widgets
 from deploy.demo import manipulation_page as demo_manipulate
+from deploy.demo.drawing import drawing_pad
 from deploy.demo.inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign, free_port
 from shards.inputs import optional_among
+from shards.labels.kinds import kind_of
 
 ROOM = Path(__file__).parent
 LARGEST_UPLOAD = "20mb"
@@ -63,11 +65,10 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
     schema = session.schema
     reads_exemplar, reads_label = ("exemplar" in session.inputs, "exemplar_label" in session.inputs)
     first = examples[0].exemplar if examples else None
-    kind = "classes" if schema.kind == "classes" else "points"
+    pad, kind = drawing_pad(schema), kind_of(schema)
     private, models = widgets.PRIVATE, widgets.ONE_AT_A_TIME
     drawn = optional_among(session.inputs)
-    label_files = [".png"] if schema.kind == "classes" else [".json"]
-    label_words = "PNG" if schema.kind == "classes" else "JSON"
+    label_files = [f".{ending}" for ending in kind.endings]
 
     with widgets.blocks(gr) as blocks:
         chosen = gr.State(first)
@@ -77,16 +78,16 @@ def page(session: Session, examples: list[Example], operator: Operator) -> Any:
             with gr.Column(min_width=280):
                 gr.HTML("<h2>Label map</h2>")
                 drawing = gr.HTML(
-                    {"drawing": examples[0].drawing if examples else inputs.blank(schema)},
-                    html_template=(ROOM / f"{kind}.html").read_text(),
-                    js_on_load=(ROOM / f"{kind}.js").read_text() + (ROOM / "sending.js").read_text(),
+                    {"drawing": examples[0].drawing if examples else pad.blank()},
+                    html_template=(ROOM / f"{pad.template}.html").read_text(),
+                    js_on_load=(ROOM / f"{pad.template}.js").read_text() + (ROOM / "sending.js").read_text(),
                     apply_default_css=False,
                     elem_id="likeness-label",
-                    spec=inputs.spec(schema),
+                    spec=pad.spec(),
                 )
                 with gr.Row():
-                    label_upload = gr.UploadButton(f"Upload {label_words}", file_types=label_files, size="sm")
-                    save = gr.Button(f"Download {label_words}", size="sm")
+                    label_upload = gr.UploadButton(f"Upload {kind.file}", file_types=label_files, size="sm")
+                    save = gr.Button(f"Download {kind.endings[0].upper()}", size="sm")
                 if examples:
                     starts = widgets.gallery(gr, "Begin with one of these", [each.label_picture for each in examples])
             if reads_exemplar:

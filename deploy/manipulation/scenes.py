@@ -9,7 +9,6 @@ from deploy.batch.pairs import Job, Pairs
 from deploy.manipulation.edit import Scene
 from deploy.runtime import Session
 from likeness.command import BadInput
-from shards.labels.kinds import kind_of
 
 NAMED = 10
 """Pairs that a message names."""
@@ -17,7 +16,7 @@ NAMED = 10
 
 def check(session: Session) -> None:
     """Raises BadInput for a model whose label maps have no classes that could be changed."""
-    if not kind_of(session.schema).ids or "label" not in session.inputs:
+    if not session.schema.ids or "label" not in session.inputs:
         raise BadInput(
             f"{session.path} ({session.method}) reads no label maps of classes; manipulate a model that does, such as "
             "pix2pixhd on streets"

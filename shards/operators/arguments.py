@@ -36,6 +36,6 @@ def add_operator_arguments(add: Callable[..., object]) -> None:
         "--edges",
         type=Path,
         metavar="ONNX",
-        help="a network that makes edge maps, instead of Canny's detector; NAME.json beside NAME.onnx may give mean, std, "
-        "size, logits",
+        help="a network that makes edge maps, instead of Canny's detector; NAME.json beside NAME.onnx may give mean, "
+        "std, size, logits",
     )

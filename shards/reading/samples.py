@@ -256,7 +256,8 @@ def decode_instances(members: Members, schema: LabelSchema) -> Array:
 def decode_label(members: Members, side: str, schema: LabelSchema, pair: Pair) -> Array:
     """The loaded label map of a side: uint8 (C, H, W), or (H, W) ids for `classes`.
 
-    Raises BadInput as `decode_label_picture` does, and when there is nothing to draw it from or an id is outside the schema.
+    Raises BadInput as `decode_label_picture` does, and when there is nothing to draw it from or an id is outside the
+    schema.
     """
     return _loaded(members, side, schema, getattr(pair, side), decode_label_picture(members, side, schema))
 

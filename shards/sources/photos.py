@@ -1,7 +1,8 @@
 """A folder of photographs: every picture file under it, at any depth, such as a camera leaves them.
 
-No photo has a style key, so exemplars are found by retrieval; there is no split, and nothing lies beside a photo: labels
-are made of it, edges for instance. Photos of any size are packed square: of the largest square in their middle.
+No photo has a style key, so exemplars are found by retrieval; there is no split, and nothing lies beside a photo:
+labels are made of it, edges for instance. Photos of any size are packed square, edges of the largest square in their
+middle.
 """
 
 from pathlib import Path

@@ -14,7 +14,6 @@ from PIL import Image, UnidentifiedImageError
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.labels.kinds import kind_of
 from shards.reading import samples
 from shards.reading.samples import OpenShard, Sample
 from shards.reading.store import Store
@@ -89,8 +88,7 @@ class ShardPairs(Pairs):
     def photos(self, number: int) -> Photos:
         members = self._members(number)
         sample = samples.decode(members, self.schema, ("target", "exemplar"), ())
-        has_ids = kind_of(self.schema).ids
-        ids = samples.decode_label(members, "target", self.schema, sample.pair) if has_ids else None
+        ids = samples.decode_label(members, "target", self.schema, sample.pair) if self.schema.ids else None
         return Photos(sample.pair, sample.photos["target"], sample.photos["exemplar"], ids)
 
     def sample(self, number: int) -> Sample:

@@ -12,7 +12,6 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.labels.kinds import kind_of
 from shards.operators.parsing import Parser
 from shards.records import LabelSchema
 from trainer.metrics.confusion import accuracies, confusion, figures, picture_figure
@@ -28,7 +27,7 @@ def parsing(model: Path, schema: LabelSchema) -> Metric:
     Raises BadInput when the schema is not of classes, or the model is missing, broken, or takes no pictures; measuring
     raises it, too, for a class that the schema does not know.
     """
-    if not kind_of(schema).ids:
+    if not schema.ids:
         raise BadInput(
             f"{model} reads classes, but the labels are of kind {schema.kind!r}; semantic parsing scores are for "
             "labels of kind 'classes'"

@@ -23,6 +23,7 @@ import pytest
 from deploy import pictures
 from deploy.__main__ import main
 from deploy.demo import inputs as demo_inputs
+from deploy.demo.drawing import drawing_pad
 from deploy.runtime import Session
 from export.__main__ import main as export
 from likeness.command import BadInput
@@ -351,7 +352,7 @@ def test_what_cannot_start(model: Path, street: Path, faces: Path, capsys: pytes
 @pytest.mark.parametrize("kind", ["sketch", "pose", "classes"])
 def test_what_the_page_begins_with_can_be_drawn(kind: Any) -> None:
     schema = standard_schema(kind, 32, 48)
-    begun = demo_inputs.blank(schema)
+    begun = drawing_pad(schema).blank()
     if kind == "classes":
         assert base64.b64decode(begun["ids"]) == bytes([VOID]) * 32 * 48
         return

@@ -32,7 +32,7 @@ from shards.reading.samples import (
     Members,
     check_shards,
     decode,
-    decode_ids,
+    decode_label_picture,
     decode_pair,
     iter_samples,
     iter_shard,
@@ -121,7 +121,7 @@ def test_what_is_packed_is_read_back(tmp_path: Path, kind: LabelKind, picture_fo
         for side, frame in (("target", pair.target), ("exemplar", pair.exemplar)):
             ids = originals[frame.source, frame.number].ids
             assert np.array_equal(sample.labels[side], labels.load(manifest.schema, frame, ids))
-            found = decode_ids(members, side, manifest.schema)
+            found = decode_label_picture(members, side, manifest.schema)
             assert (found is None) == (ids is None)
             assert found is None or ids is None or np.array_equal(found, ids)
     assert verify(tmp_path / "s").samples == 23
