@@ -15,7 +15,9 @@ PARTS = 3
 
 def photographs() -> dict[str, Array]:
     """18 parts of six photographs, uint8 RGB of different sizes, by the name of their file without its ending."""
-    data = pytest.importorskip("skimage.data", reason="NOT TESTED HERE: install scikit-image, which has the photographs")
+    data = pytest.importorskip(
+        "skimage.data", reason="NOT TESTED HERE: install scikit-image, which has the photographs"
+    )
     parts = {}
     for name in NAMES:
         photo = getattr(data, name)()

@@ -11,8 +11,8 @@ from shards.records import LabelSchema
 
 SPREAD = 0.33
 """How far below and above the median grey value the two thresholds lie, as a share of it."""
-LEAST_THRESHOLD = 40
-"""Of the upper threshold: a black picture, whose median is 0, has noise but no edges."""
+UPPER = (40.0, 160.0)
+"""Bounds of the upper threshold: nearly black pictures have noise but no edges, nearly white ones have soft edges."""
 
 
 def canny(image: Array) -> Array:
@@ -20,11 +20,11 @@ def canny(image: Array) -> Array:
 
     Canny (PAMI 1986), as OpenCV has it: a Gaussian of 5×5 pixels, Sobel gradients, and edges one pixel thin that
     reach the upper threshold somewhere and the lower one everywhere. The thresholds follow the brightness of the
-    picture, 0.67 and 1.33 times its median grey value, so that dark and bright photos have alike many edges.
+    picture, 0.67 and 1.33 times its median grey value (within bounds), so that photos taken at dusk have edges, too.
     """
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (5, 5), 0)
     median = float(np.median(grey))
-    upper = min(255.0, max(LEAST_THRESHOLD, (1 + SPREAD) * median))
+    upper = float(np.clip((1 + SPREAD) * median, *UPPER))
     return cv2.Canny(grey, upper * (1 - SPREAD) / (1 + SPREAD), upper, L2gradient=True)
 
 
