@@ -37,6 +37,7 @@ from deploy.runtime import Session
 from likeness.array import Array
 from likeness.machine import device, versions
 from shards.inputs import INPUTS
+from shards.labels.kinds import kind_of
 from shards.worlds import WORLDS
 
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
@@ -74,8 +75,8 @@ class Case:
 def cases(session: Session) -> list[Case]:
     """Drawn faces, figures or streets, each with the label of another."""
     made = []
-    kind, size = session.schema.kind, session.schema.width
-    world = next(world for world in WORLDS.values() if kind == world.KIND)
+    kind, size = kind_of(session.schema), session.schema.width
+    world = next(world for world in WORLDS.values() if world.KIND is kind)
     rng = np.random.default_rng(0)
     states = world.sample_states(rng, DISTINCT, fps=1.0)
     for number, state in enumerate(states):
@@ -84,7 +85,7 @@ def cases(session: Session) -> list[Case]:
             shown = states[number - 1] if name == "label" else state
             if name == "exemplar":
                 files[name] = pictures.encoded(world.render(state, world.sample_style(rng), size))
-            elif kind == "classes":
+            elif kind.ids:
                 files[name] = cv2.imencode(".png", world.class_ids(shown, size))[1].tobytes()
             else:
                 files[name] = json.dumps(world.annotate(shown, size)).encode()

@@ -21,10 +21,11 @@ from likeness.command import BadInput
 from shards import labels
 from shards.input_files import read_label, read_photo
 from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, Loaded, inputs_of
+from shards.labels.kinds import kind_of
 from shards.media.video import timing
 from shards.media.video_writer import CONTAINERS, encode
 from shards.operators.arguments import OPERATOR_OPTIONS
-from shards.operators.photos import Labelling, Photo, every_frame, labelled_photos, prepared_for
+from shards.operators.photos import Labelling, Photo, every_frame, labelled_photos, options_of, prepared_for
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
 
@@ -56,7 +57,7 @@ def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labellin
 
     Raises BadInput for an argument that the schema's kind of label has no use for.
     """
-    useful = {"sketch": ("predictor",), "pose": ("openpose", "densepose"), "classes": ("parser",)}[schema.kind]
+    useful = options_of(kind_of(schema))
     for name in OPERATOR_OPTIONS:
         if getattr(options, name) and name not in useful:
             raise BadInput(f"--{name} is of no use to a model whose label maps are of kind {schema.kind!r}")
@@ -67,6 +68,7 @@ def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labellin
         openpose=options.openpose,
         densepose=options.densepose,
         parser=options.parser,
+        edges=options.edges,
         # How long a video takes is the model's affair, and somebody waits for it.
         timeout_s=None,
     )
@@ -176,7 +178,10 @@ def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, lab
             loaded[EXEMPLAR_LABEL.name] = read_label(exemplar_label, schema)
     else:
         photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), prepared_for(exemplar, labelling)))
-        loaded = {EXEMPLAR.name: photo.image, EXEMPLAR_LABEL.name: labels.load(schema, photo.frame, photo.ids)}
+        loaded = {
+            EXEMPLAR.name: photo.image,
+            EXEMPLAR_LABEL.name: labels.load(schema, photo.frame, photo.label_picture),
+        }
     return {name: value for name, value in loaded.items() if name in inputs}
 
 
@@ -218,7 +223,7 @@ class _Ticks:
         yield self._loaded(shown), max(1, round(seconds * self.fps) + 1 - sent)
 
     def _loaded(self, photo: Photo) -> Array:
-        return labels.load(self.labelling.schema, photo.frame, photo.ids)
+        return labels.load(self.labelling.schema, photo.frame, photo.label_picture)
 
 
 def table(film: Film, session: Session) -> str:

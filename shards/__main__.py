@@ -37,6 +37,7 @@ examples:
   python -m shards inspect data/train --rows 8
   python -m shards verify data/train
   python -m shards pack --dataset bdd100k --source bdd100k --out data/street/train --test-out data/street/test --dry-run
+  python -m shards pack --dataset photos --source my-photos --labels edges --out data/edges/train --size 256
   python -m shards judge --pairs data/train --out judged.csv
   python -m shards trace --data data/train --world-size 8 --rank 3 --workers 4 --batch 4 --epoch 2 --start 100
   python -m shards doctor --config trainer/configs/face.yaml --world-size 8
@@ -62,7 +63,7 @@ datasets:
 {datasets}
 
 Styles: a video, or what the dataset says (weather and time of day, city, styles.csv). Where it says nothing
-(coco-stuff, ade20k, pictures without styles.csv), exemplars are found by retrieval.
+(photos, coco-stuff, ade20k, pictures without styles.csv), exemplars are found by retrieval.
 
 presets of the pair sampler:
   default   an exemplar of the target's style comes from the same video, at most 10 s apart
@@ -162,6 +163,7 @@ def _pack(options: argparse.Namespace) -> None:
         openpose=options.openpose,
         densepose=options.densepose,
         parser=options.parser,
+        edges=options.edges,
         features=options.features,
     )
     if options.dry_run:
@@ -363,7 +365,8 @@ def _pack_options(add: "_Options") -> None:
         choices=("auto", *OPERATORS),
         default="auto",
         help="where labels come from: sidecars of a world, 68 face landmarks that are detected, body poses, a "
-        "segmentation model, or label pictures of the dataset; auto takes what is there",
+        "segmentation model, the dataset's label pictures of class ids (given) or colours (picture), or edges of the "
+        "photo; auto takes what is there",
     )
     add("--every", type=count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
     add_operator_arguments(add)

@@ -7,13 +7,11 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards import labels
+from shards.labels.kinds import kind_of
 from shards.media import pictures
-from shards.media.pictures import decode_ids, decode_picture, is_png, read_bytes, stored_size
-from shards.records import Frame, LabelSchema
+from shards.media.pictures import decode_picture, is_png, read_bytes, stored_size
+from shards.records import LabelSchema
 
-FARTHEST = 512
-"""Landmarks may lie this far outside the 512×512 frame: what a cropped face needs, and no more."""
 STYLE_RANGE = 100.0
 """Far outside a normal draw; a style code beyond is a mistake."""
 
@@ -63,6 +61,7 @@ def read_label(path: Path, schema: LabelSchema) -> Array:
     `sketch`: JSON, 68 [x, y] in a 512×512 frame laid over the picture, either bare or as {"landmarks": …}.
     `pose`: JSON, 18 [x, y, confidence], x and y as fractions of the picture's sides, bare or as {"keypoints": …}.
     `classes`: a grey PNG whose values are class ids, or a palette PNG whose indices are.
+    `picture`: a PNG or JPEG in colours. `edges`: a PNG or JPEG, white edges on black.
     Raises BadInput naming the file, the first value that is wrong, and what is expected.
     """
     return decode_label(read_bytes(path), str(path), schema)
@@ -70,31 +69,10 @@ def read_label(path: Path, schema: LabelSchema) -> Array:
 
 def decode_label(content: bytes, name: str, schema: LabelSchema) -> Array:
     """What `read_label` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
-    if schema.kind == "classes":
+    kind = kind_of(schema)
+    if kind.points is None:
         check_stored_size(content, name, schema)
-        return labels.classes.checked(schema, decode_ids(content, name), name)
-    what, count, width = {"sketch": ("landmarks", 68, 2), "pose": ("keypoints", 18, 3)}[schema.kind]
-    try:
-        data = json.loads(content)
-        points = np.asarray(data[what] if isinstance(data, dict) else data, np.float64)
-    except (KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
-        # A decoding error's repr holds the whole file.
-        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
-        raise BadInput(f"{name} is no JSON file of {what} ({reason}); give {count} lists of {width} numbers") from error
-    if points.shape != (count, width):
-        raise BadInput(f"{name} holds {what} of shape {points.shape}; give {count} lists of {width} numbers")
-    margin = FARTHEST if schema.kind == "sketch" else 1
-    low, high = -margin, (512 if schema.kind == "sketch" else 1) + margin
-    fits = ((points[:, :2] >= low) & (points[:, :2] <= high) & np.isfinite(points[:, -1:])).all(axis=1)
-    if not fits.all():
-        first = int(np.argmin(fits))
-        unit = "a 512×512 frame" if schema.kind == "sketch" else "fractions of the picture's sides"
-        raise BadInput(f"{name}: {what}[{first}] is {points[first].tolist()}; x and y are in {unit}")
-    if schema.kind == "sketch":
-        frame = Frame(name, 0, 0.0, "", landmarks=tuple((int(x), int(y)) for x, y in points))
-    else:
-        frame = Frame(name, 0, 0.0, "", keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points))
-    return labels.load(schema, frame)
+    return kind.decode(schema, content, name)
 
 
 def decode_instances(content: bytes, name: str, schema: LabelSchema) -> Array:

@@ -19,6 +19,7 @@ from likeness.command import BadInput
 from shards import input_files
 from shards.labels.instance_features import CHANNELS as FEATURES
 from shards.labels.instance_features import FeatureCentres, paint
+from shards.labels.kinds import kind_of
 from shards.reading import samples
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
@@ -227,10 +228,11 @@ class LabelMap(Input):
         return input_files.decode_label(content, where, schema)
 
     def file_in_words(self, schema: LabelSchema, style_length: int) -> dict[str, str]:
-        return LABEL_FILES[schema.kind]
+        kind = kind_of(schema)
+        return {"file": kind.file, "holds": kind.holds}
 
     def endings(self, schema: LabelSchema) -> tuple[str, ...]:
-        return ("png",) if schema.ids else ("json",)
+        return kind_of(schema).endings
 
     def expand(self, value: Any, how: Expansion) -> Any:
         return how.label(value)
@@ -424,12 +426,6 @@ INPUTS: Mapping[str, Input] = {
     each.name: each for each in (LABEL, EXEMPLAR_LABEL, EXEMPLAR, INSTANCES, FEATURES_MAP, STYLE)
 }
 """Every input by its name, in the order in which people are told of them."""
-
-LABEL_FILES = {
-    "sketch": {"file": "JSON", "holds": "68 landmarks [x, y] in a 512×512 frame laid over the picture"},
-    "pose": {"file": "JSON", "holds": "18 keypoints [x, y, confidence], x and y as fractions of the sides"},
-    "classes": {"file": "PNG", "holds": "class ids of this width and height, grey or palette; see schema"},
-}
 
 
 def inputs_of(names: Iterable[str]) -> tuple[Input, ...]:

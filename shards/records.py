@@ -11,37 +11,35 @@ from likeness.command import BadInput
 
 FORMAT_VERSION = 2
 SIZE_MULTIPLE = 16
-LabelKind = Literal["sketch", "pose", "classes"]
+LabelKind = Literal["sketch", "pose", "classes", "picture", "edges"]
 Split = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """What the channels of a label map mean. Written once into the manifest; travels to the ONNX file.
-
-    kind: `sketch` (68 face landmarks, drawn at load time), `pose` (18 body keypoints, drawn at load
-        time) or `classes` (one uint8 id per pixel).
-    channels: label channels C_L after expansion; each lies in [0, 1].
-    height, width: picture size in pixels; multiples of 16, at least 32.
-    names: one name per channel.
-    ids: for `classes`, the uint8 id that each channel stands for (the void id included); else empty.
-    void: for `classes`, the id that means "unlabelled", or None.
-    colours: one RGB triple per channel, for people to look at.
-    """
+    """What the channels of a label map mean. Written once into the manifest; travels to the ONNX file."""
 
     kind: LabelKind
+    """The name of one of `shards.labels.kinds.KINDS`."""
     channels: int
+    """Label channels C_L after expansion; each lies in [0, 1]."""
     height: int
+    """Picture height in pixels; a multiple of 16, at least 32."""
     width: int
+    """Picture width in pixels; a multiple of 16, at least 32."""
     names: tuple[str, ...]
+    """One name per channel."""
     colours: tuple[tuple[int, int, int], ...]
+    """One RGB triple per channel, for people to look at."""
     ids: tuple[int, ...] = ()
+    """For `classes`, the uint8 id that each channel stands for (the void id included); else empty."""
     void: int | None = None
+    """For `classes`, the id that means "unlabelled", or None."""
 
     def __post_init__(self) -> None:
         check_size(self.height, self.width)
         counts = {len(self.names), len(self.colours), self.channels}
-        if self.kind == "classes":
+        if self.ids or self.void is not None:
             counts.add(len(self.ids))
         if len(counts) > 1:
             raise BadInput(
@@ -75,15 +73,6 @@ class LabelSchema:
             if ours != theirs:
                 return f"{name} is {ours!r} here and {theirs!r} there"
         return None
-
-
-POSE_WITH_DENSEPOSE = 23
-"""Channels of a pose schema whose labels hold DensePose pictures, too."""
-
-
-def recorded_label(schema: LabelSchema) -> bool:
-    """Whether samples carry label pictures: ids for `classes`, DensePose pictures for `pose` with 23 channels."""
-    return schema.kind == "classes" or (schema.kind == "pose" and schema.channels == POSE_WITH_DENSEPOSE)
 
 
 def check_size(height: int, width: int) -> None:

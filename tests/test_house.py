@@ -9,8 +9,11 @@ import sysconfig
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from shards.records import LabelKind
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("likeness", "shards", "trainer", "export", "deploy")
@@ -287,3 +290,83 @@ def test_training_does_not_see_its_own_folder_first() -> None:
     command = [sys.executable, "-c", code, str(ROOT / "trainer")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+KIND_NAMES = frozenset(get_args(LabelKind))
+PLAIN_WORDS = frozenset({"picture"})
+"""Names of kinds that are words for other things, too: no comparison but one of something called a kind is meant."""
+
+
+def kinds_by_name(place: str, source: str) -> list[str]:
+    """Where a file compares the name of a kind of label maps, or looks something up by it, instead of asking the kind.
+
+    `shards/labels/kinds.py` may; and the published systems, whose own options name kinds.
+    """
+    is_method = place.startswith("trainer/methods/") and not Path(place).stem.startswith("_")
+    if place == "shards/labels/kinds.py" or is_method:
+        return []
+
+    def names(node: ast.AST) -> set[str]:
+        """The names of kinds that an expression consists of, alone or as a collection."""
+        parts = node.elts if isinstance(node, (ast.Tuple, ast.List, ast.Set)) else [node]
+        values = {part.value for part in parts if isinstance(part, ast.Constant)}
+        return {value for value in values if value in KIND_NAMES} if len(values) == len(parts) else set()
+
+    def is_kind(node: ast.AST) -> bool:
+        """Whether an expression is a schema's kind, `schema.kind`."""
+        return isinstance(node, ast.Attribute) and node.attr == "kind" and ast.unparse(node.value).endswith("schema")
+
+    def by_name(node: ast.AST) -> bool:
+        match node:
+            case ast.Compare(left=left, comparators=others):
+                sides = [left, *others]
+                named = set().union(*map(names, sides)) - PLAIN_WORDS
+                called = any(names(side) for side in sides) and "kind" in ast.unparse(node).lower()
+                return bool(named) or called or any(map(is_kind, sides))
+            case ast.Dict(keys=keys):
+                return any(names(key) - PLAIN_WORDS for key in keys if key is not None)
+            case ast.Subscript(slice=key):
+                return is_kind(key)
+            case ast.MatchValue(value=value):
+                return bool(names(value) - PLAIN_WORDS)
+        return False
+
+    return [f"{place}:{node.lineno} {ast.unparse(node)}" for node in ast.walk(ast.parse(source)) if by_name(node)]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("place", files())
+def test_kinds_of_label_maps_are_asked_not_compared(place: str) -> None:
+    assert kinds_by_name(place, (ROOT / place).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if schema.kind == "classes": pass',
+        'if "sketch" != kind: pass',
+        'if kind in ("sketch", "pose"): pass',
+        'if kind == "picture": pass',
+        "same = schema.kind == world.KIND.name",
+        'file = {"sketch": "json", "other": "png"}[name]',
+        "file = FILES[self.schema.kind]",
+        'match kind:\n    case "edges":\n        pass',
+    ],
+)
+def test_a_kind_can_be_compared(source: str) -> None:
+    assert kinds_by_name("shards/records.py", source)
+    assert not kinds_by_name("shards/labels/kinds.py", source)
+    assert not kinds_by_name("trainer/methods/pix2pixhd.py", source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if "picture" in line: pass',
+        'row = {"picture": name, "target": target}',
+        "if kind_of(schema).points is LANDMARKS: pass",
+        "metrics = {SKETCH: landmark_metric, POSE: keypoint_metric}",
+        'schema = LabelSchema("classes", 3, 32, 32, names, colours)',
+    ],
+)
+def test_what_is_no_comparison_of_kinds(source: str) -> None:
+    assert not kinds_by_name("shards/records.py", source)

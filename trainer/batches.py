@@ -35,7 +35,7 @@ def label_channels(labels: Tensor, schema: LabelSchema) -> Tensor:
 
     The reader has checked on the CPU that no id lies outside the schema.
     """
-    if schema.kind != "classes":
+    if not schema.ids:
         return labels.float().div(255)
     channels = _channel_of(tuple(schema.ids), labels.device)[labels.long()]
     # Written out, because torch's one_hot looks at the largest id and makes the host wait for it.
@@ -78,11 +78,13 @@ def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batc
 
 @dataclass(frozen=True)
 class Ready:
-    """A batch on the device. keys: its samples; place: where the stream is once it is consumed."""
+    """A batch on the device."""
 
     batch: Batch
     keys: tuple[str, ...]
+    """Of its samples."""
     place: Place
+    """Where the stream is once it is consumed."""
 
 
 def ahead(stream: Iterable[Loaded], schema: LabelSchema, device: torch.device) -> Iterator[Ready]:

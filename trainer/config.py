@@ -34,7 +34,7 @@ class Data(Options):
 
     train: str = Field(description="folder or URL of the training shards")
     test: str | None = Field(None, description="folder or URL of the held-out shards: sample grids and export gates")
-    label: LabelKind = Field(description="kind of label map: sketch, pose or classes")
+    label: LabelKind = Field(description="kind of label map: sketch, pose, classes, picture or edges")
     height: int = Field(256, description="picture height in pixels, a multiple of 16")
     width: int = Field(256, description="picture width in pixels, a multiple of 16")
     workers: int = Field(2, ge=0, description="loader processes per rank")

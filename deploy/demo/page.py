@@ -9,11 +9,13 @@ from typing import Any
 
 from deploy.chain import Chain
 from deploy.demo import inputs, widgets
+from deploy.demo.drawing import drawing_pad
 from deploy.demo.inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, optional_among
+from shards.labels.kinds import kind_of
 from shards.records import LabelSchema
 
 ROOM = Path(__file__).parent
@@ -84,21 +86,20 @@ class _LabelColumn:
     """Where the label map is drawn, read from a file and saved."""
 
     def __init__(self, gr: Any, schema: LabelSchema, examples: list[Example]) -> None:
-        kind = "classes" if schema.kind == "classes" else "points"
-        words, suffixes = _label_file(schema)
+        kind, pad = kind_of(schema), drawing_pad(schema)
         with gr.Column(min_width=280):
             gr.HTML("<h2>Label map</h2>")
             self.drawing = gr.HTML(
-                {"drawing": examples[0].drawing if examples else inputs.blank(schema)},
-                html_template=(ROOM / f"{kind}.html").read_text(),
-                js_on_load=(ROOM / f"{kind}.js").read_text() + (ROOM / "sending.js").read_text(),
+                {"drawing": examples[0].drawing if examples else pad.blank()},
+                html_template=(ROOM / f"{pad.template}.html").read_text(),
+                js_on_load=(ROOM / f"{pad.template}.js").read_text() + (ROOM / "sending.js").read_text(),
                 apply_default_css=False,
                 elem_id="likeness-label",
-                spec=inputs.spec(schema),
+                spec=pad.spec(),
             )
             with gr.Row():
-                self.upload = gr.UploadButton(f"Upload {words}", file_types=suffixes, size="sm")
-                self.save = gr.Button(f"Download {words}", size="sm")
+                self.upload = gr.UploadButton(f"Upload {kind.file}", file_types=_suffixes(schema), size="sm")
+                self.save = gr.Button(f"Download {kind.endings[0].upper()}", size="sm")
             pictures = [each.label_picture for each in examples]
             self.gallery = widgets.gallery(gr, "Begin with one of these", pictures) if examples else None
 
@@ -116,7 +117,7 @@ class _ExemplarColumn:
     def __init__(self, gr: Any, chain: Chain, examples: list[Example]) -> None:
         first = examples[0].exemplar if examples else None
         photos = [each.exemplar.photo for each in examples if each.exemplar]
-        _, suffixes = _label_file(chain.session.schema)
+        suffixes = _suffixes(chain.session.schema)
         with gr.Column(min_width=280):
             gr.HTML("<h2>Exemplar</h2>")
             self.shown = widgets.picture(gr, first.photo if first else None, "likeness-exemplar")
@@ -219,9 +220,9 @@ class _Answers:
         return *[self._gr.skip()] * 5, widgets.message(error)
 
 
-def _label_file(schema: LabelSchema) -> tuple[str, list[str]]:
-    """What a label map's file is called, and its suffixes."""
-    return ("PNG", [".png"]) if schema.kind == "classes" else ("JSON", [".json"])
+def _suffixes(schema: LabelSchema) -> list[str]:
+    """Of label files, as upload buttons take them."""
+    return [f".{ending}" for ending in kind_of(schema).endings]
 
 
 def _status(session: Session, painted: Painted) -> str:

@@ -1,19 +1,18 @@
 // The label map as points that are dragged: 68 landmarks of a face or 18 keypoints of a body.
 // `element`, `props`, `trigger` and `watch` are what Gradio hands to a custom HTML component.
-const {width, height, kind, unit, lines, colours, parts} = props.spec;
+const {width, height, member, unit, lowest, highest, decimals, radius, hidden, forehead} = props.spec;
+const {lines, colours, parts} = props.spec;
 const find = (selector) => element.querySelector(selector);
 const WIDE = 1000, HIGH = WIDE * height / width, REACH = 45;
 const stage = find(".likeness-stage"), svg = find("svg"), under = find(".likeness-stage img");
 stage.style.aspectRatio = `${width} / ${height}`;
 svg.setAttribute("viewBox", `0 0 ${WIDE} ${HIGH}`);
-// Landmarks are whole numbers. A keypoint at x = 0 would count as missing.
-const [LOWEST, HIGHEST] = kind === "sketch" ? [0, unit - 1] : [0.001, 0.999];
-const rounded = (value) => kind === "sketch" ? Math.round(value) : Math.round(1e4 * value) / 1e4;
+const rounded = (value) => Math.round(10 ** decimals * value) / 10 ** decimals;
 const undone = [], MOST_UNDONE = 100;
 const dots = [], strokes = [];
 let points = [], tool = "point", dragged = null, hovered = -1;
 
-const there = (point) => kind === "sketch" || point[2] > 0;
+const there = (point) => !hidden || point[2] > 0;
 const place = (point) => [point[0] / unit * WIDE, point[1] / unit * HIGH];
 const partOf = (number) => parts.find((part) => part.points.includes(number));
 const rgb = (colour) => `rgb(${colour.join(",")})`;
@@ -27,7 +26,7 @@ function make(tag, attributes) {
 
 // The forehead is the jaw mirrored upward and flattened, as the sketch that the model reads.
 function withForehead(given) {
-  if (kind !== "sketch") return given;
+  if (!forehead) return given;
   const both = given[0][1] + given[16][1];
   return [...given, ...given.slice(1, 16).reverse().map(([x, y]) => [x, both / 2 + (both - 2 * y) / 3])];
 }
@@ -41,7 +40,7 @@ function show() {
     const way = drawable ? line.map((number) => place(every[number]).map((v) => v.toFixed(1)).join(",")) : [];
     strokes[k].setAttribute("points", way.join(" "));
   });
-  while (dots.length < points.length) dots.push(make("circle", {r: kind === "sketch" ? 6 : 10}));
+  while (dots.length < points.length) dots.push(make("circle", {r: radius}));
   const moving = dragged ? dragged.moves : hovered < 0 ? [] : moved(hovered, tool);
   points.forEach((point, k) => {
     const [x, y] = place(point);
@@ -86,7 +85,7 @@ function nearest([x, y]) {
 }
 
 function say(number) {
-  const toggle = kind === "pose" ? " · double-click: hide or show a keypoint" : "";
+  const toggle = hidden ? " · double-click: hide or show a keypoint" : "";
   const named = number < 0 ? "Drag the points" : `${partOf(number).name} (${number})`;
   find(".likeness-hint").textContent = `${named} · hold Shift to move a whole part${toggle}`;
 }
@@ -115,7 +114,7 @@ svg.addEventListener("pointermove", (event) => {
     // A part that meets the border stops as a whole: it keeps its shape.
     const held = dragged.moves.map((k) => dragged.start[k][axis]);
     const shift = (at[axis] - dragged.from[axis]) / (axis ? HIGH : WIDE) * unit;
-    return Math.min(Math.max(0, HIGHEST - Math.max(...held)), Math.max(Math.min(0, LOWEST - Math.min(...held)), shift));
+    return Math.min(Math.max(0, highest - Math.max(...held)), Math.max(Math.min(0, lowest - Math.min(...held)), shift));
   });
   for (const k of dragged.moves) {
     const [x, y, ...rest] = dragged.start[k];
@@ -129,7 +128,7 @@ for (const end of ["pointerup", "pointercancel"]) {
 svg.addEventListener("pointerleave", () => { hovered = -1; say(-1); show(); });
 svg.addEventListener("dblclick", (event) => {
   const number = nearest(position(event));
-  if (kind !== "pose" || number < 0) return;
+  if (!hidden || number < 0) return;
   remember();
   points[number] = [...points[number].slice(0, 2), there(points[number]) ? 0 : 1];
   changed();
@@ -160,9 +159,9 @@ new MutationObserver(() => {
 }).observe(document.body, {subtree: true, childList: true, attributes: true, attributeFilter: ["src"]});
 
 function take(drawing) {
-  const middle = (point) => kind === "pose" && !(point[2] > 0) && !point[0] && !point[1] ? [0.5, 0.5, 0] : [...point];
+  const middle = (point) => hidden && !(point[2] > 0) && !point[0] && !point[1] ? [0.5, 0.5, 0] : [...point];
   points = drawing.points.map(middle);
 }
 
-const drawn = async () => JSON.stringify({[kind === "sketch" ? "landmarks" : "keypoints"]: points});
+const drawn = async () => JSON.stringify({[member]: points});
 say(-1);

@@ -17,7 +17,7 @@ from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
-from shards.inputs import MOST_INSTANCES
+from shards.inputs import INSTANCES, MOST_INSTANCES
 from shards.records import LabelSchema
 
 PER_CLASS = 1000
@@ -188,7 +188,7 @@ def changed(scene: Scene, edit: Edit, metadata: Metadata) -> Scene:
 def _in_new_class(scene: Scene, edit: NewClass, instances: Array, metadata: Metadata) -> Array:
     """The features after a new class: those of the region that the instance became a part of, else the first centre."""
     features, inside = scene.loaded["features"], scene.instances == edit.instance
-    by_class = metadata.feature_centres is not None and metadata.feature_centres.regions == "classes"
+    by_class = metadata.feature_centres is not None and metadata.feature_centres.regions != INSTANCES.name
     joined = (scene.ids == edit.class_id if by_class else instances == instances[inside][0]) & ~inside
     if joined.any():
         look = features[:, joined][:, 0]

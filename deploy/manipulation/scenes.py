@@ -16,7 +16,7 @@ NAMED = 10
 
 def check(session: Session) -> None:
     """Raises BadInput for a model whose label maps have no classes that could be changed."""
-    if session.schema.kind != "classes" or "label" not in session.inputs:
+    if not session.schema.ids or "label" not in session.inputs:
         raise BadInput(
             f"{session.path} ({session.method}) reads no label maps of classes, but {' and '.join(session.inputs)} of "
             f"kind {session.schema.kind}; manipulate a model that was trained on classes, such as one of streets"

@@ -28,8 +28,8 @@ from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
 from shards.inputs import INPUTS, inputs_of, needed_among, optional_among
+from shards.labels.kinds import kind_of
 from shards.media.pictures import is_jpeg, is_png, stored_size
-from shards.records import recorded_label
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -90,7 +90,7 @@ class Service:
     def __init__(self, session: Session, limits: Limits, token: str | None = None, host: str = LOOPBACK[0]) -> None:
         self.session, self.limits, self.token, self.host = session, limits, token, host
         schema = session.schema
-        if schema.kind != "classes" and recorded_label(schema):
+        if not kind_of(schema).one_file(schema):
             raise BadInput(f"{session.path} reads DensePose pictures, which requests do not carry; serve another model")
         self.ready = self.draining = False
         self.max_body = 8 * schema.height * schema.width * len(session.inputs) + SPARE_BYTES

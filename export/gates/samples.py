@@ -27,9 +27,10 @@ from shards.inputs import (
     needs_of,
 )
 from shards.labels.instance_features import CHANNELS
+from shards.labels.kinds import kind_of
 from shards.reading.stream import first_samples, open_shards
 from shards.records import Frame, LabelSchema
-from shards.worlds import WORLDS
+from shards.worlds import WORLDS, world_of
 from trainer.batches import label_channels, photo_channels, reading_for
 from trainer.checkpoints.synthesis import Synthesis
 
@@ -132,7 +133,10 @@ class _Drawings:
 def drawn(synthesis: Synthesis, count: int) -> Samples:
     """Frames of the world whose label kind is the model's: every frame's label with the next video's photo."""
     schema = synthesis.schema
-    name, world = next((name, world) for name, world in WORLDS.items() if schema.kind == world.KIND)
+    name = world_of(kind_of(schema))
+    if name is None:
+        raise BadInput(f"no world has label maps of kind {schema.kind!r} to compare on; name shards with --samples")
+    world = WORLDS[name]
     counted = needs_of(synthesis.inputs).instances
     if counted and not hasattr(world, "instance_ids"):
         raise BadInput(f"the {name} world has no instance maps, which the model reads; name shards with --samples")
@@ -158,7 +162,7 @@ def drawn(synthesis: Synthesis, count: int) -> Samples:
 
 def _label(schema: LabelSchema, world: Any, state: Any) -> Array:
     """The loaded label map of a world's state."""
-    if schema.kind == "classes":
+    if schema.ids:
         size = (schema.width, schema.height)
         ids = cv2.resize(world.class_ids(state, schema.width), size, interpolation=cv2.INTER_NEAREST)
         return labels.load(schema, Frame("world", 0, 0.0, "world"), ids)

@@ -1,5 +1,6 @@
 """What would go wrong in a long job, said in one screen before it is queued."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +14,12 @@ import numpy as np
 import simplejpeg
 
 from likeness.command import BadInput
+from shards.labels.kinds import kind_of
 from shards.reading.order import Remainder, batches_left
 from shards.reading.samples import OpenShard, decode
 from shards.reading.store import Store
 from shards.reading.urls import is_url
-from shards.records import LABELLED_SIDES, LabelSchema, Manifest, recorded_label
+from shards.records import LABELLED_SIDES, LabelSchema, Manifest
 
 PREFETCHED = 4
 """Batches that each loader worker has ready."""
@@ -131,9 +133,11 @@ def _samples(name: str, store: Store, manifest: Manifest) -> Iterator[Finding]:
             except BadInput as error:
                 yield Finding("wrong", f"{name}: {error}")
                 return
-    kind = "label ids are in the schema" if recorded_label(manifest.schema) else "labels can be drawn"
+    kind = kind_of(manifest.schema)
+    drawn = "labels can be drawn" if kind.png(manifest.schema) is None else "label pictures are whole"
+    labels = "label ids are in the schema" if kind.ids else drawn
     also = "; there are instance maps" if manifest.instances else ""
-    yield Finding("ok", f"{name}: a sample of {tried} shards decoded, {kind} ({', '.join(LABELLED_SIDES)}){also}")
+    yield Finding("ok", f"{name}: a sample of {tried} shards decoded, {labels} ({', '.join(LABELLED_SIDES)}){also}")
 
 
 def _fits(job: Job, schema: LabelSchema) -> Iterator[Finding]:
@@ -175,7 +179,7 @@ def _arithmetic(job: Job, manifest: Manifest) -> Iterator[Finding]:
 def _room(job: Job, manifests: dict[str, Manifest]) -> Iterator[Finding]:
     """Disk for run and cache, and shared memory for the batches that workers have ready."""
     schema = manifests["train"].schema
-    label = schema.height * schema.width * (1 if schema.kind == "classes" else schema.channels)
+    label = math.prod(kind_of(schema).loaded_shape(schema))
     ready = PREFETCHED * job.workers * job.batch * (4 * 3 * schema.height * schema.width + 2 * label)
     checks: list[tuple[Path, int, str]] = []
     if job.workers:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from likeness.command import BadInput
-from shards.labels import pose, sketch
+from shards.labels.kinds import kind_of
 from shards.reading.samples import (
     INSTANCES,
     KEY,
@@ -20,7 +20,7 @@ from shards.reading.samples import (
     iter_samples,
     place,
 )
-from shards.records import LABELLED_SIDES, SIDES, Frame, Manifest, Pair, load_manifest, recorded_label
+from shards.records import LABELLED_SIDES, SIDES, Frame, Manifest, Pair, load_manifest
 
 _AGAIN = "pack the shards again"
 
@@ -57,8 +57,8 @@ def verify(path: Path) -> Report:
             raise BadInput(f"{members[SHARD].decode()} holds the key {members[KEY].decode()} again; {_AGAIN}")
         keys.add(members[KEY])
         _check_members(members, manifest)
-        # A sketch or a pose can be drawn from any points; only id pictures can hold something wrong.
-        drawn = LABELLED_SIDES if recorded_label(manifest.schema) else ()
+        # A sketch or a pose can be drawn from any points; only label pictures can hold something wrong.
+        drawn = LABELLED_SIDES if kind_of(manifest.schema).png(manifest.schema) else ()
         pair = decode(members, manifest.schema, labels=drawn, instances=manifest.instances).pair
         _check_pair(members, pair, manifest, sources)
         same_style += pair.same_style
@@ -80,7 +80,7 @@ def _check_members(members: Members, manifest: Manifest) -> None:
         if len(present) > 1:
             raise BadInput(f"{place(members, present[1])} stands beside {present[0]}; {_AGAIN}")
         expected.add(present[0] if present else f"{side}.jpg")
-        if recorded_label(schema) and side in LABELLED_SIDES:
+        if kind_of(schema).png(schema) and side in LABELLED_SIDES:
             expected.add(f"{side}.label.png")
     found = set(members) - {KEY, SHARD}
     for name in sorted(expected - found):
@@ -110,10 +110,9 @@ def _check_pair(members: Members, pair: Pair, manifest: Manifest, sources: Colle
             )
         if side not in LABELLED_SIDES:
             continue
-        points = {"sketch": frame.landmarks, "pose": frame.keypoints}.get(manifest.schema.kind)
-        wanted = {"sketch": sketch.LANDMARKS, "pose": pose.KEYPOINTS}.get(manifest.schema.kind)
-        if wanted is not None and len(points or ()) != wanted:
-            raise BadInput(f"{where}: {side} has {len(points or ())} label points instead of {wanted}; {_AGAIN}")
+        points = kind_of(manifest.schema).points
+        if points is not None and (count := len(getattr(frame, points.member) or ())) != points.count:
+            raise BadInput(f"{where}: {side} has {count} label points instead of {points.count}; {_AGAIN}")
     exemplar = pair.exemplar
     if (pair.consistent.source, pair.consistent.number) == (exemplar.source, exemplar.number):
         raise BadInput(

@@ -31,9 +31,9 @@ def densepose_of(folder: Path, stem: str, number: int) -> Array:
 
 def channels(picture: Array) -> Array:
     """uint8 (H, W, 3) as recorded to uint8 (3, H, W) as networks read it: V, U, and the part as part/24 of 255."""
-    made = picture.transpose(2, 0, 1).copy()
-    made[2] = np.round(made[2].astype(np.float32) * (255 / PARTS)).astype(np.uint8)
-    return made
+    planes = picture.transpose(2, 0, 1).copy()
+    planes[2] = np.round(planes[2].astype(np.float32) * (255 / PARTS)).astype(np.uint8)
+    return planes
 
 
 def mirrored(picture: Array) -> Array:

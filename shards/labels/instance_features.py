@@ -19,17 +19,16 @@ Centres = Mapping[int, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class FeatureCentres:
-    """`feature-centres.json` in a checkpoint's folder.
-
-    checkpoint: the digest of the checkpoint whose encoder made the features. regions: what they are means over,
-    `instances` or `classes`. centres: class id to its centres, each a list of 3 numbers in [-1, 1]. counts: class id
-    to how many regions of the training pictures each centre stands for.
-    """
+    """`feature-centres.json` in a checkpoint's folder."""
 
     checkpoint: str
+    """The digest of the checkpoint whose encoder made the features."""
     regions: str
+    """What they are means over, `instances` or `classes`."""
     centres: dict[int, list[list[float]]]
+    """Class id to its centres, each a list of 3 numbers in [-1, 1]."""
     counts: dict[int, list[int]]
+    """Class id to how many regions of the training pictures each centre stands for."""
 
     @property
     def arrays(self) -> dict[int, NDArray[np.float32]]:
@@ -44,7 +43,7 @@ def parse_centres(text: str | bytes, where: str | Path) -> FeatureCentres:
     """Reads what `FeatureCentres.dumps` wrote. Raises BadInput that names `where` for anything else."""
     try:
         data: dict[str, Any] = json.loads(text)
-        found = FeatureCentres(
+        centres = FeatureCentres(
             checkpoint=str(data["checkpoint"]),
             regions=str(data["regions"]),
             centres={
@@ -56,13 +55,13 @@ def parse_centres(text: str | bytes, where: str | Path) -> FeatureCentres:
         raise BadInput(
             f"{where} holds no feature centres ({error!r}); write it with trainer.feature_centres"
         ) from error
-    for number, rows in found.centres.items():
+    for number, rows in centres.centres.items():
         if not rows or any(len(row) != CHANNELS or not all(-1 <= value <= 1 for value in row) for row in rows):
             raise BadInput(
                 f"{where}: the centres of class {number} are not lists of {CHANNELS} numbers in [-1, 1]; "
                 "write the file again with trainer.feature_centres"
             )
-    return found
+    return centres
 
 
 def paint(
@@ -82,8 +81,8 @@ def paint(
     classes = np.bincount(joint, minlength=256 * len(numbers)).reshape(-1, 256).argmax(1)
     draws = choose.random(len(numbers)) if isinstance(choose, np.random.Generator) else None
     vectors = np.zeros((len(numbers), CHANNELS), np.float32)
-    for row, (number, kind) in enumerate(zip(numbers.tolist(), classes.tolist(), strict=True)):
-        of_class = centres.get(kind)
+    for row, (number, class_id) in enumerate(zip(numbers.tolist(), classes.tolist(), strict=True)):
+        of_class = centres.get(class_id)
         if of_class is None or not len(of_class):
             continue
         if isinstance(choose, Mapping):
@@ -93,7 +92,7 @@ def paint(
             chosen = int(draws[row] * len(of_class))
         if not 0 <= chosen < len(of_class):
             raise BadInput(
-                f"instance {number} asks for centre {chosen} of class {kind}, which has {len(of_class)}; "
+                f"instance {number} asks for centre {chosen} of class {class_id}, which has {len(of_class)}; "
                 f"choose a number below {len(of_class)}"
             )
         vectors[row] = of_class[chosen]

@@ -12,6 +12,8 @@ from shards.labels.sketch import brush, curves, distances
 from shards.records import LabelSchema
 
 KEYPOINTS = 18
+WITH_DENSEPOSE = 23
+"""Channels of a schema whose labels hold DensePose pictures, too."""
 LEAST_CONFIDENCE = 0.01
 DISTANCE_DIVISOR = 2.0
 DRAWN_SIDE = 256

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-OPERATOR_OPTIONS = ("predictor", "openpose", "densepose", "parser")
+OPERATOR_OPTIONS = ("predictor", "openpose", "densepose", "parser", "edges")
 """What `add_operator_arguments` adds."""
 
 
 def add_operator_arguments(add: Callable[..., object]) -> None:
-    """What label operators need: `--predictor`, `--openpose`, `--densepose` and `--parser`.
+    """What label operators need: `--predictor`, `--openpose`, `--densepose`, `--parser` and `--edges`.
 
     add: the parser's `add_argument`.
     """
@@ -31,4 +31,11 @@ def add_operator_arguments(add: Callable[..., object]) -> None:
         metavar="ONNX",
         help="a segmentation model that makes class maps; NAME.json beside NAME.onnx may give mean, std, size, ids, "
         "void, names, colours",
+    )
+    add(
+        "--edges",
+        type=Path,
+        metavar="ONNX",
+        help="a network that makes edge maps, instead of Canny's detector; NAME.json beside NAME.onnx may give mean, "
+        "std, size, logits",
     )

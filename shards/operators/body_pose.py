@@ -37,14 +37,14 @@ class BodyPose:
         float (18, 3): x and y as fractions of width and height, and a confidence in [0, 1]; points outside the
         picture have confidence 0, as those that OpenPose does not find.
         """
-        found = self._graph.run(image)
-        if found is None:
+        packet = self._graph.run(image)
+        if packet is None:
             return None
-        body = self._graph.getter.get_proto(found).landmark
+        body = self._graph.getter.get_proto(packet).landmark
         points = np.array([(point.x, point.y, point.visibility) for point in body])
-        made = np.array(
+        keypoints = np.array(
             [(*points[list(of), :2].mean(axis=0), points[list(of), 2].min()) for of in POINTS_OF_18], np.float64
         )
-        inside = ((made[:, :2] > 0) & (made[:, :2] < 1)).all(axis=1)
-        made[:, 2] = np.where(inside, made[:, 2].clip(0, 1), 0)
-        return made
+        inside = ((keypoints[:, :2] > 0) & (keypoints[:, :2] < 1)).all(axis=1)
+        keypoints[:, 2] = np.where(inside, keypoints[:, 2].clip(0, 1), 0)
+        return keypoints

@@ -43,8 +43,8 @@ class DlibLandmarks:
 
     def detect(self, image: Array) -> Array | None:
         """As `Detector.detect` in face_landmarks: (68, 2) pixel coordinates of the first face, or None."""
-        found = self._faces(image, UPSAMPLINGS)
-        if not found:
+        faces = self._faces(image, UPSAMPLINGS)
+        if not faces:
             return None
-        shape = self._predict(image, found[0])
+        shape = self._predict(image, faces[0])
         return np.array([(shape.part(number).x, shape.part(number).y) for number in range(POINTS)], np.float64)

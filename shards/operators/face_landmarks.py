@@ -54,20 +54,22 @@ class FaceLandmarks:
 
     def detect(self, image: Array) -> Array | None:
         """As `Detector.detect`. Raises ValueError when the picture is not uint8 (H, W, 3)."""
-        found = self._graph.run(image)
-        if found is None:
+        packet = self._graph.run(image)
+        if packet is None:
             return None
-        mesh = self._graph.getter.get_proto_list(found)[0].landmark
+        mesh = self._graph.getter.get_proto_list(packet)[0].landmark
         height, width = image.shape[:2]
         return np.array([(mesh[point].x * width, mesh[point].y * height) for point in MESH_OF_68])
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face cut out: the crop, uint8 (512, 512, 3) RGB, and its 68 landmarks, (68, 2) integers in that crop."""
+    """A face cut out."""
 
     crop: Array
+    """uint8 (512, 512, 3) RGB."""
     landmarks: Array
+    """(68, 2) integers, x and y in the crop."""
 
 
 def symmetry(landmarks: Array) -> float:

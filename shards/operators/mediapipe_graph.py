@@ -76,7 +76,7 @@ class Graph:
 def _quiet() -> Iterator[None]:
     """Holds back what native code writes to stderr while MediaPipe starts; shows it when starting fails."""
     logging.getLogger("absl").setLevel(logging.ERROR)
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with tempfile.TemporaryFile() as noise:
         os.dup2(noise.fileno(), 2)
         try:
@@ -85,8 +85,8 @@ def _quiet() -> Iterator[None]:
             raise
         except BaseException:
             noise.seek(0)
-            os.write(kept, noise.read())
+            os.write(stderr, noise.read())
             raise
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr, 2)
+            os.close(stderr)

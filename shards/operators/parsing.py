@@ -20,21 +20,24 @@ DEFAULT_SIDE = 512
 
 @dataclass(frozen=True)
 class Description:
-    """What `MODEL.json` beside `MODEL.onnx` says; everything may be left out.
-
-    mean, std: what RGB values in [0, 1] are normalised with (ImageNet's). size: height and width of the input, where
-    the model leaves them open (the picture's shorter side becomes 512). ids: the model's class to the schema's id
-    (equal). void: the schema's id for classes that `ids` does not list (an error). names, colours: the classes of the
-    schema and its palette, one RGB triple each, with ids from 0 (Cityscapes' 19 train classes, and 255 for void).
-    """
+    """What `MODEL.json` beside `MODEL.onnx` says; everything may be left out."""
 
     mean: tuple[float, ...] = IMAGENET_MEAN
+    """What is subtracted from RGB values in [0, 1]; ImageNet's unless given."""
     std: tuple[float, ...] = IMAGENET_STD
+    """What RGB values are divided by then; ImageNet's unless given."""
     size: tuple[int, int] | None = None
+    """Height and width of the input, where the model leaves them open; unless given, the shorter side becomes 512."""
     ids: dict[int, int] | None = None
+    """The model's class to the schema's id; unless given, they are equal."""
     void: int | None = None
+    """The schema's id for classes that `ids` does not list; unless given, such a class is an error."""
     names: tuple[str, ...] = ()
+    """The classes of the schema, with ids from 0; unless given, Cityscapes' 19 train classes, and 255 for void."""
     colours: tuple[tuple[int, int, int], ...] = ()
+    """The palette of the schema, one RGB triple for each of `names`."""
+    logits: bool = False
+    """Of an edge network: whether it gives logits, of which the sigmoid is taken; unless given, it gives [0, 1]."""
 
     def schema(self, height: int, width: int) -> LabelSchema:
         """The label schema at a picture size: the description's own classes, or the standard ones."""
@@ -56,7 +59,7 @@ def read_description(model: Path) -> Description:
         known = [field.name for field in fields(Description)]
         if unknown := set(data) - set(known):
             raise ValueError(f"unknown entry {min(unknown)!r}; known are {', '.join(known)}")
-        made = Description(
+        description = Description(
             mean=tuple(float(value) for value in data.get("mean", IMAGENET_MEAN)),
             std=tuple(float(value) for value in data.get("std", IMAGENET_STD)),
             size=None if data.get("size") is None else (int(data["size"][0]), int(data["size"][1])),
@@ -64,14 +67,16 @@ def read_description(model: Path) -> Description:
             void=None if data.get("void") is None else int(data["void"]),
             names=tuple(str(name) for name in data.get("names", ())),
             colours=tuple((int(r), int(g), int(b)) for r, g, b in data.get("colours", ())),
+            logits=bool(data.get("logits", False)),
         )
-        if len(made.names) != len(made.colours):
-            raise ValueError(f"{len(made.names)} names but {len(made.colours)} colours; give one colour for each class")
-        if len(made.mean) != 3 or len(made.std) != 3 or min(made.std) <= 0:
+        names, colours = len(description.names), len(description.colours)
+        if names != colours:
+            raise ValueError(f"{names} names but {colours} colours; give one colour for each class")
+        if len(description.mean) != 3 or len(description.std) != 3 or min(description.std) <= 0:
             raise ValueError("mean and std hold one number for each of red, green and blue; std is above 0")
-        return made
+        return description
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} does not describe a segmentation model: {error}") from error
+        raise BadInput(f"{path} does not describe a model: {error}") from error
 
 
 class PictureModel:
@@ -88,8 +93,8 @@ class PictureModel:
         shape = list(inputs[0].shape) if len(inputs) == 1 else []
         fits = (len(shape) == 4 and shape[1] in (3, None)) or (len(shape) == 4 and isinstance(shape[1], str))
         if not fits or inputs[0].type != "tensor(float)":
-            told = ", ".join(f"{tensor.name} of {tensor.type} {tensor.shape}" for tensor in inputs)
-            raise BadInput(f"{model} takes {told}; give a model with one input, float32 (1, 3, H, W)")
+            taken = ", ".join(f"{tensor.name} of {tensor.type} {tensor.shape}" for tensor in inputs)
+            raise BadInput(f"{model} takes {taken}; give a model with one input, float32 (1, 3, H, W)")
         self._name = inputs[0].name
         self._fixed = tuple(side if isinstance(side, int) else None for side in shape[2:])
 

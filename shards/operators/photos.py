@@ -13,11 +13,15 @@ import numpy as np
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels import classes
+from shards.labels.kinds import CLASSES, EDGES, PICTURE, POSE, SKETCH, Kind, kind_of
 from shards.media.pictures import read_ids, read_instances, read_picture
 from shards.media.video import decode
+from shards.operators.arguments import OPERATOR_OPTIONS
+from shards.operators.edges import EdgeNetwork, canny
 from shards.operators.face_landmarks import Detector, Face, FaceLandmarks, crop_face
 from shards.records import Frame, LabelSchema
 from shards.sources.dataset import Item
+from shards.worlds import world_of
 from shards.worlds.sidecar import sidecar_of, sidecar_path
 
 BLANK_SPREAD = 2.0
@@ -28,51 +32,61 @@ DUPLICATE_DIFFERENCE = 0.5
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo with what its label is drawn from.
-
-    image: uint8 (H, W, 3), RGB, at the schema's size. ids: what the label picture holds, None where there is none:
-    uint8 (H, W) for `classes`, uint8 (H, W, 3) for `pose` with DensePose. instances: uint16 (H, W), the instance map
-    where the labelling takes them.
-    """
+    """A photo with what its label is made of."""
 
     frame: Frame
+    """Where it comes from, and the points that its label is drawn from."""
     image: Array
-    ids: Array | None
+    """uint8 (H, W, 3), RGB, at the schema's size."""
+    label_picture: Array | None
+    """What the label picture holds, None where there is none: uint8 (H, W), or (H, W, 3) where the kind has colours."""
     instances: Array | None = None
+    """uint16 (H, W), the instance map where the labelling takes them."""
 
 
 @dataclass(frozen=True)
 class Labelling:
-    """How photos are labelled.
-
-    operator: one of OPERATORS. every: keep every n-th frame of a video. of_raw: for `given`, the publisher's class id
-    to the schema's. predictor: dlib's 68-point predictor, None for MediaPipe. openpose, densepose: folders of
-    keypoint files and of IUV pictures. parser: an ONNX segmentation model. timeout_s: seconds that one video may take,
-    with all that is done to its frames meanwhile; None for no limit. instances: take the instance maps that lie beside
-    label pictures (`given`, and `worlds` of class maps); every photo must have one.
-    """
+    """How photos are labelled."""
 
     operator: str
+    """One of OPERATORS."""
     schema: LabelSchema
+    """Of the labels, and by its size of the photos."""
     every: int = 1
+    """Keep every n-th frame of a video."""
     of_raw: Mapping[int, int] | None = None
+    """For `given`, the publisher's class id to the schema's."""
     predictor: Path | None = None
+    """dlib's 68-point predictor, None for MediaPipe."""
     openpose: Path | None = None
+    """Folder of OpenPose's keypoint files, None to detect poses."""
     densepose: Path | None = None
+    """Folder of DensePose's IUV pictures, None for poses without them."""
     parser: Path | None = None
+    """An ONNX segmentation model."""
+    edges: Path | None = None
+    """An ONNX edge network, None for Canny's detector."""
     timeout_s: float | None = 1800.0
+    """Seconds that one video may take, with all that is done to its frames meanwhile; None for no limit."""
     instances: bool = False
+    """Take the instance maps that lie beside label pictures (`given`, and `worlds` of class maps); every photo must
+    have one."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """What an operator makes of a picture: the picture itself, maybe cropped, and what its label is drawn from."""
+class Labelled:
+    """What an operator makes of a picture."""
 
     image: Array
+    """The picture itself, maybe cropped: uint8 (h, w, 3) RGB."""
     landmarks: tuple[tuple[int, int], ...] | None = None
+    """See `Frame`."""
     keypoints: tuple[tuple[float, float, float], ...] | None = None
-    ids: Array | None = None
+    """See `Frame`."""
+    label_picture: Array | None = None
+    """At the schema's size; None where the points are all."""
     instances: Array | None = None
+    """uint16, at the schema's size."""
 
 
 def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | None = None) -> Iterator[Photo]:
@@ -123,24 +137,22 @@ def _photo(
     item: Item, number: int, seconds: float, image: Array, labelling: Labelling, outcomes: Counter[str]
 ) -> Photo | None:
     """What the operator makes of a picture; None, with the reason counted, where it rejects it."""
-    found = _FINDERS[labelling.operator](image, item, number, labelling)
-    if isinstance(found, str):
-        outcomes[found] += 1
+    label = OPERATORS[labelling.operator].label
+    assert label is not None, "the labels of worlds are read from sidecars"
+    result = label(image, item, number, labelling)
+    if isinstance(result, str):
+        outcomes[result] += 1
         return None
     outcomes["used"] += 1
-    frame = Frame(item.source, number, seconds, item.style, found.landmarks, found.keypoints)
+    frame = Frame(item.source, number, seconds, item.style, result.landmarks, result.keypoints)
     schema = labelling.schema
-    return Photo(frame, resized(found.image, schema.height, schema.width), found.ids, found.instances)
+    return Photo(frame, resized(result.image, schema.height, schema.width), result.label_picture, result.instances)
 
 
 def prepare(labelling: Labelling) -> None:
     """Raises BadInput, before any file is decoded, when what the operator needs is not installed or not given."""
-    if labelling.operator == "face-landmarks":
-        _landmark_detector(labelling.predictor)
-    if labelling.operator == "pose" and labelling.openpose is None:
-        _body_detector()
-    if labelling.operator == "parsing" and labelling.parser is not None:
-        _parser(labelling.parser, labelling.schema)
+    if (load := OPERATORS[labelling.operator].load) is not None:
+        load(labelling)
 
 
 def prepared_for(path: Path, labelling: Labelling) -> Labelling:
@@ -148,24 +160,25 @@ def prepared_for(path: Path, labelling: Labelling) -> Labelling:
 
     Raises BadInput when what that operator needs is not installed or not given.
     """
-    operator = {"sketch": "face-landmarks", "pose": "pose", "classes": "parsing"}[labelling.schema.kind]
-    given = labelling.predictor or labelling.openpose or labelling.densepose or labelling.parser
-    if not given and not Item(path.name, path, "").still and sidecar_path(path).is_file():
-        operator = "worlds"
-    elif operator == "parsing" and labelling.parser is None:
-        raise BadInput(f"{path} needs a class map: give a segmentation model in ONNX form with --parser")
-    prepared = replace(labelling, operator=operator)
+    kind = kind_of(labelling.schema)
+    operator = next((each for each in OPERATORS.values() if each.kind is kind and each.of_any_photo), None)
+    optional = any(getattr(labelling, name) for name in OPERATOR_OPTIONS)
+    of_world = world_of(kind) is not None and not Item(path.name, path, "").still and sidecar_path(path).is_file()
+    if of_world and not optional:
+        operator = OPERATORS["worlds"]
+    elif operator is None:
+        raise BadInput(f"{path} needs a label map of kind {kind.name!r}, which nothing makes of a photo; give its file")
+    elif operator.needs is not None and not getattr(labelling, operator.needs):
+        raise BadInput(f"{path} needs a class map: give a segmentation model in ONNX form with --{operator.needs}")
+    prepared = replace(labelling, operator=operator.name)
     prepare(prepared)
     return prepared
 
 
-_KINDS = {"face-landmarks": "sketch", "pose": "pose", "parsing": "classes", "given": "classes"}
-
-
 def _check_kind(labelling: Labelling) -> None:
-    kind = _KINDS.get(labelling.operator, labelling.schema.kind)
-    if kind != labelling.schema.kind:
-        raise BadInput(f"{labelling.operator} gives labels of kind {kind!r}, not {labelling.schema.kind!r}")
+    kind = OPERATORS[labelling.operator].kind
+    if kind is not None and kind is not kind_of(labelling.schema):
+        raise BadInput(f"{labelling.operator} gives labels of kind {kind.name!r}, not {labelling.schema.kind!r}")
 
 
 def _frames(item: Item, labelling: Labelling, outcomes: Counter[str]) -> Iterator[tuple[int, float, Array]]:
@@ -194,6 +207,15 @@ def resized(image: Array, height: int, width: int) -> Array:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
+def middle(image: Array, height: int, width: int) -> Array:
+    """The largest part in the middle of a picture, (h, w) or (h, w, 3), that has the aspect of height and width."""
+    high, wide = image.shape[:2]
+    scale = min(high / height, wide / width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (high - rows) // 2, (wide - columns) // 2
+    return image[top : top + rows, left : left + columns]
+
+
 def _nearest(ids: Array, schema: LabelSchema) -> Array:
     return cv2.resize(ids, (schema.width, schema.height), interpolation=cv2.INTER_NEAREST_EXACT)
 
@@ -220,21 +242,22 @@ def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> I
     beside = sidecar_path(video)
     if sidecar is None:
         raise BadInput(f"{video} has no sidecar {beside.name}; draw the world again, or use --labels face-landmarks")
-    told = sidecar["frames"]
-    member = {"sketch": "landmarks", "pose": "keypoints", "classes": "label"}[schema.kind]
+    entries = sidecar["frames"]
+    kind = kind_of(schema)
+    member = kind.member
     last = -1
     for number, seconds, image in decode(video, labelling.every, labelling.timeout_s):
         last = number
-        if number >= len(told):
-            raise BadInput(f"{beside} describes {len(told)} frames, but {video.name} has more; draw the world again")
-        entry = told[number]
+        if number >= len(entries):
+            raise BadInput(f"{beside} describes {len(entries)} frames, but {video.name} has more; draw the world again")
+        entry = entries[number]
         if member not in entry:
             raise BadInput(
                 f"{beside} is of the world {sidecar['world']!r}, which has no {member} for a {schema.kind!r} label"
             )
         ids = instances = None
-        place: dict[str, Any] = {}
-        if schema.kind == "classes":
+        points: dict[str, Any] = {}
+        if kind.points is None:
             path = video.parent / entry[member]
             ids = classes.checked(schema, _nearest(read_ids(path), schema), str(path))
             if labelling.instances:
@@ -242,13 +265,13 @@ def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> I
                     raise BadInput(f"{beside} names no instance maps; draw the world again")
                 instances = _instances(video.parent / entry["instances"], image, schema)
         else:
-            place[member] = tuple(tuple(point) for point in entry[member])
+            points[member] = tuple(tuple(point) for point in entry[member])
         outcomes["used"] += 1
-        frame = Frame(item.source, number, seconds, item.style, **place)
+        frame = Frame(item.source, number, seconds, item.style, **points)
         yield Photo(frame, resized(image, schema.height, schema.width), ids, instances)
-    if last < len(told) - labelling.every:
+    if last < len(entries) - labelling.every:
         raise BadInput(
-            f"{video} ends with frame {last}, but {beside.name} describes {len(told)} frames; draw the world again"
+            f"{video} ends with frame {last}, but {beside.name} describes {len(entries)} frames; draw the world again"
         )
 
 
@@ -261,12 +284,12 @@ def _landmark_detector(predictor: Path | None) -> Detector:
     return DlibLandmarks(predictor)
 
 
-def _find_face(image: Array, item: Item, number: int, labelling: Labelling) -> Found | str:
+def _label_face(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
     """A face cut out, with landmarks detected in the crop (specification 5.4)."""
     face = crop_face(image, _landmark_detector(labelling.predictor))
     if not isinstance(face, Face):
         return face
-    return Found(face.crop, landmarks=tuple((int(x), int(y)) for x, y in face.landmarks))
+    return Labelled(face.crop, landmarks=tuple((int(x), int(y)) for x, y in face.landmarks))
 
 
 @cache
@@ -276,7 +299,7 @@ def _body_detector() -> Any:
     return BodyPose()
 
 
-def _find_body(image: Array, item: Item, number: int, labelling: Labelling) -> Found | str:
+def _label_body(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
     """Keypoints from OpenPose's files where they are given, detected otherwise; DensePose pictures where given."""
     stem = Path(item.source).stem
     if labelling.openpose is not None:
@@ -292,7 +315,7 @@ def _find_body(image: Array, item: Item, number: int, labelling: Labelling) -> F
         from shards.labels.densepose import densepose_of
 
         ids = _nearest(densepose_of(labelling.densepose, stem, number), labelling.schema)
-    return Found(image, keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points), ids=ids)
+    return Labelled(image, keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points), label_picture=ids)
 
 
 @cache
@@ -302,16 +325,16 @@ def _parser(model: Path, schema: LabelSchema) -> Any:
     return Parser(model, schema)
 
 
-def _find_parsing(image: Array, item: Item, number: int, labelling: Labelling) -> Found | str:
+def _label_by_parser(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
     """Class ids from a segmentation model, at the schema's size."""
     assert labelling.parser is not None, "prepared"
     schema = labelling.schema
     small = resized(image, schema.height, schema.width)
     ids: Array = _parser(labelling.parser, schema).ids(image)
-    return Found(small, ids=ids)
+    return Labelled(small, label_picture=ids)
 
 
-def _find_given(image: Array, item: Item, number: int, labelling: Labelling) -> Found | str:
+def _label_beside(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
     """The label picture that lies beside a still, in the schema's ids, and its instance map as it is."""
     if item.label is None:
         raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
@@ -332,17 +355,93 @@ def _find_given(image: Array, item: Item, number: int, labelling: Labelling) -> 
         ids = mapped.astype(np.uint8)
     ids = classes.checked(schema, ids, str(item.label))
     if not labelling.instances:
-        return Found(image, ids=ids)
+        return Labelled(image, label_picture=ids)
     if item.instances is None:
         raise BadInput(f"{item.path} has no instance map; give every picture one, or none")
-    return Found(image, ids=ids, instances=_instances(item.instances, image, schema))
+    return Labelled(image, label_picture=ids, instances=_instances(item.instances, image, schema))
 
 
-_FINDERS: dict[str, Callable[[Array, Item, int, Labelling], Found | str]] = {
-    "face-landmarks": _find_face,
-    "pose": _find_body,
-    "parsing": _find_parsing,
-    "given": _find_given,
+def _label_picture_beside(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
+    """The picture that lies beside a still, as its label map; of both the middle of the schema's aspect."""
+    if item.label is None:
+        raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
+    label, schema = read_picture(item.label), labelling.schema
+    _check_same_size(item.label, label[..., 0], image)
+    label, image = (middle(each, schema.height, schema.width) for each in (label, image))
+    return Labelled(image, label_picture=resized(label, schema.height, schema.width))
+
+
+@cache
+def _edge_network(model: Path, schema: LabelSchema) -> EdgeNetwork:
+    return EdgeNetwork(model, schema)
+
+
+def _label_edges(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
+    """Edges of the middle of a photo, found at the schema's size, or by a network at its own."""
+    schema = labelling.schema
+    part = middle(image, schema.height, schema.width)
+    small = resized(part, schema.height, schema.width)
+    edges = canny(small) if labelling.edges is None else _edge_network(labelling.edges, schema).edges(part)
+    return Labelled(small, label_picture=edges)
+
+
+def _load_body_detector(labelling: Labelling) -> None:
+    if labelling.openpose is None:
+        _body_detector()
+
+
+def _load_parser(labelling: Labelling) -> None:
+    if labelling.parser is not None:
+        _parser(labelling.parser, labelling.schema)
+
+
+def _load_edge_network(labelling: Labelling) -> None:
+    if labelling.edges is not None:
+        _edge_network(labelling.edges, labelling.schema)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A label operator `F(photo)`."""
+
+    name: str
+    """What `--labels` calls it."""
+    kind: Kind | None
+    """Of the labels that it gives; None: of whatever kind the world has."""
+    label: Callable[[Array, Item, int, Labelling], Labelled | str] | None
+    """Labels a picture, uint8 (H, W, 3) RGB, of an item, by its number there, or says in a word why it cannot; None for
+    `worlds`, which reads sidecars video by video."""
+    load: Callable[[Labelling], object] | None = None
+    """Loads what it needs, or raises BadInput."""
+    options: tuple[str, ...] = ()
+    """Those of OPERATOR_OPTIONS that concern it."""
+    needs: str | None = None
+    """The one of them that it cannot do without."""
+    of_any_photo: bool = True
+    """Whether it labels any photo, not only those that have a file beside them."""
+
+
+OPERATORS: dict[str, Operator] = {
+    operator.name: operator
+    for operator in (
+        Operator("worlds", None, None, of_any_photo=False),
+        Operator(
+            "face-landmarks",
+            SKETCH,
+            _label_face,
+            lambda labelling: _landmark_detector(labelling.predictor),
+            ("predictor",),
+        ),
+        Operator("pose", POSE, _label_body, _load_body_detector, ("openpose", "densepose")),
+        Operator("parsing", CLASSES, _label_by_parser, _load_parser, ("parser",), needs="parser"),
+        Operator("given", CLASSES, _label_beside, of_any_photo=False),
+        Operator("picture", PICTURE, _label_picture_beside, of_any_photo=False),
+        Operator("edges", EDGES, _label_edges, _load_edge_network, ("edges",)),
+    )
 }
-OPERATORS: tuple[str, ...] = ("worlds", *_FINDERS)
-"""The label operators. `worlds` reads sidecars video by video; the others look at one picture after another."""
+"""The label operators by name."""
+
+
+def options_of(kind: Kind) -> frozenset[str]:
+    """The arguments of label operators that are of use for a kind of label maps."""
+    return frozenset(name for operator in OPERATORS.values() if operator.kind is kind for name in operator.options)

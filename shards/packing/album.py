@@ -27,10 +27,11 @@ from tqdm import tqdm
 from likeness.array import Array
 from likeness.atomic import new_file, write_text
 from likeness.command import BadInput
+from shards.labels.kinds import kind_of
 from shards.operators.photos import Labelling, Photo, labelled_photos
 from shards.packing.retrieval import Features, describe
 from shards.reading.samples import INSTANCES, PICTURE_FORMATS
-from shards.records import LABELLED_SIDES, SIDES, Frame, Pair, recorded_label
+from shards.records import LABELLED_SIDES, SIDES, Frame, Pair
 from shards.sources.dataset import Item
 from shards.worlds.sidecar import sidecar_path
 
@@ -185,10 +186,10 @@ def encoded(photo: Photo, developing: Developing) -> dict[str, bytes]:
     else:
         content = _png(image)
     contents = {picture_format: content}
-    if recorded_label(schema):
-        if photo.ids is None or photo.ids.shape[:2] != image.shape[:2]:
+    if kind_of(schema).png(schema):
+        if photo.label_picture is None or photo.label_picture.shape[:2] != image.shape[:2]:
             raise BadInput(f"{name} has no label picture of its size, which labels of kind {schema.kind} need here")
-        contents["label.png"] = _png(np.ascontiguousarray(photo.ids, np.uint8))
+        contents["label.png"] = _png(np.ascontiguousarray(photo.label_picture, np.uint8))
     if developing.labelling.instances:
         if photo.instances is None or photo.instances.shape != image.shape[:2]:
             raise BadInput(f"{name} has no instance map of its size")
@@ -216,6 +217,8 @@ class Album:
 
     def __init__(self, folder: Path, units: Sequence[Unit], developing: Developing) -> None:
         self.folder, self.developing = folder, developing
+        schema = developing.labelling.schema
+        self._has_label_pictures = kind_of(schema).png(schema) is not None
         self.developments: list[Development] = []
         self._places: dict[tuple[str, int], tuple[str, dict[str, tuple[int, int]]]] = {}
         self._open: OrderedDict[str, int] = OrderedDict()
@@ -243,7 +246,7 @@ class Album:
         for side in SIDES:
             frame = getattr(pair, side)
             content[f"{side}.{picture_format}"] = self.kept(frame, picture_format)
-            if recorded_label(self.developing.labelling.schema) and side in LABELLED_SIDES:
+            if self._has_label_pictures and side in LABELLED_SIDES:
                 content[f"{side}.label.png"] = self.kept(frame, "label.png")
             if self.developing.labelling.instances and side == "target":
                 content[INSTANCES] = self.kept(frame, "instances.png")

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from likeness.command import BadInput
-from shards.labels import standard_schema
 from shards.operators.photos import OPERATORS, Labelling
 from shards.packing.album import Developing, Unit, units_of
 from shards.packing.pairs import Sampling, split_sources
@@ -32,8 +31,8 @@ class Packing:
     and 1 on worlds. test_pairs: held-out pairs. test_fraction: share of the videos that is held out where the
     publisher has no split. halves: hold out the second half of every video instead (the paper's dance split).
     picture_format: `jpg` or `png`. max_bad: share of the files that may be unreadable. judged: a CSV of the judging
-    page. pair_list: a CSV of pairs. predictor, openpose, densepose, parser: see `shards.operators.photos.Labelling`.
-    features: an ONNX model for retrieval.
+    page. pair_list: a CSV of pairs. predictor, openpose, densepose, parser, edges: see
+    `shards.operators.photos.Labelling`. features: an ONNX model for retrieval.
     """
 
     source: Path
@@ -57,6 +56,7 @@ class Packing:
     openpose: Path | None = None
     densepose: Path | None = None
     parser: Path | None = None
+    edges: Path | None = None
     features: Path | None = None
 
     def __post_init__(self) -> None:
@@ -114,6 +114,7 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
         openpose=packing.openpose,
         densepose=packing.densepose,
         parser=packing.parser,
+        edges=packing.edges,
         timeout_s=packing.timeout_s,
         instances=not bare,
     )
@@ -139,11 +140,18 @@ def _operator(packing: Packing, data: Dataset) -> str:
     if operator == "auto":
         if data.classes is not None:
             return "given"
+        if all(item.label is not None for item in data.items):
+            return "picture"
         return "face-landmarks" if len(bare) == len(data.items) else "worlds"
-    if operator == "given" and data.classes is None:
-        raise BadInput(f"--dataset {packing.dataset} has no label pictures; choose another --labels than given")
-    if operator == "worlds" and bare:
-        raise _no_sidecar(bare[0])
+    if operator == "worlds":
+        if bare:
+            raise _no_sidecar(bare[0])
+    elif not OPERATORS[operator].of_any_photo:
+        kind = OPERATORS[operator].kind
+        if any(item.label is None for item in data.items) or (kind is not None and kind.ids and data.classes is None):
+            raise BadInput(
+                f"--dataset {packing.dataset} has no label pictures; choose another --labels than {operator}"
+            )
     return operator
 
 
@@ -159,15 +167,13 @@ def _schema(packing: Packing, data: Dataset, operator: str, worlds: Mapping[str,
     if operator == "worlds":
         return _world_schema(worlds, size)
     height = round(size / data.aspect / SIZE_MULTIPLE) * SIZE_MULTIPLE
-    if operator == "face-landmarks":
-        return standard_schema("sketch", size, size)
-    if operator == "pose":
-        return standard_schema("pose", size, size, packing.densepose is not None)
+    kind = OPERATORS[operator].kind
+    assert kind is not None, "only worlds have labels of several kinds"
+    if kind.points is not None:
+        return kind.standard(size, size, packing.densepose is not None)
     if operator == "parsing":
         return _parsed_schema(packing.parser, height, size)
-    if data.classes is None:
-        return standard_schema("classes", height, size)
-    return data.classes.schema(height, size)
+    return data.classes.schema(height, size) if kind.ids and data.classes else kind.standard(height, size)
 
 
 def _parsed_schema(parser: Path | None, height: int, width: int) -> LabelSchema:
@@ -211,7 +217,8 @@ def _world_schema(worlds: Mapping[str, _World], size: int) -> LabelSchema:
         if other.name != world:
             raise BadInput(f"{name} is of the world {other.name!r}, but {first} of {world!r}; pack one world at a time")
     height = round(WORLDS[world].height_of(size) / SIZE_MULTIPLE) * SIZE_MULTIPLE
-    return standard_schema(WORLDS[world].KIND, height, size)
+    schema: LabelSchema = WORLDS[world].KIND.standard(height, size)
+    return schema
 
 
 def _sources(packing: Packing, data: Dataset, held_out: bool) -> dict[Split, tuple[str, ...]]:

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels as label_maps
-from shards.labels import densepose
 from shards.labels.flip import flip_frame
+from shards.labels.kinds import Png, kind_of
 from shards.reading.tar_index import AGAIN, index_tar
 from shards.records import (
     LABELLED_SIDES,
@@ -30,7 +30,6 @@ from shards.records import (
     Manifest,
     Pair,
     Shard,
-    recorded_label,
     sha256_of,
 )
 
@@ -43,7 +42,8 @@ INSTANCES = "target.instances.png"
 """The member that holds the target's instance map, where the manifest says that there are any."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_GREY, _PNG_RGB = 0, 2
+_COLOUR_TYPES: dict[Png, int] = {"grey": 0, "RGB": 2}
+"""What the header of a PNG calls its colours."""
 
 
 @dataclass(frozen=True)
@@ -200,16 +200,16 @@ def decode_record_label(
     members: Members, side: str, schema: LabelSchema, record: dict[str, Any], flip: bool = False
 ) -> Array:
     """As `decode_label`, from the record as it is; mirrored, if wanted, before anything is drawn."""
-    ids = decode_ids(members, side, schema)
+    label_picture = decode_label_picture(members, side, schema)
     try:
         frame = Frame.from_json(record[side])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{place(members, 'json')} is not a pair record: {error!r}; {AGAIN}") from error
     if flip:
         frame = flip_frame(frame)
-        if ids is not None:
-            ids = cv2.flip(ids, 1) if schema.kind == "classes" else densepose.mirrored(ids)
-    return _loaded(members, side, schema, frame, ids)
+        if label_picture is not None:
+            label_picture = kind_of(schema).mirrored(label_picture)
+    return _loaded(members, side, schema, frame, label_picture)
 
 
 def decode_photo(members: Members, side: str, schema: LabelSchema, out: Array | None = None) -> Array:
@@ -218,7 +218,7 @@ def decode_photo(members: Members, side: str, schema: LabelSchema, out: Array | 
     Raises BadInput when it is missing, broken or of another size.
     """
     if f"{side}.png" in members:
-        photo = _decode_png(members, f"{side}.png", schema, _PNG_RGB)
+        photo = _decode_png(members, f"{side}.png", schema, "RGB")
         if out is None:
             return photo
         out[:] = photo
@@ -234,17 +234,15 @@ def decode_photo(members: Members, side: str, schema: LabelSchema, out: Array | 
     return _picture(members, name, decoded)
 
 
-def decode_ids(members: Members, side: str, schema: LabelSchema) -> Array | None:
+def decode_label_picture(members: Members, side: str, schema: LabelSchema) -> Array | None:
     """The label picture of a side as recorded; None where labels are drawn from the record alone.
 
-    `classes`: uint8 (H, W) ids, which are not checked. `pose` with 23 channels: uint8 (H, W, 3), DensePose's V, U and
-    part.
+    uint8 (H, W) for `classes` (ids, which are not checked) and `edges`; uint8 (H, W, 3) for `picture` and for `pose`
+    with 23 channels (DensePose's V, U and part).
     Raises BadInput when it is missing, broken or of another size.
     """
-    if not recorded_label(schema):
-        return None
-    colour_type = _PNG_GREY if schema.kind == "classes" else _PNG_RGB
-    return _decode_png(members, f"{side}.label.png", schema, colour_type)
+    colours = kind_of(schema).png(schema)
+    return None if colours is None else _decode_png(members, f"{side}.label.png", schema, colours)
 
 
 def decode_instances(members: Members, schema: LabelSchema) -> Array:
@@ -252,22 +250,23 @@ def decode_instances(members: Members, schema: LabelSchema) -> Array:
 
     Raises BadInput when it is missing, broken or of another size.
     """
-    return _decode_png(members, INSTANCES, schema, _PNG_GREY, 16)
+    return _decode_png(members, INSTANCES, schema, "grey", 16)
 
 
 def decode_label(members: Members, side: str, schema: LabelSchema, pair: Pair) -> Array:
     """The loaded label map of a side: uint8 (C, H, W), or (H, W) ids for `classes`.
 
-    Raises BadInput as `decode_ids` does, and when there is nothing to draw it from or an id is outside the schema.
+    Raises BadInput as `decode_label_picture` does, and when there is nothing to draw it from or an id is outside the
+    schema.
     """
-    return _loaded(members, side, schema, getattr(pair, side), decode_ids(members, side, schema))
+    return _loaded(members, side, schema, getattr(pair, side), decode_label_picture(members, side, schema))
 
 
-def _loaded(members: Members, side: str, schema: LabelSchema, frame: Frame, ids: Array | None) -> Array:
+def _loaded(members: Members, side: str, schema: LabelSchema, frame: Frame, label_picture: Array | None) -> Array:
     try:
-        return label_maps.load(schema, frame, ids)
+        return label_maps.load(schema, frame, label_picture)
     except BadInput as error:
-        name = "json" if ids is None else f"{side}.label.png"
+        name = "json" if label_picture is None else f"{side}.label.png"
         raise BadInput(f"{place(members, name)}: {error}; {AGAIN}") from error
 
 
@@ -283,22 +282,22 @@ def _content(members: Members, name: str) -> bytes:
         raise BadInput(f"{place(members, name)} is missing; {AGAIN}") from None
 
 
-def _decode_png(members: Members, name: str, schema: LabelSchema, colour_type: int, depth: int = 8) -> Array:
+def _decode_png(members: Members, name: str, schema: LabelSchema, colours: Png, depth: int = 8) -> Array:
     content = _content(members, name)
 
     def decoded() -> Array:
         # The header stands at fixed offsets: signature, IHDR, width, height, bit depth, colour type.
         if content[:8] != _PNG_SIGNATURE or len(content) < 26:
             raise ValueError("not a PNG file")
-        if (content[24], content[25]) != (depth, colour_type):
-            wanted = f"{'an 8' if depth == 8 else f'a {depth}'}-bit {'RGB' if colour_type == _PNG_RGB else 'grey'} PNG"
+        if (content[24], content[25]) != (depth, _COLOUR_TYPES[colours]):
+            wanted = f"{'an 8' if depth == 8 else f'a {depth}'}-bit {colours} PNG"
             raise ValueError(f"not {wanted} (bit depth {content[24]}, colour type {content[25]})")
         width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
         _check_size(members, name, schema, height, width)
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if array is None:
             raise ValueError("the PNG data cannot be decoded")
-        return cv2.cvtColor(array, cv2.COLOR_BGR2RGB) if colour_type == _PNG_RGB else array
+        return cv2.cvtColor(array, cv2.COLOR_BGR2RGB) if array.ndim == 3 else array
 
     return _picture(members, name, decoded)
 

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.labels.kinds import kind_of
 from shards.reading import samples
 from shards.reading.cache import Cache
 from shards.reading.order import TRAINING_MAX_BAD, Place, Remainder, Step, steps
@@ -334,7 +335,7 @@ class _Batch:
         picture = (size, schema.height, schema.width)
         self.photos = dict(zip(reading.photos, memory.take((len(reading.photos), *picture, 3)), strict=True))
         self.unturned = np.empty((schema.height, schema.width, 3), np.uint8)
-        label = picture if schema.kind == "classes" else (size, schema.channels, schema.height, schema.width)
+        label = (size, *kind_of(schema).loaded_shape(schema))
         self.labels = {side: np.zeros(label, np.uint8) for side in reading.labels}
         self.instances = np.zeros(picture, np.int32) if reading.instances else None
         self.keys = [""] * size

@@ -9,6 +9,8 @@ from shards.sources.dataset import Dataset
 SOURCES = {
     "videos": "a folder of videos, searched with its subfolders",
     "pictures": "a folder with images/, labels/ and, if there are any, instances/ and styles.csv",
+    "picture-pairs": "a folder with images/, labels/ (pictures, too) and, if there is one, styles.csv",
+    "photos": "a folder of photos, searched with its subfolders; packed square",
     "face-forensics": "FaceForensics++ or FaceForensics (2018): the real videos",
     "bdd100k": "BDD100K: the 10K segmentation maps with the attributes of weather and time of day",
     "cityscapes": "Cityscapes: leftImg8bit and gtFine, with its instance maps",

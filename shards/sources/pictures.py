@@ -20,6 +20,7 @@ import json
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -46,22 +47,36 @@ def find(root: Path) -> Dataset:
     chosen(root, "a dataset of pictures", (("images", "labels"),))
     labels = root / "labels"
     pairs = paired(files(root / "images", *ENDINGS), files(labels, ".png"), labels, ".png")
-    told, names, maps = root / "styles.csv", root / "classes.json", root / "instances"
+    names, maps = root / "classes.json", root / "instances"
     instances = _instances(maps, pairs) if maps.is_dir() else {}
-    pictures = {picture.relative_to(root / "images").as_posix(): picture for picture, _ in pairs.values()}
-    style_of = _styles(told, pictures) if told.is_file() else {}
-    items = []
-    for key, (picture, label) in pairs.items():
-        source = picture.relative_to(root).as_posix()
-        style = style_of.get(picture.relative_to(root / "images").as_posix(), source)
-        items.append(Item(source, picture, style, label, instances=instances.get(key)))
     beside = [label for _, label in pairs.values()]
-    classes = _told_classes(names) if names.is_file() else _found_classes(beside)
+    classes = _described_classes(names) if names.is_file() else _found_classes(beside)
+    return labelled(root, pairs, classes, instances)
+
+
+def labelled(
+    root: Path,
+    pairs: Mapping[str, tuple[Path, Path]],
+    classes: Classes | None = None,
+    instances: Mapping[str, Path] = MappingProxyType({}),
+) -> Dataset:
+    """The dataset of pictures under `root`/images with their label pictures, in the styles of `root`/styles.csv.
+
+    pairs, instances: by key, see `shards.sources.layout.paired`. Raises BadInput when styles.csv does not name just the
+    pictures that are there.
+    """
+    images, styles = root / "images", root / "styles.csv"
+    names = [picture.relative_to(images).as_posix() for picture, _ in pairs.values()]
+    style_of = _styles(styles, names) if styles.is_file() else {}
+    items = []
+    for (key, (picture, label)), name in zip(pairs.items(), names, strict=True):
+        source = picture.relative_to(root).as_posix()
+        items.append(Item(source, picture, style_of.get(name, source), label, instances=instances.get(key)))
     return Dataset(
         tuple(sorted(items, key=lambda item: item.source)),
         classes=classes,
-        styled=told.is_file(),
-        aspect=_aspect(beside),
+        styled=styles.is_file(),
+        aspect=_aspect([label for _, label in pairs.values()]),
     )
 
 
@@ -104,12 +119,14 @@ def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _told_classes(path: Path) -> Classes:
+def _described_classes(path: Path) -> Classes:
     try:
-        told = json.loads(path.read_text())
-        names, ids, void = tuple(told["names"]), tuple(told["ids"]), told.get("void")
-        given = told.get("colours")
-        colours = tuple(_colour(value, value == void) for value in ids) if given is None else tuple(map(tuple, given))
+        data = json.loads(path.read_text())
+        names, ids, void = tuple(data["names"]), tuple(data["ids"]), data.get("void")
+        palette = data.get("colours")
+        colours = (
+            tuple(_colour(value, value == void) for value in ids) if palette is None else tuple(map(tuple, palette))
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} does not describe classes: {error!r}; it needs names and ids, one per class") from error
     if not names or not all(isinstance(name, str) for name in names):
@@ -166,5 +183,5 @@ def _shape(path: Path) -> Fraction:
         head = file.read(24)
     width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
     if not head.startswith(b"\x89PNG\r\n\x1a\n") or not width or not height:
-        raise BadInput(f"{path} is no PNG picture; write it again as a grey PNG of 8 bits")
+        raise BadInput(f"{path} is no PNG picture; write it again as a PNG of 8 bits")
     return Fraction(width, height)

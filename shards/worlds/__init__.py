@@ -4,9 +4,15 @@ from types import ModuleType
 from typing import Any
 
 from likeness.array import Array
+from shards.labels.kinds import Kind
 from shards.worlds import dance, faces, streets
 
 WORLDS: dict[str, ModuleType] = {"faces": faces, "dance": dance, "streets": streets}
+
+
+def world_of(kind: Kind) -> str | None:
+    """The world whose frames have labels of a kind, None where there is none."""
+    return next((name for name, world in WORLDS.items() if world.KIND is kind), None)
 
 
 def render(world: str, state: Any, style: Any, size: int) -> Array:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from likeness.array import Array
-from shards.records import LabelKind
+from shards.labels.kinds import POSE
 from shards.worlds.drawing import Canvas, Colour, curve, ellipse, hsv, mix, ramp, shifted, tone, wander
 
-KIND: LabelKind = "pose"
+KIND = POSE
 
 HAIR_SHAPES = ("bald", "short", "long", "bun", "afro", "tail")
 HATS = ("none", "cap", "beanie")

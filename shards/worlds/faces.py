@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from likeness.array import Array
-from shards.records import LabelKind
+from shards.labels.kinds import SKETCH
 from shards.worlds.drawing import Canvas, Colour, curve, ellipse, hsv, loop, mix, ramp, shifted, tone, wander
 
-KIND: LabelKind = "sketch"
+KIND = SKETCH
 
 HAIR_SHAPES = ("bald", "short", "side", "fringe", "curly", "bob", "long", "bun", "quiff")
 NECKLINES = ("crew", "vee", "collar", "turtle")

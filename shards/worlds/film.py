@@ -61,7 +61,7 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
     entries = []
     for number, state in enumerate(states):
         entry: dict[str, Any] = {"number": number, "seconds": number / fps, "state": asdict(state)}
-        if place.KIND == "classes":
+        if place.KIND.ids:
             drawn = {"labels": place.class_ids(state, size), "instances": place.instance_ids(state, size)}
             for member, (kind, ids) in zip(("label", "instances"), drawn.items(), strict=True):
                 entry[member] = f"{video.stem}.{kind}/{number:06d}.png"

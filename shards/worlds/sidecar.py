@@ -35,7 +35,7 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
             )
         if data["version"] != VERSION:
             raise BadInput(f"{path} has version {data['version']}, not {VERSION}: draw the videos again")
-        member = {"sketch": "landmarks", "pose": "keypoints", "classes": "label"}[WORLDS[data["world"]].KIND]
+        member = WORLDS[data["world"]].KIND.member
         for place, frame in enumerate(data["frames"]):
             if frame["number"] != place or not frame[member]:
                 raise ValueError(f"frame {place} is out of order or has no {member}")

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from likeness.array import Array
-from shards.records import LabelKind
+from shards.labels.kinds import CLASSES
 from shards.worlds.drawing import Canvas, Colour, ellipse, hsv, mix, ramp, ribbon, wander
 
-KIND: LabelKind = "classes"
+KIND = CLASSES
 
 VOID = 255
 PER_CLASS = 1000

@@ -10,6 +10,7 @@ from shards.packing.plan import Packing
 from shards.packing.write import pack
 from shards.worlds.film import film
 from tests.conftest import write_tiny
+from tests.photographs import write_photos, write_picture_pairs
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -41,6 +42,20 @@ def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained MUNIT that reads a style code, 128×64."""
     folder = tmp_path_factory.mktemp("styled")
     return _export(folder, "munit", "--inputs", "label", "style", discriminator_scales=2)
+
+
+@pytest.fixture(scope="session", params=["edges", "picture"])
+def pictured(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An untrained model whose label maps are pictures, 32×32, and shards of photographs with such label maps."""
+    folder, kind = tmp_path_factory.mktemp("pictured"), request.param
+    dataset, write = {"edges": ("photos", write_photos), "picture": ("picture-pairs", write_picture_pairs)}[kind]
+    write(folder / "data")
+    packing = Packing(folder / "data", preset("default"), dataset, pairs=6, size=32, operator=kind)
+    pack(packing, folder / "shards")
+    config, model = str(ROOT / "trainer" / "configs" / "demo.yaml"), folder / "model.onnx"
+    given = ["--untrained", "--samples", str(folder / "shards"), "--out", str(model)]
+    assert main(["--config", config, *given, f"--data.label={kind}", *SMALL]) == 0
+    return model, folder / "shards"
 
 
 def _export(folder: Path, method: str, *arguments: str, **options: object) -> Path:

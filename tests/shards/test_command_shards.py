@@ -219,7 +219,7 @@ def test_every_world_can_be_packed(tmp_path: Path, world: str) -> None:
     assert main(["pack", "--source", source, "--out", out, "--size", str(width), "--pairs", "8"]) == 0
     manifest, _ = load_manifest(tmp_path / "s")
     module = WORLDS[world]
-    assert manifest.schema.kind == module.KIND
+    assert manifest.schema.kind == module.KIND.name
     assert (manifest.schema.height, manifest.schema.width) == (module.height_of(width), width)
     assert main(["verify", out]) == 0
     assert main(["inspect", out]) == 0

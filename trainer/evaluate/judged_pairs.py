@@ -88,8 +88,7 @@ class ShardPairs(Pairs):
     def photos(self, number: int) -> Photos:
         members = self._members(number)
         sample = samples.decode(members, self.schema, ("target", "exemplar"), ())
-        classes = self.schema.kind == "classes"
-        ids = samples.decode_label(members, "target", self.schema, sample.pair) if classes else None
+        ids = samples.decode_label(members, "target", self.schema, sample.pair) if self.schema.ids else None
         return Photos(sample.pair, sample.photos["target"], sample.photos["exemplar"], ids)
 
     def sample(self, number: int) -> Sample:

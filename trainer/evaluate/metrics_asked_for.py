@@ -8,8 +8,10 @@ from typing import Literal
 from accelerate import Accelerator
 
 from likeness.command import BadInput
+from shards.labels.kinds import CLASSES, LANDMARKS, POSE, SKETCH, kind_of
 from shards.operators.parsing import read_description
 from shards.records import Frame, LabelSchema
+from shards.worlds import world_of
 from trainer.evaluate.judged_pairs import ListedPairs, Pairs, ShardPairs
 from trainer.metrics import read_labels
 from trainer.metrics.eyes import eye_patches
@@ -20,7 +22,7 @@ from trainer.metrics.likeness_to_target import likeness_to_target, likeness_to_t
 from trainer.metrics.metric import Metric
 from trainer.metrics.parsing import parsing
 from trainer.metrics.perceptual_similarity import lpips
-from trainer.metrics.reader import WORLD_OF, Reader, load_reader
+from trainer.metrics.reader import Reader, load_reader
 from trainer.metrics.style_truth import style_metric
 from trainer.metrics.swaps import swap_metric, swap_metric_without_truth
 from trainer.metrics.truth import Truth, styles_of
@@ -28,10 +30,11 @@ from trainer.metrics.truth import Truth, styles_of
 DISTRACTORS = 10
 """Other styles that a picture's own is told from; fewer where the pairs show fewer, which the figure's meaning says."""
 READER = {
-    "sketch": read_labels.landmark_metric,
-    "pose": read_labels.keypoint_metric,
-    "classes": read_labels.class_metric,
+    SKETCH: read_labels.landmark_metric,
+    POSE: read_labels.keypoint_metric,
+    CLASSES: read_labels.class_metric,
 }
+"""What the world's reader measures, by kind of label maps."""
 RANDOM_DIVISOR = 4
 """Of the widths of a VGG with random weights, which nobody's figures are compared with: a sixteenth of the work."""
 
@@ -85,16 +88,16 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
         truth = Truth(options.videos, pairs.schema)
     elif options.reader is not None or options.features == "world":
         raise BadInput("--reader and --features world go with --videos: they are of a world's pictures")
-    kind = pairs.schema.kind if pairs.schema is not None else None
-    if options.eyes is not None and kind != "sketch":
+    kind = kind_of(pairs.schema) if pairs.schema is not None else None
+    if options.eyes is not None and (kind is None or kind.points is not LANDMARKS):
         raise BadInput("--eyes goes with shards of faces: only their records say where the eyes are")
     listed = isinstance(pairs, ListedPairs) and "label" in pairs.columns
-    if options.parser is not None and kind != "classes" and not listed:
+    if options.parser is not None and not (kind is not None and kind.ids) and not listed:
         raise BadInput("--parser goes with shards whose label maps are of classes, or a CSV with the column label")
     if options.inception is not None and options.features != "inception":
         raise BadInput("--inception names the weights of --features inception; add that, or leave it away")
-    if options.detector is not None and kind == "classes":
-        raise BadInput("--detector goes with faces and bodies; label maps of classes have no endpoints")
+    if options.detector is not None and kind is not None and kind.points is None:
+        raise BadInput(f"--detector goes with faces and bodies; label maps of {kind.name} have no endpoints")
     return Sources(
         truth,
         options.reader,
@@ -129,7 +132,7 @@ def metrics_of(
             "style": style_metric(truth, styles, _distractors(styles)),
             "factors": factor_metric(truth, styles),
             "swaps": swap_metric(truth),
-            "reader": READER[pairs.schema.kind](reader, pairs.schema),
+            "reader": READER[kind_of(pairs.schema)](reader, pairs.schema),
         }
         recipe = reader.recipe
         held_out = ", ".join(f"{name} {value:.3g}" for name, value in sorted(reader.held_out.items()))
@@ -145,7 +148,7 @@ def metrics_of(
     if sources.detector is not None:
         networks["detector"] = sources.detector
         predictor = None if sources.detector == "mediapipe" else Path(sources.detector)
-        metrics["lepe"] = lepe("sketch" if pairs.schema is None else pairs.schema.kind, predictor)
+        metrics["lepe"] = lepe(SKETCH if pairs.schema is None else kind_of(pairs.schema), predictor)
     if sources.parser is not None:
         networks["parser"] = sources.parser.name
         metrics["parser"] = parsing(sources.parser, pairs.schema or _listed_schema(sources.parser, pairs))
@@ -171,7 +174,8 @@ def _distractors(styles: list[Frame]) -> int:
 
 
 def _reader(sources: Sources, schema: LabelSchema, truth: Truth, styles: list[Frame]) -> Reader:
-    world, labels = truth.world(styles[0]), WORLD_OF[schema.kind]
+    world, labels = truth.world(styles[0]), world_of(kind_of(schema))
     if world != labels:
-        raise BadInput(f"{truth.videos} shows the world {world}, but the pairs' labels are those of {labels}")
+        whose = f"those of {labels}" if labels else f"of kind {schema.kind!r}, which no world has"
+        raise BadInput(f"{truth.videos} shows the world {world}, but the pairs' labels are {whose}")
     return load_reader(world, schema.height, schema.width, sources.reader)

@@ -11,11 +11,11 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.labels.kinds import POSE, SKETCH, Kind
 from shards.operators.body_pose import BodyPose
 from shards.operators.dlib_landmarks import DlibLandmarks
 from shards.operators.face_landmarks import Detector, FaceLandmarks
 from shards.operators.photos import resized
-from shards.records import LabelKind
 from trainer.metrics.metric import Judged, Metric, mean_of
 
 SIDE = 256
@@ -64,18 +64,20 @@ def body_error(painted: Array | None, photo: Array | None) -> float:
     return float(np.linalg.norm(painted[both, :2] - photo[both, :2], axis=1).mean())
 
 
-def lepe(kind: LabelKind, predictor: Path | None = None) -> Metric:
-    """Label endpoint error of faces (labels of kind `sketch`) or of bodies (`pose`).
+def lepe(kind: Kind, predictor: Path | None = None) -> Metric:
+    """Label endpoint error of faces (labels of the kind SKETCH) or of bodies (POSE).
 
     predictor: for faces, dlib's 68-point predictor; None for MediaPipe, which is also what looks at bodies.
 
     Raises BadInput for labels without endpoints, and when the detector is not installed or is no predictor.
     """
-    if kind == "sketch":
-        return of_faces(FaceLandmarks() if predictor is None else DlibLandmarks(predictor))
-    if kind == "pose":
-        return of_bodies(BodyPose())
-    raise BadInput(f"labels of kind {kind!r} have no endpoints; LEPE is for faces (sketch) and bodies (pose)")
+    measures: dict[Kind, Callable[[], Metric]] = {
+        SKETCH: lambda: of_faces(FaceLandmarks() if predictor is None else DlibLandmarks(predictor)),
+        POSE: lambda: of_bodies(BodyPose()),
+    }
+    if kind not in measures:
+        raise BadInput(f"labels of kind {kind.name!r} have no endpoints; LEPE is for faces (sketch) and bodies (pose)")
+    return measures[kind]()
 
 
 def of_faces(detector: Detector) -> Metric:

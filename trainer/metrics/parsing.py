@@ -27,7 +27,7 @@ def parsing(model: Path, schema: LabelSchema) -> Metric:
     Raises BadInput when the schema is not of classes, or the model is missing, broken, or takes no pictures; measuring
     raises it, too, for a class that the schema does not know.
     """
-    if schema.kind != "classes":
+    if not schema.ids:
         raise BadInput(
             f"{model} reads classes, but the labels are of kind {schema.kind!r}; semantic parsing scores are for "
             "labels of kind 'classes'"

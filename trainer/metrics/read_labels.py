@@ -7,10 +7,12 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.labels.kinds import kind_of
 from shards.records import LabelSchema, Pair
+from shards.worlds import world_of
 from trainer.metrics import confusion, frechet
 from trainer.metrics.metric import FigureOf, Judged, Metric, mean_of
-from trainer.metrics.reader import PIXELS, WORLD_OF, Reader, distances, true_points
+from trainer.metrics.reader import PIXELS, Reader, distances, true_points
 
 FACE_CAP, POINT_CAP = 10, 1000
 """Pixels that a face, and one of its landmarks, can be wrong at most (specification 6.1)."""
@@ -134,7 +136,7 @@ def world_features_metric(reader: Reader) -> Metric:
 
 
 def _check_world(reader: Reader, schema: LabelSchema) -> None:
-    world = WORLD_OF[schema.kind]
+    world = world_of(kind_of(schema))
     if reader.recipe.world != world:
         raise BadInput(
             f"labels of the kind {schema.kind} are read by a reader of {world}, not of {reader.recipe.world}; "

@@ -33,7 +33,7 @@ from likeness.array import Array
 from likeness.command import BadInput, run_command
 from likeness.one_writer import in_turn
 from shards.labels import classes, flip
-from shards.records import LabelKind, check_size
+from shards.records import check_size
 from shards.worlds import WORLDS, render
 from trainer.metrics import confusion
 
@@ -46,7 +46,6 @@ PIXELS = 256
 POINTS = {"faces": 68, "dance": 18}
 SWAPPED = {"faces": flip.LANDMARKS, "dance": flip.KEYPOINTS}
 CLASS_IDS = classes.schema(64, 64).ids
-WORLD_OF: dict[LabelKind, str] = {"sketch": "faces", "pose": "dance", "classes": "streets"}
 # Pictures are read at this longer side at most: the labels hang on shapes that are seen at it.
 LONGER_SIDE = {"faces": 64, "dance": 64, "streets": 128}
 WIDTHS = (16, 32, 64, 96)
@@ -241,7 +240,7 @@ def _scene(recipe: Recipe, number: int, word: int) -> Iterator[tuple[Array, Arra
             render(recipe.world, state, style, size), (recipe.width, recipe.height), interpolation=cv2.INTER_AREA
         )
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        if world.KIND == "classes":
+        if world.KIND.ids:
             ids = world.class_ids(state, size)
             yield picture, cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), style
         else:

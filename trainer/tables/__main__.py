@@ -22,6 +22,7 @@ from tqdm import tqdm
 from likeness import atomic
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
+from shards.labels.kinds import LANDMARKS, kind_of
 from shards.records import load_manifest
 from shards.worlds import WORLDS
 from trainer import methods
@@ -194,7 +195,7 @@ def train(task: Task, budget: Budget, images: int | None, device: str) -> float:
             "data.label": schema.kind,
             "data.height": schema.height,
             "data.width": schema.width,
-            "data.flip": str(schema.kind != "pose").lower(),
+            "data.flip": str(kind_of(schema).mirrors).lower(),
             "tracking.uri": f"sqlite:///{place.parent.resolve()}/mlflow.db",
         }
         if images is not None:
@@ -215,7 +216,7 @@ def judge(folder: Path, budget: Budget, subject: Sequence[str], device: str) -> 
     place = folder.parent
     data = ("--data", str(place / "shards" / "test"), "--videos", str(place / "videos"))
     schema = load_manifest(place / "shards" / "test")[0].schema
-    eyes = ("--eyes", budget.eyes) if schema.kind == "sketch" else ()
+    eyes = ("--eyes", budget.eyes) if kind_of(schema).points is LANDMARKS else ()
     more = (*budget.judged_with, *eyes, "--roll", str(ROLL))
     command = ("trainer.evaluate", *subject, *data, *more, "--out", str(folder / "evaluation"))
     _run(command, folder / "evaluate.log", device)

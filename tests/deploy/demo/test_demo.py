@@ -23,12 +23,14 @@ import pytest
 from deploy import pictures
 from deploy.__main__ import main
 from deploy.demo import inputs as demo_inputs
+from deploy.demo.drawing import drawing_pad
 from deploy.runtime import Session
 from export.__main__ import main as export
 from likeness.command import BadInput
 from shards import labels
-from shards.input_files import read_label
+from shards.input_files import read_label, read_photo
 from shards.labels import standard_schema
+from shards.operators.edges import canny
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
@@ -248,6 +250,44 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     assert np.array_equal(read_label(saved(page, tmp_path), schema), its_ids)
 
 
+@needs_browser
+def test_a_label_map_that_is_a_picture(opened: Any, pictured: tuple[Path, Path], tmp_path: Path) -> None:
+    model, shards = pictured
+    page, _ = opened("--model", model, "--examples", shards)
+    session = Session(model)
+    manifest, folder = load_manifest(shards)
+    schema = manifest.schema
+    found = demo_inputs.examples_of(shards, schema, session.inputs)
+    exemplar = found[0].exemplar
+    assert exemplar is not None and exemplar.label is not None
+    fixed = {"exemplar_label": exemplar.label, "exemplar": exemplar.photo}
+    first = demo_inputs.loaded(found[0].drawing["picture"], schema)
+    shows(page, made(session, label=first, **fixed))
+    shows(page, labels.picture(schema, first), ".likeness-upload img")
+    # A file of one's own, shown, painted and saved as it is; one of another size is refused.
+    _, members = list(samples.iter_samples(folder, manifest))[-1]
+    mine = tmp_path / "mine.png"
+    mine.write_bytes(members["target.label.png"])
+    upload(page, "Upload PNG or JPEG", mine)
+    label = read_label(mine, schema)
+    shows(page, made(session, label=label, **fixed))
+    assert np.array_equal(read_label(saved(page, tmp_path), schema), label)
+    upload(page, "Upload PNG or JPEG", write_ids(tmp_path / "large.png", np.zeros((64, 64))))
+    page.wait_for_selector("[role=alert]:has-text('large.png'):has-text('64×64 pixels, but the model takes 32×32')")
+    # The label map of a photo that is uploaded: its edges, or what its owner gives.
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(pictures.encoded(np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)))
+    upload(page, "Upload a photo", photo)
+    if schema.channels == 1:
+        fixed = {"exemplar_label": canny(read_photo(photo, schema))[None], "exemplar": read_photo(photo, schema)}
+    else:
+        page.wait_for_selector("[role=alert]:has-text('nothing else makes one')")
+        upload(page, "Upload its label map", mine)
+        fixed = {"exemplar_label": label, "exemplar": read_photo(photo, schema)}
+    shows(page, made(session, label=label, **fixed))
+    page.screenshot(path=str(tmp_path / "page.png"))
+
+
 def dot(page: Any, number: int) -> tuple[float, float]:
     box = page.locator(".likeness-dot").nth(number).bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -351,7 +391,7 @@ def test_what_cannot_start(model: Path, street: Path, faces: Path, capsys: pytes
 @pytest.mark.parametrize("kind", ["sketch", "pose", "classes"])
 def test_what_the_page_begins_with_can_be_drawn(kind: Any) -> None:
     schema = standard_schema(kind, 32, 48)
-    begun = demo_inputs.blank(schema)
+    begun = drawing_pad(schema).blank()
     if kind == "classes":
         assert base64.b64decode(begun["ids"]) == bytes([VOID]) * 32 * 48
         return

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deploy.__main__ import main
-from deploy.demo import inputs as demo_inputs
+from deploy.demo.drawing import drawing_pad
 from deploy.manipulation import edit as manipulate
 from deploy.manipulation import scenes
 from deploy.manipulation.edit import NewClass, NewLook
@@ -80,7 +80,7 @@ def test_another_seed_is_another_style(opened: Any, styled: Path) -> None:  # no
     page.wait_for_function("() => document.querySelector('#likeness-seed input').value !== '7'")
     seed = int(page.input_value("#likeness-seed input"))
     shows(page, styled_by(seed))
-    assert demo_inputs.blank(session.schema)["ids"]
+    assert drawing_pad(session.schema).blank()["ids"]
 
 
 def test_instances_need_examples_that_have_them(

@@ -30,6 +30,8 @@ from PIL import Image
 from deploy.runtime import Session
 from likeness.array import Array
 from shards.input_files import decode_label, decode_photo
+from shards.reading.samples import decode, iter_samples
+from shards.records import load_manifest
 
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -301,6 +303,35 @@ def test_it_describes_its_model(server: Server) -> None:
         connection.request("HEAD", path)
         assert connection.getresponse().status == 200, "what load balancers may ask"
         connection.close()
+
+
+def test_label_maps_that_are_pictures(pictured: tuple[Path, Path]) -> None:
+    model, shards = pictured
+    session = Session(model, threads=1)
+    manifest, folder = load_manifest(shards)
+    _, members = next(iter_samples(folder, manifest))
+    sample = decode(members, manifest.schema)
+    loaded = {
+        "label": sample.labels["target"],
+        "exemplar_label": sample.labels["exemplar"],
+        "exemplar": sample.photos["exemplar"],
+    }
+    feeds = {name: value[None] for name, value in session.tensors(loaded).items()}
+    expected = session.pictures(session.run(**feeds))[0]
+    parts = [
+        ("label", members["target.label.png"]),
+        ("exemplar_label", members["exemplar.label.png"]),
+        ("exemplar", members["exemplar.jpg"]),
+    ]
+    with Server(model) as server:
+        inputs = json.loads(server.get("/").content)["inputs"]
+        assert inputs["label"]["file"] == "PNG or JPEG" and inputs["label"] == inputs["exemplar_label"]
+        assert same(server.post(parts).picture, expected)
+        wrong = server.post(without(parts, "label", ("label", landmarks(0))))
+        assert wrong.status == 415 and wrong.error == "the part label is no PNG or JPEG file"
+        large = server.post(without(parts, "label", ("label", file_of(photo(0, 32, 48)))))
+        assert large.status == 422 and "48×32 pixels, but the model takes 32×32" in large.error
+        assert server.end()[0] == 0
 
 
 def test_metrics_are_in_base_units_and_bounded_in_number(server: Server) -> None:

@@ -292,9 +292,9 @@ def test_parsing_labels_a_video_and_feeds_retrieval(tmp_path: Path) -> None:
     photos = list(labelled_photos(item, Labelling("parsing", schema, parser=model), outcomes))
     assert outcomes["used"] == len(photos) == 4
     for photo in photos:
-        assert photo.ids is not None
+        assert photo.label_picture is not None
         expected = np.array([11, 8, 10])[photo.image.argmax(axis=2)]
-        assert (photo.ids == expected).mean() > 0.99
+        assert (photo.label_picture == expected).mean() > 0.99
     one = describe(photos[0].image, Features(model))
     assert one.shape == (3 * 64 * 64,) and np.linalg.norm(one) == pytest.approx(1, abs=1e-5)
 

@@ -32,7 +32,7 @@ from shards.reading.samples import (
     Members,
     check_shards,
     decode,
-    decode_ids,
+    decode_label_picture,
     decode_pair,
     iter_samples,
     iter_shard,
@@ -119,9 +119,9 @@ def test_what_is_packed_is_read_back(tmp_path: Path, kind: LabelKind, picture_fo
             difference = np.abs(photo.astype(int) - original)
             assert difference.max() <= (0 if picture_format == "png" else 8)
         for side, frame in (("target", pair.target), ("exemplar", pair.exemplar)):
-            ids = originals[frame.source, frame.number].ids
+            ids = originals[frame.source, frame.number].label_picture
             assert np.array_equal(sample.labels[side], labels.load(manifest.schema, frame, ids))
-            found = decode_ids(members, side, manifest.schema)
+            found = decode_label_picture(members, side, manifest.schema)
             assert (found is None) == (ids is None)
             assert found is None or ids is None or np.array_equal(found, ids)
     assert verify(tmp_path / "s").samples == 23
@@ -165,7 +165,7 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path, kind: LabelKind) -> None:
 
 
 def test_reading_samples_imports_neither_torch_nor_webdataset() -> None:
-    check = "import sys, shards.samples; print({'torch', 'webdataset', 'mlflow'} & set(sys.modules))"
+    check = "import sys, shards.reading.samples; print({'torch', 'webdataset', 'mlflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -177,7 +177,7 @@ def test_a_photo_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"a\.mp4 frame 0"):
         encoded(replace(photo, image=photo.image[:16]), developing)
     with pytest.raises(BadInput, match="no label picture"):
-        encoded(replace(photo, ids=None), developing)
+        encoded(replace(photo, label_picture=None), developing)
 
 
 def rewrite(folder: Path, change: Callable[[Members], Members | None], position: int = 12) -> str:

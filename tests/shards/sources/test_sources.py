@@ -62,7 +62,7 @@ def test_worlds_with_drawn_labels(worlds: Path, world: str) -> None:
         assert photo.frame.source == f"{world}/video-0000.mp4" and photo.frame.style == f"{world}/video-0000"
         assert (photo.frame.number, photo.frame.seconds) == (number, seconds)
         assert [list(point) for point in getattr(photo.frame, member)] == sidecar["frames"][number][member]
-        assert photo.ids is None and photo.image.dtype == np.uint8
+        assert photo.label_picture is None and photo.image.dtype == np.uint8
         np.testing.assert_array_equal(photo.image, cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA))
         assert load(schema, photo.frame).shape == (schema.channels, 32, 32)
 
@@ -74,9 +74,9 @@ def test_streets_have_id_maps(worlds: Path) -> None:
     photos = list(labelled_frames(video, worlds, schema, "worlds", every=1))
     assert len(photos) == len(sidecar["frames"])
     for photo, entry in zip(photos, sidecar["frames"], strict=True):
-        assert photo.ids is not None and photo.ids.shape == (schema.height, schema.width)
+        assert photo.label_picture is not None and photo.label_picture.shape == (schema.height, schema.width)
         stored = cv2.imread(str(video.parent / entry["label"]), cv2.IMREAD_UNCHANGED)
-        assert set(np.unique(photo.ids)) <= set(np.unique(stored)) and len(np.unique(stored)) > 3
+        assert set(np.unique(photo.label_picture)) <= set(np.unique(stored)) and len(np.unique(stored)) > 3
         assert photo.frame.style == sidecar["style_key"]
 
 

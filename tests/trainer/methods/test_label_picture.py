@@ -52,3 +52,11 @@ def test_pictures_lie_in_the_range_of_photos(kind: str) -> None:
         ours = label_picture(label, schema)
         assert ours.shape == (1, 3, 32, 48)
         assert ours.abs().max() <= 1
+
+
+def test_a_picture_is_itself_and_edges_are_grey() -> None:
+    label = channels(3)
+    torch.testing.assert_close(label_picture(label, standard_schema("picture", 32, 48)), 2 * label - 1)
+    edges = channels(1)
+    ours = label_picture(edges, standard_schema("edges", 32, 48))
+    torch.testing.assert_close(ours, (2 * edges - 1).expand(-1, 3, -1, -1))

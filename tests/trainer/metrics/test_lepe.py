@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likeness.command import BadInput
+from shards.labels.kinds import CLASSES, POSE, SKETCH
 from shards.records import Frame, Pair
 from trainer.metrics.lepe import body_error, face_error, lepe
 from trainer.metrics.metric import Judged
@@ -68,7 +69,7 @@ def test_bodies_are_compared_where_both_are_seen() -> None:
 
 def test_labels_without_endpoints_are_refused() -> None:
     with pytest.raises(BadInput, match="no endpoints"):
-        lepe("classes")
+        lepe(CLASSES)
 
 
 def shifted(picture: Array, right: int, down: int) -> Array:
@@ -87,7 +88,7 @@ def astronaut() -> Array:
 def test_a_real_face_against_itself_and_moved(astronaut: Array) -> None:
     face = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
     pictures = [face, shifted(face, 4, 0), shifted(face, -3, 4), np.full_like(face, 90)]
-    metric = lepe("sketch")
+    metric = lepe(SKETCH)
     columns = metric.measure([Judged(PAIR, picture, face, face) for picture in pictures])
     assert columns["lepe"] == pytest.approx([0, 4 / 256, 5 / 256, 10 / 256], abs=0.5 / 256)
     assert columns["lepe"][0] == 0
@@ -100,12 +101,12 @@ def test_a_real_face_against_itself_and_moved(astronaut: Array) -> None:
 def test_pictures_of_another_size_are_counted_in_the_same_pixels(astronaut: Array) -> None:
     """5 of 320 pixels are 4 of 256."""
     moved = [Judged(PAIR, shifted(astronaut, 5, 0), astronaut, astronaut)]
-    assert lepe("sketch").measure(moved)["lepe"] == pytest.approx([4 / 256], abs=0.5 / 256)
+    assert lepe(SKETCH).measure(moved)["lepe"] == pytest.approx([4 / 256], abs=0.5 / 256)
 
 
 def test_a_picture_without_a_face_on_the_photo_side(astronaut: Array) -> None:
     face = cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA)
-    columns = lepe("sketch").measure([Judged(PAIR, face, np.zeros_like(face), face)])
+    columns = lepe(SKETCH).measure([Judged(PAIR, face, np.zeros_like(face), face)])
     assert columns["lepe"].tolist() == [10 / 256]
     assert columns["lepe/undetected_photo"].tolist() == [100]
 
@@ -115,7 +116,7 @@ def test_a_real_body_moved() -> None:
     pytest.importorskip("mediapipe", reason="no wheel for Python 3.13 and newer")
     photo: Array = pytest.importorskip("skimage.data").astronaut()
     empty = np.full_like(photo, 90)
-    metric = lepe("pose")
+    metric = lepe(POSE)
     columns = metric.measure([Judged(PAIR, painted, photo, photo) for painted in (photo, shifted(photo, 64, 0), empty)])
     assert columns["lepe"] == pytest.approx([0, 1 / 8, 0.1], abs=0.01)
     assert columns["lepe"][0] == 0

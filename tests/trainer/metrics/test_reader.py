@@ -67,7 +67,7 @@ def drawn(world: str, count: int, width: int = 32) -> list[Judged]:
     for i in range(count):
         j = (i + 1) % count
         pair = Pair(str(i), frames[i], frames[j], frames[j], frames[j], False)
-        ids = place.class_ids(states[i], width)[: width // 16 * 16] if place.KIND == "classes" else None
+        ids = place.class_ids(states[i], width)[: width // 16 * 16] if place.KIND.ids else None
         found.append(Judged(pair, pictures[i], pictures[i], pictures[j], ids))
     return found
 
