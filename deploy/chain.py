@@ -6,6 +6,7 @@ paints runs a chain; a model by itself is a chain of one.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -154,7 +155,10 @@ class Chain:
     def run_unchecked(self, values: Arrays) -> Array:
         """The part of `run` that the model's own thread must do: `check` comes before it and `checked` after it."""
         values = {**values, **self.steps[0].run(values)}
-        for step in self.steps[1:]:
+        for before, step in pairwise(self.steps):
+            if isinstance(before, Model):
+                # Here, or the next step would be blamed for what a broken model gave.
+                before.session.checked(values[OUTPUT])
             step.check(values)
             values |= step.run(values)
         return values[OUTPUT]

@@ -104,6 +104,17 @@ def test_batch_inference_runs_a_chain(size: int, session: Session, packed: Path,
         run(Chain(Model(session), INVERT), pairs, tmp_path / "out", size)
 
 
+def test_a_broken_model_is_named_and_not_the_step_after_it(
+    session: Session, loaded: list[dict[str, Array]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain(Model(session), INVERT)
+    feeds = batch_of(chain, loaded[:1])
+    image = np.full_like(session.run(**feeds), np.nan)
+    monkeypatch.setattr(session, "run_unchecked", lambda feeds: image)
+    with pytest.raises(BadInput, match=r"model\.onnx gave values that are not finite; the model is broken"):
+        chain.run(feeds)
+
+
 def test_what_does_not_fit_is_refused(session: Session, loaded: list[dict[str, Array]]) -> None:
     feeds = batch_of(Chain.of(session), loaded[:1])
     broken = Function(lambda values: {"image": values["image"] * np.float32(np.nan)}, ("image",), "break")
