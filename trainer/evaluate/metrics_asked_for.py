@@ -22,7 +22,8 @@ from trainer.metrics.likeness_to_target import likeness_to_target, likeness_to_t
 from trainer.metrics.metric import Metric
 from trainer.metrics.parsing import parsing
 from trainer.metrics.perceptual_similarity import lpips
-from trainer.metrics.reader import Reader, load_reader
+from trainer.metrics.reader.files import load_reader
+from trainer.metrics.reader.network import Reader
 from trainer.metrics.style_truth import style_metric
 from trainer.metrics.swaps import swap_metric, swap_metric_without_truth
 from trainer.metrics.truth import Truth, styles_of

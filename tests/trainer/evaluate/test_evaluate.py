@@ -29,7 +29,9 @@ from trainer.evaluate.__main__ import main
 from trainer.evaluate.judged_pairs import open_pairs
 from trainer.evaluate.paint import BATCH, PICTURES, SWAPPED, slice_of
 from trainer.loop import train
-from trainer.metrics import reader
+from trainer.metrics.reader.files import save
+from trainer.metrics.reader.recipe import Recipe
+from trainer.metrics.reader.training import train as train_reader
 from trainer.metrics.truth import Truth
 from trainer.tables.__main__ import CONTROLS, paint_control
 
@@ -63,8 +65,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     film("faces", folder / "videos", videos=32, seconds=1, size=64, seed=8, fps=3)
     packing = Packing(folder / "videos", preset("default"), pairs=4, size=32, test_pairs=PAIRS, test_fraction=0.5)
     pack(packing, folder / "train", folder / "test")
-    recipe = reader.Recipe("faces", 32, 32, steps=60, pictures=200, held_out=8)
-    reader.save(reader.train(recipe), folder / "reader.safetensors")
+    recipe = Recipe("faces", 32, 32, steps=60, pictures=200, held_out=8)
+    save(train_reader(recipe), folder / "reader.safetensors")
     truth = Truth(folder / "videos", load_manifest(folder / "test")[0].schema)
     with open_pairs(str(folder / "test")) as pairs:
         for name in CONTROLS:
