@@ -12,7 +12,7 @@ from shards.labels.kinds import CLASSES, LANDMARKS, POSE, SKETCH, kind_of
 from shards.operators.parsing import read_description
 from shards.records import Frame, LabelSchema
 from shards.worlds import world_of
-from trainer.evaluate.judged_pairs import ListedPairs, Pairs, ShardPairs
+from trainer.evaluate.judged_pairs import JudgedList, JudgedPairs, JudgedShards
 from trainer.metrics import read_labels
 from trainer.metrics.eyes import eye_patches
 from trainer.metrics.factors import factor_metric
@@ -80,11 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--eyes", metavar="VGG", help="eye patches of faces: VGG-19's weights as a path, download or random:SEED")
 
 
-def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
+def sources_of(options: argparse.Namespace, pairs: JudgedPairs) -> Sources:
     """Checks the options against the pairs. Raises BadInput naming what does not fit."""
     truth = None
     if options.videos is not None:
-        if not isinstance(pairs, ShardPairs):
+        if not isinstance(pairs, JudgedShards):
             raise BadInput("--videos goes with shards: pairs of a CSV have no label that a world could draw")
         truth = Truth(options.videos, pairs.schema)
     elif options.reader is not None or options.features == "world":
@@ -92,7 +92,7 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
     kind = kind_of(pairs.schema) if pairs.schema is not None else None
     if options.eyes is not None and (kind is None or kind.points is not LANDMARKS):
         raise BadInput("--eyes goes with shards of faces: only their records say where the eyes are")
-    listed = isinstance(pairs, ListedPairs) and "label" in pairs.columns
+    listed = isinstance(pairs, JudgedList) and "label" in pairs.columns
     if options.parser is not None and not (kind is not None and kind.ids) and not listed:
         raise BadInput("--parser goes with shards whose label maps are of classes, or a CSV with the column label")
     if options.inception is not None and options.features != "inception":
@@ -112,7 +112,7 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
 
 
 def metrics_of(
-    sources: Sources, pairs: Pairs, total: int, accelerator: Accelerator
+    sources: Sources, pairs: JudgedPairs, total: int, accelerator: Accelerator
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """The metrics by name, and the networks that they depend on, in words.
 
@@ -124,7 +124,7 @@ def metrics_of(
     if truth is None:
         metrics["swaps"] = swap_metric_without_truth()
     else:
-        assert isinstance(pairs, ShardPairs)
+        assert isinstance(pairs, JudgedShards)
         styles = styles_of([pairs.pair(number).exemplar for number in range(total)])
         with accelerator.main_process_first():
             reader = _reader(sources, pairs.schema, truth, styles)
@@ -160,7 +160,7 @@ def metrics_of(
     return metrics, networks
 
 
-def _listed_schema(parser: Path, pairs: Pairs) -> LabelSchema:
+def _listed_schema(parser: Path, pairs: JudgedPairs) -> LabelSchema:
     """The classes that a parser's description names, for label maps of a list."""
     height, width, _ = pairs.photos(0).target.shape
     return read_description(parser).schema(height, width)
