@@ -252,13 +252,13 @@ class Run:
         training = self.training
         self.watchdog.at(training.steps, "evaluating")
 
-        def going_on() -> bool:
+        def go_on() -> bool:
             self.watchdog.at(training.steps, "evaluating")
             return not training.any_rank(self.requests.stop)
 
         accelerator = training.accelerator
         measured = self.held_out.measure(
-            training.synthesizer().paint, training.method.perceptual, accelerator.reduce, training.device, going_on
+            training.synthesizer().paint, training.method.perceptual, accelerator.reduce, training.device, go_on
         )
         if measured is not None and self.observer:
             self.observer.record_evaluation(measured)

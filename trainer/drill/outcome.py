@@ -84,8 +84,8 @@ def _problems(kill: Kill, number: int, processes: int) -> list[str]:
     """What an interruption should not have done."""
     problems = []
     # A launcher's own exit code says little; a process that trains must say what happened.
-    wanted = (PREEMPTED, DONE, -signal.SIGTERM) if kill.signal == "SIGTERM" else (-signal.SIGKILL, DONE)
-    if processes == 1 and kill.exit_code not in wanted:
+    expected = (PREEMPTED, DONE, -signal.SIGTERM) if kill.signal == "SIGTERM" else (-signal.SIGKILL, DONE)
+    if processes == 1 and kill.exit_code not in expected:
         problems.append(f"kill {number} ({kill.signal}) ended with exit code {kill.exit_code}")
     if kill.signal == "SIGTERM" and kill.images < kill.seen:
         problems.append(f"kill {number}: {kill.seen} images seen, but SIGTERM saved only {kill.images}")

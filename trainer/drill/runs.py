@@ -96,5 +96,5 @@ def images_seen(journal: Path) -> int:
     """Images of the journal's last whole line; 0 without one. The run may be writing the line after it."""
     if not journal.is_file():
         return 0
-    whole = journal.read_bytes().rpartition(b"\n")[0]
-    return int(json.loads(whole.rpartition(b"\n")[2])["images"]) if whole else 0
+    whole_lines = journal.read_bytes().rpartition(b"\n")[0]
+    return int(json.loads(whole_lines.rpartition(b"\n")[2])["images"]) if whole_lines else 0

@@ -42,21 +42,24 @@ RANDOM_DIVISOR = 4
 
 @dataclass(frozen=True)
 class Sources:
-    """What metrics are made from, as the command line names it; None, or no truth, leaves a metric out.
-
-    truth: draws true pictures, where the pairs are of a world. reader: file of the world's reader; None: trained once.
-    features: `inception` (FID and KID) or `world` (the reader's). inception, lpips, eyes: weights: a path, `download`,
-    or for eyes also `random:SEED`. detector: `mediapipe`, or the path of dlib's predictor. parser: a model's file.
-    """
+    """What metrics are made from, as the command line names it; None leaves a metric out."""
 
     truth: Truth | None = None
+    """Draws true pictures, where the pairs are of a world."""
     reader: Path | None = None
+    """The file of the world's reader; None for the one that is trained once."""
     features: Literal["inception", "world"] | None = None
+    """In which features sets are compared: `inception` gives FID and KID, `world` uses the reader's."""
     inception: str | None = None
+    """Weights of Inception: a path, or `download`."""
     lpips: str | None = None
+    """Weights of LPIPS's AlexNet: a path, or `download`."""
     detector: str | None = None
+    """Of landmarks: `mediapipe`, or the path of dlib's predictor."""
     parser: Path | None = None
+    """The file of a segmentation model."""
     eyes: str | None = None
+    """Weights of VGG-19 for the eyes' patches: a path, `download`, or `random:SEED`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,14 +103,14 @@ def sources_of(options: argparse.Namespace, pairs: JudgedPairs) -> Sources:
     if options.detector is not None and kind is not None and kind.points is None:
         raise BadInput(f"--detector goes with faces and bodies; label maps of {kind.name} have no endpoints")
     return Sources(
-        truth,
-        options.reader,
-        options.features or ("world" if truth else None),
-        options.inception,
-        options.lpips,
-        options.detector,
-        options.parser,
-        options.eyes,
+        truth=truth,
+        reader=options.reader,
+        features=options.features or ("world" if truth else None),
+        inception=options.inception,
+        lpips=options.lpips,
+        detector=options.detector,
+        parser=options.parser,
+        eyes=options.eyes,
     )
 
 

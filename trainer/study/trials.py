@@ -107,13 +107,13 @@ def _pictures(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by name without suffix. Raises BadInput when it is none, or has a picture twice."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder of pictures; paint some with `python -m deploy batch --out {folder}`")
-    found: dict[str, Path] = {}
+    pictures: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in SUFFIXES:
-            if path.stem in found:
-                raise BadInput(f"{path} and {found[path.stem].name} are pictures of one pair; keep one of them")
-            found[path.stem] = path
-    return found
+            if path.stem in pictures:
+                raise BadInput(f"{path} and {pictures[path.stem].name} are pictures of one pair; keep one of them")
+            pictures[path.stem] = path
+    return pictures
 
 
 def _painted(pictures: Mapping[str, Path], key: str, folder: Path, schema: LabelSchema) -> PaintedFile:
