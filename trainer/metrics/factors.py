@@ -97,6 +97,11 @@ def factor_metric(truth: Truth, styles: Sequence[Frame], seed: int = 0) -> Metri
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         return columns_of(lambda each: _row(truth, factors, known, seed, each), judged)
 
+    return Metric(measure, _figures(factors))
+
+
+def _figures(factors: dict[str, Factor]) -> dict[str, FigureOf]:
+    """Two figures for each factor, and those over all factors of a kind."""
     figures: dict[str, FigureOf] = {}
     for name in factors:
         title = name.replace("_", " ")
@@ -132,7 +137,7 @@ def factor_metric(truth: Truth, styles: Sequence[Frame], seed: int = 0) -> Metri
             list(factors), "placed_hit", f"Factors told from another video's, read {placed}; chance is 50."
         ),
     }
-    return Metric(measure, figures)
+    return figures
 
 
 def _mean_of_all(names: Sequence[str], column: str, meaning: str) -> FigureOf:
