@@ -1,5 +1,6 @@
 #!/bin/bash
-# One node's share of a job: `srun slurm/launch.sh FILE.py|-m MODULE ARGUMENTS` starts the node's processes under a launcher.
+# One node's share of a job: `srun slurm/launch.sh FILE.py|-m MODULE ARGUMENTS` starts the node's processes under a
+# launcher, or, where the job is one process, without any.
 #   PROCESSES_PER_NODE  default: the node's GPUs, or 1 where the job has none
 #   ACCELERATE_CONFIG   a file of `accelerate config`, for DeepSpeed and the like; without it, plain data parallelism
 #   VENV                the Python environment, default .venv
@@ -28,7 +29,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads ? threads : 1))}
 # The launcher kills what is still there so many seconds after SIGTERM; a large checkpoint takes its time.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 
-# Not --cpu on CPUs: with it, accelerate starts one process whatever it is told.
+# Not --cpu on CPUs: with it, accelerate starts one process whatever --num_processes says.
 launcher=("$bin/accelerate" launch --num_machines "$nodes" --num_processes "$((nodes * processes))"
   --machine_rank "$SLURM_NODEID" --main_process_ip "$head_node" --main_process_port "$port")
 if [[ ${ACCELERATE_CONFIG:-} ]]; then
@@ -46,7 +47,7 @@ if ((SLURM_NODEID == 0)); then
 fi
 
 # Some clusters signal this shell only, others every process of the step. A launcher bears one SIGTERM, and would die
-# of SIGUSR1 and leave its processes behind: so it is told once, from here, and ignores SIGUSR1.
+# of SIGUSR1 and leave its processes behind: so it gets one SIGTERM, from here, and ignores SIGUSR1.
 (trap '' USR1 && exec "${launcher[@]}" "$@") &
 work=$!
 [[ ! $stopped ]] || kill -TERM "$work"

@@ -285,7 +285,7 @@ def test_training_does_not_see_its_own_folder_first() -> None:
         "sys.argv = ['trainer/run.py', '--help']\n"
         "try:\n    runpy.run_path('trainer/run.py', run_name='__main__')\n"
         "except SystemExit:\n    pass\n"
-        "assert sys.argv and not [place for place in sys.path if place.endswith('trainer')], sys.path\n"
+        "assert sys.argv and not [place for place in sys.path if place.endswith('/trainer')], sys.path\n"
     )
     command = [sys.executable, "-c", code, str(ROOT / "trainer")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -6,7 +6,7 @@ What is true of every GAN stands here; what is true of one method, its `signs` s
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from trainer.ranks.pulse import Iteration
+from trainer.ranks.delayed_metrics import Iteration
 
 WINDOW = 1000
 """Iterations over which skipped ones are counted."""

@@ -22,7 +22,7 @@ BATCH = 8
 CELL = 8
 STUCK = 0.98
 """Values beyond ±this are black, white or full colour."""
-FIGURES = ("semantic", "l1", "exemplar_copy", "saturated")
+METRICS = ("semantic", "l1", "exemplar_copy", "saturated")
 """What `HeldOut.measure` gives, each under `held_out/`. Less is better.
 
 semantic: the loss network's distance to the target with the paper's adaptive weights (specification 3.2, reading A,
@@ -35,19 +35,22 @@ there the target is the true answer.
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The first `pairs` held-out pairs, in a fixed order, shared out over ranks.
-
-    inputs: what pictures are painted from.
-    max_bad: the share of all samples that may be unreadable; others of their batch stand in for them.
-    """
+    """The first `pairs` held-out pairs, in a fixed order, shared out over ranks."""
 
     manifest: Manifest
+    """Of the held-out shards."""
     store: Store
+    """Where the shards lie."""
     pairs: int
+    """How many are measured, if there are so many."""
     inputs: tuple[str, ...]
+    """What pictures are painted from."""
     rank: int = 0
+    """This process's number."""
     ranks: int = 1
+    """How many processes share the pairs."""
     max_bad: float = 0.0
+    """The share of all samples that may be unreadable; others of their batch stand in for them."""
 
     @property
     def reading(self) -> Reading:
@@ -59,6 +62,8 @@ class HeldOut:
         """This rank's batches, equally many on each, with the number of pairs at the front that count."""
         reading = replace(self.reading, rank=self.rank, ranks=self.ranks, epochs=1, max_bad=self.max_bad)
         count = min(self.pairs, self.manifest.samples)
+        # As many rounds on every rank, though the last ones may count nothing: between two batches all ranks ask each
+        # other whether to go on, and a rank that is done sooner would be missing there.
         rounds = -(-count // (BATCH * self.ranks))
         stream = islice(Stream(self.manifest, self.store, reading), rounds)
         shown = tqdm(stream, "held-out pairs", rounds, leave=False, disable=self.rank != 0, unit="batch")
@@ -72,16 +77,16 @@ class HeldOut:
         perceptual: nn.Module | None,
         reduce: Callable[[Tensor], Tensor],
         device: torch.device,
-        going_on: Callable[[], bool] = lambda: True,
+        go_on: Callable[[], bool] = lambda: True,
     ) -> dict[str, float] | None:
-        """The figures that can be measured, by name; None when `going_on` said no between two batches.
+        """The metrics that can be measured, by name; None when `go_on` returned False between two batches.
 
         paint: gives the pictures of a batch. reduce: sums a tensor over ranks.
         """
-        sums = torch.zeros(len(FIGURES), dtype=torch.float64, device=device)
+        sums = torch.zeros(len(METRICS), dtype=torch.float64, device=device)
         counts = torch.zeros_like(sums)
         for loaded, count in self.batches():
-            if not going_on():
+            if not go_on():
                 return None
             batch = to_device(loaded, self.manifest.schema, device).first(count)
             if count:
@@ -91,13 +96,13 @@ class HeldOut:
         sums, counts = reduce(sums), reduce(counts)
         return {
             f"held_out/{name}": total / number
-            for name, total, number in zip(FIGURES, sums.tolist(), counts.tolist(), strict=True)
+            for name, total, number in zip(METRICS, sums.tolist(), counts.tolist(), strict=True)
             if number
         }
 
 
 def _values(paint: Callable[[Batch], Tensor], perceptual: nn.Module | None, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Sums over a batch of what FIGURES names, and of how many pairs: two (4,) tensors."""
+    """Sums over a batch of what METRICS names, and of how many pairs: two (4,) tensors."""
     with torch.inference_mode():
         ours = paint(batch).float()
         same = batch.same_style.double()

@@ -1,8 +1,12 @@
-"""The training loop: read, step, look, evaluate, save, stop?"""
+"""The training loop: what happens between two iterations, and in which order.
+
+All ranks run the same code. Whatever they decide (evaluate now, stop, the best so far) must come out alike on all of
+them, or one rank enters a collective that the others never reach, and all wait for good. Therefore decisions hang on
+what is equal by construction (images seen), on what has been averaged over ranks (see `DelayedMetrics`), or on what
+rank 0 shares.
+"""
 
 import json
-import math
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -10,34 +14,33 @@ from dataclasses import replace
 from pathlib import Path
 
 from accelerate.utils import gather_object
-from PIL import Image
-from tqdm import tqdm
 
 from likeness import atomic
 from likeness.command import DONE, PREEMPTED, BadInput
 from likeness.one_writer import only_writer
 from shards.inputs import needs_of
 from shards.reading.store import Store
-from shards.reading.stream import Loaded, Stream, check_instances, first_samples, open_shards
+from shards.reading.stream import Stream, check_instances, open_shards
 from shards.records import Manifest
 from trainer.batches import Ready, ahead, reading_of
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Checkpoint, Snapshot
 from trainer.checkpoints.saving import Saver
 from trainer.config import Config
-from trainer.grid import sample_grid
-from trainer.health import Detectors, Skipped
+from trainer.health import Skipped
 from trainer.held_out import HeldOut
+from trainer.ranks.delayed_metrics import LAG, DelayedMetrics
 from trainer.ranks.preemption import StopRequests
-from trainer.ranks.pulse import LAG, Iteration, Pulse
 from trainer.ranks.rendezvous import open_store
 from trainer.ranks.watchdog import Watchdog
 from trainer.speed.host_memory import keep_freed_memory
-from trainer.tracking.tracker import Tracker
+from trainer.tracking.observer import Observer, crossed
 from trainer.training import Training
 
 POST_MORTEM = "post-mortem.json"
+"""What a run leaves that ended because too many iterations were not finite."""
 LOCK = ".lock"
+"""Held by the process that trains in a run's folder."""
 
 
 def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
@@ -90,23 +93,35 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
             keep_freed_memory()
         if training.accelerator.is_main_process:
             opened.enter_context(training_in(config.run))
-        rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
-        with Watchdog(rank, ranks, config.faults.timeout_s, open_store("signs of life")) as dog:
-            run = Run(training, manifest, store, held_out, requests, dog)
-            try:
-                if checkpoint:
-                    training.restore_random(checkpoint)
-                finished = run.go()
-            except (RuntimeError, ConnectionError) as error:
-                # What a broken collective raises says which address is gone, not which rank.
-                if ranks > 1 and (missing := dog.missing()):
-                    raise RuntimeError(f"{missing}. Go on from the last checkpoint with --resume latest.") from error
-                raise
-            finally:
-                run.close()
-        # After the watchdog: the rank that keeps the store must not end while others give signs of life.
+        finished = _watched(training, (manifest, store), held_out, requests, checkpoint)
+        # After the watchdog: the rank that keeps the store must not end while others write their heartbeats into it.
         training.leave()
         return DONE if finished else PREEMPTED
+
+
+def _watched(
+    training: Training,
+    train_shards: tuple[Manifest, Store],
+    held_out: tuple[Manifest, Store],
+    requests: StopRequests,
+    checkpoint: Checkpoint | None,
+) -> bool:
+    """Trains under a watchdog. Returns whether all images were seen; False after a request to stop."""
+    rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
+    timeout_s = training.config.faults.timeout_s
+    with Watchdog(rank, ranks, timeout_s, open_store("signs of life")) as watchdog:
+        run = Run(training, train_shards, held_out, requests, watchdog)
+        try:
+            if checkpoint:
+                training.restore_random(checkpoint)
+            return run.go()
+        except (RuntimeError, ConnectionError) as error:
+            # What a broken collective raises says which address is gone, not which rank.
+            if ranks > 1 and (missing := watchdog.missing()):
+                raise RuntimeError(f"{missing}. Go on from the last checkpoint with --resume latest.") from error
+            raise
+        finally:
+            run.close()
 
 
 def training_in(run: Path) -> AbstractContextManager[None]:
@@ -116,35 +131,30 @@ def training_in(run: Path) -> AbstractContextManager[None]:
     )
 
 
-def crossed(before: int, after: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in (before, after]."""
-    return after // every > before // every
-
-
 class Run:
     """One process's share of a run: what happens between two steps, and in which order."""
 
     def __init__(
         self,
         training: Training,
-        manifest: Manifest,
-        store: Store,
+        train_shards: tuple[Manifest, Store],
         held_out: tuple[Manifest, Store],
         requests: StopRequests,
-        dog: Watchdog,
+        watchdog: Watchdog,
     ) -> None:
         config = training.config
-        self.training, self.manifest, self.store = training, manifest, store
-        self.requests, self.dog = requests, dog
+        self.training = training
+        self.manifest, self.store = train_shards
+        self.requests, self.watchdog = requests, watchdog
         rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
         # A broken held-out sample is logged and stood in for: it is no reason to end weeks of training.
         self.held_out = HeldOut(*held_out, config.evaluation.pairs, training.method.inputs, rank, ranks, max_bad=1.0)
-        self.pulse = Pulse(training.accelerator)
+        self.metrics = DelayedMetrics(training.accelerator)
         self.skipped = Skipped(config.faults.max_skipped)
         self.observer: Observer | None = None
         self.saver: Saver | None = None
         if training.accelerator.is_main_process:
-            self.observer = Observer(training, manifest, self.held_out)
+            self.observer = Observer(training, self.manifest, self.held_out)
             self.saver = Saver(config.run, config.checkpoint.keep, config.checkpoint.timeout_s)
         self.finished = False
 
@@ -155,29 +165,36 @@ class Run:
         stop = False
         measured: dict[str, float] | None = {}
         while training.images < config.images and not stop:
-            self.dog.at(training.steps, "reading")
-            asked_at = time.perf_counter()
-            ready = next(batches)
-            waited_s = time.perf_counter() - asked_at
             before = training.images
-            self.dog.at(training.steps, "training")
-            figures, skip = training.step(ready.batch)
-            training.place = ready.place
-            self.pulse.send(training.images, figures, skip, self.requests.stop, ready.keys)
-            stop = self._look(LAG, waited_s)
+            waited_s = self._step(batches)
+            stop = self._receive(LAG, waited_s)
             done = training.images >= config.images
             measured, best = {}, False
             if not stop and (done or crossed(before, training.images, config.evaluation.every)):
-                stop = self._look(0)
+                # Nothing may be in flight: what an evaluation logs must come after the iterations before it.
+                stop = self._receive(0)
                 measured = None if stop else self._measure()
                 stop = measured is None
                 best = bool(measured) and self._is_best(measured or {})
             if not stop and (best or crossed(before, training.images, config.checkpoint.every)):
                 self._save(measured or {}, best)
-        self._look(0)
+        self._receive(0)
         self._finish(measured or {})
         self.finished = training.images >= config.images
         return self.finished
+
+    def _step(self, batches: Iterator[Ready]) -> float:
+        """One iteration. Returns the seconds that it waited for its batch."""
+        training = self.training
+        self.watchdog.at(training.steps, "reading")
+        asked_at = time.perf_counter()
+        ready = next(batches)
+        waited_s = time.perf_counter() - asked_at
+        self.watchdog.at(training.steps, "training")
+        metrics, skip = training.step(ready.batch)
+        training.place = ready.place
+        self.metrics.send(training.images, metrics, skip, self.requests.stop, ready.keys)
+        return waited_s
 
     def _batches(self) -> Iterator[Ready]:
         training, config = self.training, self.training.config
@@ -196,14 +213,14 @@ class Run:
         )
         return ahead(Stream(self.manifest, self.store, reading), training.schema, training.device)
 
-    def _look(self, lag: int, waited_s: float = 0.0) -> bool:
-        """Takes note of what iterations more than `lag` ago became; whether a stop has been asked for."""
+    def _receive(self, lag: int, waited_s: float = 0.0) -> bool:
+        """Records what iterations more than `lag` ago became; whether a stop has been asked for."""
         stop = False
-        for iteration in self.pulse.receive(lag):
+        for iteration in self.metrics.receive(lag):
             stop = stop or iteration.stop
             too_many = self.skipped.too_many(iteration)
             if self.observer:
-                self.observer.saw(iteration, self.skipped.total, waited_s)
+                self.observer.record_iteration(iteration, self.skipped.total, waited_s)
             if too_many:
                 self._give_up()
         return stop
@@ -219,7 +236,7 @@ class Run:
                     "images": iteration.images,
                     "skipped": iteration.skipped,
                     "keys_by_rank": [list(rank[number]) for rank in keys],
-                    "figures": {name: repr(value) for name, value in iteration.figures.items()},
+                    "figures": {name: repr(value) for name, value in iteration.metrics.items()},
                 }
                 for number, iteration in enumerate(self.skipped.recent)
             ]
@@ -233,22 +250,22 @@ class Run:
     def _measure(self) -> dict[str, float] | None:
         """Measures held-out pairs and draws the sample grid; None when a stop was asked for meanwhile."""
         training = self.training
-        self.dog.at(training.steps, "evaluating")
+        self.watchdog.at(training.steps, "evaluating")
 
-        def going_on() -> bool:
-            self.dog.at(training.steps, "evaluating")
+        def go_on() -> bool:
+            self.watchdog.at(training.steps, "evaluating")
             return not training.any_rank(self.requests.stop)
 
         accelerator = training.accelerator
         measured = self.held_out.measure(
-            training.synthesizer().paint, training.method.perceptual, accelerator.reduce, training.device, going_on
+            training.synthesizer().paint, training.method.perceptual, accelerator.reduce, training.device, go_on
         )
         if measured is not None and self.observer:
-            self.observer.evaluated(measured)
+            self.observer.record_evaluation(measured)
         return measured
 
     def _is_best(self, measured: dict[str, float]) -> bool:
-        """Whether the figure that `checkpoint.best` names is less than ever before; the same answer on all ranks."""
+        """Whether the metric that `checkpoint.best` names is less than ever before; the same answer on all ranks."""
         best, run = self.training.config.checkpoint.best, self.training.config.run
         if best is None:
             return False
@@ -260,21 +277,21 @@ class Run:
         is_best = self.saver is not None and measured[best] < checkpoints.best_value(run, best)
         return bool(self.training.share(is_best))
 
-    def _save(self, figures: dict[str, float], best: bool) -> None:
-        snapshot = self._snapshot(figures)
+    def _save(self, metrics: dict[str, float], best: bool) -> None:
+        snapshot = self._snapshot(metrics)
         if self.saver and snapshot:
             self.saver.save(snapshot, self.training.config.checkpoint.best if best else None)
 
-    def _snapshot(self, figures: dict[str, float]) -> Snapshot | None:
-        self.dog.at(self.training.steps, "saving")
+    def _snapshot(self, metrics: dict[str, float]) -> Snapshot | None:
+        self.watchdog.at(self.training.steps, "saving")
         if self.observer:
             # The tracker may have got its run's id only now.
             self.training.run_id = self.observer.tracker.run_id
-        return self.training.snapshot(self.manifest.digest, figures)
+        return self.training.snapshot(self.manifest.digest, metrics)
 
-    def _finish(self, figures: dict[str, float]) -> None:
+    def _finish(self, metrics: dict[str, float]) -> None:
         """The last checkpoint: all ranks wait for it, and all of them fail when it cannot be written."""
-        snapshot = self._snapshot(figures)
+        snapshot = self._snapshot(metrics)
         failed: str | None = None
         if self.saver and snapshot:
             try:
@@ -288,76 +305,3 @@ class Run:
     def close(self) -> None:
         if self.observer:
             self.observer.close(self.finished)
-
-
-class Observer:
-    """What a person watches: progress bar, journal, MLflow, sample grids, signs of illness. Main process only."""
-
-    def __init__(self, training: Training, train: Manifest, held_out: HeldOut) -> None:
-        config = training.config
-        config.run.mkdir(parents=True, exist_ok=True)
-        self.training = training
-        tracking = config.tracking
-        settings = config.model_dump(mode="json")
-        self.tracker = Tracker(
-            config.run, tracking.uri, tracking.experiment, settings, training.images, training.run_id
-        )
-        self.tracker.describe("label_schema.json", training.schema.to_json())
-        self.tracker.describe("manifest.json", {"digest": train.digest, "samples": train.samples})
-        rows = config.evaluation.grid_rows
-        self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, rows, held_out.reading)
-        self.detectors = Detectors(training.method.signs)
-        self.sums: dict[str, float] = {}
-        self.count = 0
-        self.bar = tqdm(total=config.images, initial=training.images, unit="img", desc="training", smoothing=0.05)
-        self.seen = self.logged_images = training.images
-        self.logged_at, self.waited_s = time.perf_counter(), 0.0
-
-    def saw(self, iteration: Iteration, skipped: int, waited_s: float) -> None:
-        """Takes note of one iteration; logs the means since the last line when one is due."""
-        config = self.training.config
-        self.waited_s += waited_s
-        if not iteration.skipped:
-            self.count += 1
-            for name, value in iteration.figures.items():
-                self.sums[name] = self.sums.get(name, 0.0) + value
-        self.bar.update(iteration.images - self.seen)
-        before, self.seen = self.seen, iteration.images
-        if crossed(before, self.seen, config.tracking.log_every) or self.seen >= config.images:
-            self._log(skipped)
-
-    def _log(self, skipped: int) -> None:
-        elapsed_s = time.perf_counter() - self.logged_at
-        figures = {name: total / self.count for name, total in self.sums.items()}
-        figures["images_per_s"] = (self.seen - self.logged_images) / elapsed_s
-        figures["data_wait_share"] = self.waited_s / elapsed_s
-        figures["skipped_iterations"] = float(skipped)
-        self.tracker.log(self.seen, figures)
-        totals = {name.removesuffix("/total"): f"{v:.3f}" for name, v in figures.items() if name.endswith("/total")}
-        self.bar.set_postfix({**totals, "data wait": f"{figures['data_wait_share']:.0%}"})
-        self._detect(figures)
-        self.sums, self.count = {}, 0
-        self.logged_at, self.logged_images, self.waited_s = time.perf_counter(), self.seen, 0.0
-
-    def _detect(self, figures: dict[str, float]) -> None:
-        for sign in self.detectors.look(figures):
-            self.tracker.note(self.seen, sign)
-            tqdm.write(f"warning: at {self.seen:,} images: {sign}", file=sys.stderr)
-
-    def evaluated(self, figures: dict[str, float]) -> None:
-        """Logs what was measured on held-out pairs, and draws the fixed ones."""
-        training = self.training
-        self.tracker.log(training.images, {name: value for name, value in figures.items() if math.isfinite(value)})
-        self._detect(figures)
-        grid = sample_grid(training.synthesizer(), self.fixed, training.schema, training.device)
-        try:
-            with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
-                Image.fromarray(grid).save(partial)
-        except OSError as error:
-            tqdm.write(f"warning: no sample grid at {training.images:,} images: {error}", file=sys.stderr)
-            return
-        self.tracker.picture(training.images, "samples", grid)
-
-    def close(self, finished: bool) -> None:
-        self.bar.close()
-        self.tracker.close(finished)

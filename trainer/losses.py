@@ -17,16 +17,16 @@ def exact(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def least_squares(scores: Tensor, wanted: float) -> Tensor:
-    """LSGAN: mean over batch, channels and positions of (score - wanted)²."""
-    return (exact(scores) - wanted).square().mean()
+def least_squares(scores: Tensor, goal: float) -> Tensor:
+    """LSGAN: mean over batch, channels and positions of (score - goal)², goal 1 for real and 0 for fake."""
+    return (exact(scores) - goal).square().mean()
 
 
-def feature_distances(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Mean |difference| per sample and layer: (N, layers). `wanted` gets no gradient."""
+def feature_distances(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+    """Mean |difference| per sample and layer: (N, layers). `targets` get no gradient."""
     distances = [
         (exact(ours) - exact(theirs.detach())).abs().flatten(1).mean(1)
-        for ours, theirs in zip(features, wanted, strict=True)
+        for ours, theirs in zip(features, targets, strict=True)
     ]
     return torch.stack(distances, dim=1)
 

@@ -65,6 +65,6 @@ def _load(network: VGG19, state: dict[str, Tensor], where: str) -> None:
     theirs = {name.removeprefix("features."): value for name, value in state.items() if name.startswith("features.")}
     for name, value in ours.items():
         if name not in theirs or theirs[name].shape != value.shape:
-            found = "is missing" if name not in theirs else f"has shape {tuple(theirs[name].shape)}"
-            raise BadInput(f"{where}: features.{name} {found}; expected torchvision's VGG-19 ({URL})")
+            problem = "is missing" if name not in theirs else f"has shape {tuple(theirs[name].shape)}"
+            raise BadInput(f"{where}: features.{name} {problem}; expected torchvision's VGG-19 ({URL})")
     network.features.load_state_dict({name: theirs[name] for name in ours})

@@ -83,17 +83,19 @@ def write_report(demo: Path) -> Path:
 
 @dataclass(frozen=True)
 class _Scores:
-    """Shares of pairs, in percent; 50 is chance.
-
-    exemplar_percent: the picture is nearer to the truth than to the same label in another held-out exemplar's style.
-    label_percent: painted from another pair's label, it is nearer to that label's truth than to the own label's, both
-    in the exemplar's style. distance: mean |picture - truth| in 1/255.
-    """
+    """What is measured of the demo's pictures."""
 
     exemplar_percent: float
+    """Pictures nearer to the truth than to the same label in another held-out exemplar's style; 50 is chance."""
     label_percent: float
+    """Pictures that, painted from another pair's label, are nearer to that label's truth than to the own label's.
+
+    Both truths are in the exemplar's style; 50 is chance.
+    """
     distance: float
+    """Mean |picture - truth| in 1/255."""
     pairs: int
+    """How many pairs were measured."""
 
 
 def _judged(demo: Path, schema: LabelSchema, members: list[samples.Members], roll: int) -> list[Judged]:

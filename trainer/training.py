@@ -16,7 +16,9 @@ from shards.reading.order import Place
 from shards.records import LabelSchema
 from trainer import methods
 from trainer.checkpoints import files as checkpoints
-from trainer.checkpoints.files import Checkpoint, Snapshot, State, load_network
+from trainer.checkpoints import random_state
+from trainer.checkpoints.files import Checkpoint, Snapshot, State
+from trainer.checkpoints.weights import load_network, on_host
 from trainer.config import Config
 from trainer.method import Batch, Synthesizer
 from trainer.perceptual import load_vgg19
@@ -190,7 +192,7 @@ class Training:
         To be called by all ranks: each gives its random state, and may hold a part of the optimizers' state.
         figures: what was measured of these very weights.
         """
-        gathered = gather_object([checkpoints.random_state()])
+        gathered = gather_object([random_state.capture()])
         optimizers = {f"{player}.optimizer": engine.state() for player, engine in self.engines.items()}
         if not self.accelerator.is_main_process:
             return None
@@ -212,7 +214,7 @@ class Training:
             files={},
             figures=figures,
         )
-        return Snapshot(state, checkpoints.on_host(tensors), plain)
+        return Snapshot(state, on_host(tensors), plain)
 
     def synthesizer(self) -> Synthesizer:
         """The averaged networks, painting as they do at this moment."""
@@ -282,7 +284,7 @@ class Training:
             drawn = np.random.default_rng((self.config.seed, self.images, rank)).integers(2**32)
             set_seed(int(drawn))
             return
-        checkpoints.restore_random(checkpoint.tensors(f"random-{rank}"), checkpoint.plain(f"random-{rank}"))
+        random_state.restore(checkpoint.tensors(f"random-{rank}"), checkpoint.plain(f"random-{rank}"))
 
     def leave(self) -> None:
         """See `rendezvous.leave`."""

@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from likeness.command import BadInput
-from trainer import drill
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Checkpoint, Snapshot, State, find
 from trainer.checkpoints.saving import Saver
 from trainer.config import Config
+from trainer.drill.outcome import compare, drill
 from trainer.loop import POST_MORTEM, train, training_in
 from trainer.method import Batch
 from trainer.tracking.journal import read_journal
@@ -361,7 +361,7 @@ def test_training_goes_on_and_keeps_its_best(small_config: MakeConfig) -> None:
 
 
 def test_the_drill_finds_every_tensor_equal(tmp_path: Path) -> None:
-    outcome = drill.drill(tmp_path, kills=3, seed=5, quiet=True)
+    outcome = drill(tmp_path, kills=3, seed=5, quiet=True)
     assert outcome.passed, outcome
     assert outcome.tensors > 100
 
@@ -370,10 +370,10 @@ def test_the_drill_sees_one_changed_bit(small_config: MakeConfig, tmp_path: Path
     first, second = (small_config("pix2pixhd", images=4, run=str(tmp_path / name)) for name in ("first", "second"))
     train(first)
     train(second)
-    assert drill.compare(first.run, second.run)[1] == []
+    assert compare(first.run, second.run)[1] == []
     third = small_config("pix2pixhd", images=4, seed=1, run=str(tmp_path / "third"))
     train(third)
-    assert len(drill.compare(first.run, third.run)[1]) > 10
+    assert len(compare(first.run, third.run)[1]) > 10
 
 
 @pytest.mark.slow

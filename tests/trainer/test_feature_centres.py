@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from likeness.command import BAD_INPUT, DONE, BadInput
 from shards.labels.instance_features import FILE, paint, parse_centres
+from shards.media.pictures import read_picture
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
@@ -22,7 +23,6 @@ from trainer.checkpoints.files import Checkpoint, folder_of
 from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
 from trainer.evaluate.__main__ import main as evaluate
-from trainer.evaluate.judged_pairs import read_picture
 from trainer.evaluate.paint import PICTURES, SWAPPED
 from trainer.feature_centres import LEAST_AREA, Look, centres_of, looks_of, main
 from trainer.grid import picture

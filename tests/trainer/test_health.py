@@ -13,7 +13,7 @@ from trainer.config import Config
 from trainer.health import EVALUATIONS, PATIENCE, Detectors, Skipped, signs
 from trainer.losses import least_squares
 from trainer.method import Method
-from trainer.ranks.pulse import Iteration
+from trainer.ranks.delayed_metrics import Iteration
 
 
 @pytest.fixture

@@ -113,9 +113,9 @@ def test_a_broken_sample_is_stood_in_for_in_training_only(mixed: tuple[Manifest,
 def test_it_stops_between_batches_when_asked(mixed: tuple[Manifest, Store]) -> None:
     asked: list[int] = []
 
-    def going_on() -> bool:
+    def go_on() -> bool:
         asked.append(1)
         return len(asked) < 2
 
-    assert HeldOut(*mixed, 21, INPUTS).measure(copy, None, lambda tensor: tensor, CPU, going_on) is None
+    assert HeldOut(*mixed, 21, INPUTS).measure(copy, None, lambda tensor: tensor, CPU, go_on) is None
     assert len(asked) == 2

@@ -1,1 +1,1 @@
-"""Checkpoints: files, when they are written, and the painter in them."""
+"""Checkpoints: their files, when they are written, and the generators in them."""

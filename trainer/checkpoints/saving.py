@@ -17,12 +17,14 @@ class Saver:
     """Writes a run's checkpoints in a thread; rank 0 only.
 
     A checkpoint that cannot be written costs a warning and nothing else while training goes on: the one before is
-    intact, and the next one is tried again. failures: how many could not be written.
+    intact, and the next one is tried again.
     """
 
     def __init__(self, run: Path, keep: int, timeout_s: float) -> None:
+        """keep: how many of the newest stay. timeout_s: seconds within which the last one must be on the disk."""
         self.run, self.keep, self.timeout_s = run, keep, timeout_s
         self.failures = 0
+        """How many checkpoints could not be written."""
         self._thread: threading.Thread | None = None
         self._waiting: tuple[Snapshot, str | None] | None = None
         self._lock = threading.Lock()
@@ -30,8 +32,9 @@ class Saver:
         self._error: OSError | None = None
 
     def save(self, snapshot: Snapshot, best: str | None = None) -> None:
-        """Has a checkpoint written. best: the figure for which `best` is to name it, if it still is. Returns at once.
+        """Has a checkpoint written; returns at once.
 
+        best: the metric for which `best` is to name this checkpoint, if no other has become better meanwhile.
         While the checkpoint before is still being written, this one waits; one that waits already is left out, with a
         warning, so that a slow disk does not fill the memory.
         """
@@ -43,9 +46,9 @@ class Saver:
                 self._thread.start()
                 return
             if self._waiting is not None:
-                left_out, _ = self._waiting
+                skipped, _ = self._waiting
                 lasted_s = time.monotonic() - self._begun_at
-                self._failed(left_out, f"the one before it has been written for {lasted_s:.0f} s")
+                self._failed(skipped, f"the one before it has been written for {lasted_s:.0f} s")
             self._waiting = (snapshot, best)
 
     def finish(self, snapshot: Snapshot) -> None:
@@ -76,7 +79,11 @@ class Saver:
             )
 
     def _write_all(self, snapshot: Snapshot, best: str | None) -> None:
-        """Writes a checkpoint, and then whichever waits."""
+        """Writes a checkpoint, and then whichever waits.
+
+        Whether one waits and whether this thread ends is decided under one lock: otherwise `save` might leave a
+        checkpoint to a thread that has already seen that none waits.
+        """
         while True:
             self._write(snapshot, best)
             with self._lock:

@@ -16,7 +16,7 @@ from trainer import config as configs
 from trainer import methods
 from trainer.checkpoints.files import STATE, Checkpoint, State, find
 from trainer.method import Method, Synthesizer
-from trainer.tracking.journal import tracked_run
+from trainer.tracking.state import tracked_run
 
 FINISHED = 10**12
 """More images than any run sees: networks without weights are those of a method's last stage."""

@@ -10,10 +10,10 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.media.pictures import decode_picture, is_png, read_bytes, read_ids
 from shards.reading import samples
 from shards.reading.samples import OpenShard, Sample
 from shards.reading.store import Store
@@ -24,30 +24,34 @@ from shards.records import Frame, LabelSchema, Manifest, Pair, sha256_of
 NEEDED = ("picture", "target", "exemplar")
 OPTIONAL = ("label", "same_style", "group")
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of painted pictures."""
+PNG_DEPTH, GREY_16 = 24, b"\x10\x00"
+"""Where a PNG file has its bits per channel and its kind of colour, and what stands there for 16 bits of grey."""
 
 
 @dataclass(frozen=True)
 class Photos:
-    """A pair with its photos.
-
-    Pictures are uint8 (H, W, 3) RGB. ids: for labels of the kind `classes`, the label map as uint8 (H, W) ids.
-    """
+    """A pair with its photos."""
 
     pair: Pair
+    """The pair's record."""
     target: Array
+    """uint8 (H, W, 3) RGB: the photo whose label map is painted from."""
     exemplar: Array
+    """uint8 (H, W, 3) RGB: the photo whose style is asked for."""
     ids: Array | None
+    """The target's label map as uint8 (H, W) ids, where it is of classes."""
 
 
-class Pairs(ABC):
-    """Pairs in a fixed order; any of them can be read at any time.
-
-    identity: stands for their content. schema: None where there are no label maps to paint from.
-    """
+class JudgedPairs(ABC):
+    """Pairs in a fixed order; any of them can be read at any time."""
 
     identity: str
+    """A digest of their content."""
     total: int
+    """How many there are."""
     schema: LabelSchema | None
+    """Of their label maps; None where there are none to paint from."""
 
     @abstractmethod
     def pair(self, number: int) -> Pair:
@@ -62,7 +66,7 @@ class Pairs(ABC):
         """The sources of a pair's target and of its exemplar: pictures of one source resemble each other."""
 
 
-class ShardPairs(Pairs):
+class JudgedShards(JudgedPairs):
     """The pairs of held-out shards, in their order."""
 
     schema: LabelSchema
@@ -71,6 +75,7 @@ class ShardPairs(Pairs):
         self.manifest, self.store, self.schema = manifest, store, manifest.schema
         self.identity, self.total = manifest.digest, manifest.samples
         self._ends = list(accumulate(shard.samples for shard in manifest.shards))
+        # Pairs are read in order nearly always: one open shard, with its index, is enough.
         self._open: tuple[int, OpenShard] | None = None
 
     def _members(self, number: int, extensions: tuple[str, ...] | None = None) -> samples.Members:
@@ -100,7 +105,7 @@ class ShardPairs(Pairs):
         return pair.target.source, pair.exemplar.source
 
 
-class ListedPairs(Pairs):
+class JudgedList(JudgedPairs):
     """The pairs of a CSV file: what other systems painted, from photos of their own.
 
     Columns: `picture` (the name of a painted picture in its folder, with or without ending), `target` and `exemplar`
@@ -157,10 +162,10 @@ class ListedPairs(Pairs):
 
     def photos(self, number: int) -> Photos:
         row = self._rows[number]
-        target, exemplar = (read_picture(self.path.parent / row[name]) for name in ("target", "exemplar"))
+        target, exemplar = (read_photo(self.path.parent / row[name]) for name in ("target", "exemplar"))
         ids = None
         if "label" in self.columns:
-            ids = _read_ids(self.path.parent / row["label"], target.shape[:2])
+            ids = _read_label(self.path.parent / row["label"], target.shape[:2])
         return Photos(self.pair(number), target, exemplar, ids)
 
     def groups(self, pair: Pair) -> tuple[str, str]:
@@ -168,63 +173,29 @@ class ListedPairs(Pairs):
 
 
 @contextmanager
-def open_pairs(location: str) -> Iterator[Pairs]:
+def open_judged(location: str) -> Iterator[JudgedPairs]:
     """The pairs of a folder or URL of shards, or of a CSV file. Raises BadInput when there are none."""
     if not is_url(location) and Path(location).suffix.lower() == ".csv":
-        yield ListedPairs(Path(location))
+        yield JudgedList(Path(location))
         return
     with open_shards(location) as (manifest, store):
-        yield ShardPairs(manifest, store)
+        yield JudgedShards(manifest, store)
 
 
-class Painted:
-    """A folder of painted pictures, one per pair, named by the pair's key."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not folder.is_dir():
-            raise BadInput(f"there is no folder {folder} of painted pictures")
-
-    def file(self, key: str) -> Path:
-        """Raises BadInput when the picture is missing."""
-        for ending in FORMATS:
-            file = self.folder / f"{key}{ending}"
-            if file.is_file():
-                return file
-        raise BadInput(
-            f"{self.folder / key}.png is missing (nor is there a {', '.join(FORMATS[1:])}): every pair needs its "
-            "picture, named by the pair's key as `python -m deploy batch` does"
-        )
-
-    def read(self, key: str, shape: tuple[int, ...]) -> Array:
-        """The picture of a pair whose target has this shape. Raises BadInput when it is missing, broken or other."""
-        file = self.file(key)
-        picture = read_picture(file)
-        if picture.shape != shape:
-            ours, theirs = (f"{each[1]}×{each[0]}" for each in (picture.shape, shape))
-            raise BadInput(f"{file} is {ours}, but its pair's photos are {theirs}; paint it at their size")
-        return picture
+def read_photo(path: Path) -> Array:
+    """A picture as packing reads it: uint8 (H, W, 3) RGB. Raises BadInput when it is missing, broken or of 16 bits."""
+    content = read_bytes(path)
+    # A grey PNG of 16 bits is a map of numbers; decoders would take the upper half of each for a picture.
+    if is_png(content) and content[PNG_DEPTH : PNG_DEPTH + 2] == GREY_16:
+        raise BadInput(f"{path} has more than 8 bits per channel; write it as an 8-bit picture")
+    return decode_picture(content, str(path))
 
 
-def read_picture(path: Path) -> Array:
-    """uint8 (H, W, 3) RGB. Raises BadInput when it is no picture."""
-    try:
-        with Image.open(path) as opened:
-            if opened.mode.startswith(("I", "F")):
-                raise BadInput(f"{path} has more than 8 bits per channel; write it as an 8-bit picture")
-            return np.asarray(opened.convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path} cannot be read as a picture: {error}") from error
-
-
-def _read_ids(path: Path, size: tuple[int, ...]) -> Array:
-    try:
-        with Image.open(path) as opened:
-            if opened.mode not in ("L", "P"):
-                raise BadInput(f"{path} is no label map: its mode is {opened.mode}, not 8-bit ids")
-            ids = np.asarray(opened)
-    except (OSError, UnidentifiedImageError) as error:
-        raise BadInput(f"{path} cannot be read as a label map: {error}") from error
+def _read_label(path: Path, size: tuple[int, ...]) -> Array:
+    """A label map of class ids, uint8 (H, W). Raises BadInput when it is none, or of another size than (H, W)."""
+    ids = read_ids(path)
+    if ids.dtype != np.uint8:
+        raise BadInput(f"{path} is no label map: its ids have more than 8 bits")
     if ids.shape != size:
         raise BadInput(f"{path} is {ids.shape[1]}×{ids.shape[0]}, but its target is {size[1]}×{size[0]}")
     return ids

@@ -12,7 +12,7 @@ from shards.labels.kinds import CLASSES, LANDMARKS, POSE, SKETCH, kind_of
 from shards.operators.parsing import read_description
 from shards.records import Frame, LabelSchema
 from shards.worlds import world_of
-from trainer.evaluate.judged_pairs import ListedPairs, Pairs, ShardPairs
+from trainer.evaluate.judged_pairs import JudgedList, JudgedPairs, JudgedShards
 from trainer.metrics import read_labels
 from trainer.metrics.eyes import eye_patches
 from trainer.metrics.factors import factor_metric
@@ -22,7 +22,8 @@ from trainer.metrics.likeness_to_target import likeness_to_target, likeness_to_t
 from trainer.metrics.metric import Metric
 from trainer.metrics.parsing import parsing
 from trainer.metrics.perceptual_similarity import lpips
-from trainer.metrics.reader import Reader, load_reader
+from trainer.metrics.reader.files import load_reader
+from trainer.metrics.reader.network import Reader
 from trainer.metrics.style_truth import style_metric
 from trainer.metrics.swaps import swap_metric, swap_metric_without_truth
 from trainer.metrics.truth import Truth, styles_of
@@ -41,21 +42,24 @@ RANDOM_DIVISOR = 4
 
 @dataclass(frozen=True)
 class Sources:
-    """What metrics are made from, as the command line names it; None, or no truth, leaves a metric out.
-
-    truth: draws true pictures, where the pairs are of a world. reader: file of the world's reader; None: trained once.
-    features: `inception` (FID and KID) or `world` (the reader's). inception, lpips, eyes: weights: a path, `download`,
-    or for eyes also `random:SEED`. detector: `mediapipe`, or the path of dlib's predictor. parser: a model's file.
-    """
+    """What metrics are made from, as the command line names it; None leaves a metric out."""
 
     truth: Truth | None = None
+    """Draws true pictures, where the pairs are of a world."""
     reader: Path | None = None
+    """The file of the world's reader; None for the one that is trained once."""
     features: Literal["inception", "world"] | None = None
+    """In which features sets are compared: `inception` gives FID and KID, `world` uses the reader's."""
     inception: str | None = None
+    """Weights of Inception: a path, or `download`."""
     lpips: str | None = None
+    """Weights of LPIPS's AlexNet: a path, or `download`."""
     detector: str | None = None
+    """Of landmarks: `mediapipe`, or the path of dlib's predictor."""
     parser: Path | None = None
+    """The file of a segmentation model."""
     eyes: str | None = None
+    """Weights of VGG-19 for the eyes' patches: a path, `download`, or `random:SEED`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,11 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--eyes", metavar="VGG", help="eye patches of faces: VGG-19's weights as a path, download or random:SEED")
 
 
-def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
+def sources_of(options: argparse.Namespace, pairs: JudgedPairs) -> Sources:
     """Checks the options against the pairs. Raises BadInput naming what does not fit."""
     truth = None
     if options.videos is not None:
-        if not isinstance(pairs, ShardPairs):
+        if not isinstance(pairs, JudgedShards):
             raise BadInput("--videos goes with shards: pairs of a CSV have no label that a world could draw")
         truth = Truth(options.videos, pairs.schema)
     elif options.reader is not None or options.features == "world":
@@ -91,7 +95,7 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
     kind = kind_of(pairs.schema) if pairs.schema is not None else None
     if options.eyes is not None and (kind is None or kind.points is not LANDMARKS):
         raise BadInput("--eyes goes with shards of faces: only their records say where the eyes are")
-    listed = isinstance(pairs, ListedPairs) and "label" in pairs.columns
+    listed = isinstance(pairs, JudgedList) and "label" in pairs.columns
     if options.parser is not None and not (kind is not None and kind.ids) and not listed:
         raise BadInput("--parser goes with shards whose label maps are of classes, or a CSV with the column label")
     if options.inception is not None and options.features != "inception":
@@ -99,19 +103,19 @@ def sources_of(options: argparse.Namespace, pairs: Pairs) -> Sources:
     if options.detector is not None and kind is not None and kind.points is None:
         raise BadInput(f"--detector goes with faces and bodies; label maps of {kind.name} have no endpoints")
     return Sources(
-        truth,
-        options.reader,
-        options.features or ("world" if truth else None),
-        options.inception,
-        options.lpips,
-        options.detector,
-        options.parser,
-        options.eyes,
+        truth=truth,
+        reader=options.reader,
+        features=options.features or ("world" if truth else None),
+        inception=options.inception,
+        lpips=options.lpips,
+        detector=options.detector,
+        parser=options.parser,
+        eyes=options.eyes,
     )
 
 
 def metrics_of(
-    sources: Sources, pairs: Pairs, total: int, accelerator: Accelerator
+    sources: Sources, pairs: JudgedPairs, total: int, accelerator: Accelerator
 ) -> tuple[dict[str, Metric], dict[str, str]]:
     """The metrics by name, and the networks that they depend on, in words.
 
@@ -123,7 +127,7 @@ def metrics_of(
     if truth is None:
         metrics["swaps"] = swap_metric_without_truth()
     else:
-        assert isinstance(pairs, ShardPairs)
+        assert isinstance(pairs, JudgedShards)
         styles = styles_of([pairs.pair(number).exemplar for number in range(total)])
         with accelerator.main_process_first():
             reader = _reader(sources, pairs.schema, truth, styles)
@@ -159,7 +163,7 @@ def metrics_of(
     return metrics, networks
 
 
-def _listed_schema(parser: Path, pairs: Pairs) -> LabelSchema:
+def _listed_schema(parser: Path, pairs: JudgedPairs) -> LabelSchema:
     """The classes that a parser's description names, for label maps of a list."""
     height, width, _ = pairs.photos(0).target.shape
     return read_description(parser).schema(height, width)

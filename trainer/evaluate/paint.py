@@ -18,7 +18,7 @@ from shards.reading.samples import Sample
 from shards.reading.stream import check_instances
 from trainer.batches import label_channels, photo_channels
 from trainer.checkpoints.synthesis import Synthesis
-from trainer.evaluate.judged_pairs import ShardPairs
+from trainer.evaluate.judged_pairs import JudgedShards
 from trainer.grid import picture
 
 BATCH = 8
@@ -26,7 +26,7 @@ PICTURES, SWAPPED = "pictures", "swapped"
 """Folders: painted as asked; each with the label map of another pair."""
 
 
-def check(synthesis: Synthesis, pairs: ShardPairs) -> None:
+def check(synthesis: Synthesis, pairs: JudgedShards) -> None:
     """Raises BadInput when pairs do not hold all that the pictures are made of."""
     if difference := synthesis.schema.difference(pairs.schema):
         raise BadInput(f"{pairs.store.where} has another label schema than this checkpoint: {difference}")
@@ -49,7 +49,7 @@ def slice_of(total: int, rank: int, ranks: int) -> range:
     return range(first, end)
 
 
-def paint(synthesis: Synthesis, pairs: ShardPairs, roll: int, out: Path, device: torch.device, mine: range) -> None:
+def paint(synthesis: Synthesis, pairs: JudgedShards, roll: int, out: Path, device: torch.device, mine: range) -> None:
     """Writes a PNG per pair of `mine` into both folders in `out`, named by the pair's key.
 
     roll: swapped label maps come from the pair so much further on, counted around the end of all pairs, as those of

@@ -15,15 +15,16 @@ NORMAL = 1.959964
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % confidence interval; NaN bounds where there are less than two groups to resample.
-
-    pictures: how many it was computed from.
-    """
+    """A figure and its 95 % confidence interval."""
 
     value: float
+    """The figure over all pictures; NaN where it cannot be computed."""
     low: float
+    """The interval's lower bound; NaN where there are less than two groups to resample."""
     high: float
+    """The interval's upper bound; NaN where there are less than two groups to resample."""
     pictures: int
+    """How many pictures it was computed from."""
 
 
 class _Resampled(Mapping[str, Array]):
@@ -54,8 +55,8 @@ def estimates(
     resampled figures; for biased figures it is value ± 1.96 standard deviations of theirs. Resamples in which a figure
     cannot be computed (NaN) are left out.
     """
-    found = [_estimates(figures, columns, groups, seed) for groups in groupings]
-    return {name: max((each[name] for each in found), key=_width) for name in figures}
+    per_grouping = [_estimates(figures, columns, groups, seed) for groups in groupings]
+    return {name: max((each[name] for each in per_grouping), key=_width) for name in figures}
 
 
 def _width(estimate: Estimate) -> float:
@@ -83,11 +84,12 @@ def _estimate(figure: FigureOf, columns: Columns, resampled: Sequence[float], pi
     value = figure.compute(columns)
     if figure.column is not None:
         pictures = int((~np.isnan(columns[figure.column])).sum())
-    there = np.asarray(resampled)[~np.isnan(resampled)] if len(resampled) else np.empty(0)
-    if len(there) < 2 or np.isnan(value):
+    computed = np.asarray(resampled)[~np.isnan(resampled)] if len(resampled) else np.empty(0)
+    if len(computed) < 2 or np.isnan(value):
         return Estimate(value, float("nan"), float("nan"), pictures)
     if figure.biased:
-        reach = NORMAL * float(there.std(ddof=1))
+        # All resamples lie to one side of the value, so that their quantiles might not even hold it.
+        reach = NORMAL * float(computed.std(ddof=1))
         return Estimate(value, value - reach, value + reach, pictures)
-    low, high = np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(computed, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), pictures)

@@ -19,16 +19,16 @@ def confusion(true_ids: Array, predicted_ids: Array, ids: Sequence[int], void: i
     """
     if true_ids.shape != predicted_ids.shape:
         raise ValueError(f"id maps of the shapes {true_ids.shape} and {predicted_ids.shape} cannot be compared")
-    place = np.full(256, -1)
-    place[list(ids)] = np.arange(len(ids))
+    index_of = np.full(256, -1)
+    index_of[list(ids)] = np.arange(len(ids))
     counted = np.ones(true_ids.shape, bool) if void is None else true_ids != void
     true, predicted = true_ids[counted], predicted_ids[counted]
-    pairs = place[true], place[predicted]
-    for given, places in zip((true, predicted), pairs, strict=True):
-        if len(unknown := given[places < 0]):
+    indices = index_of[true], index_of[predicted]
+    for values, index in zip((true, predicted), indices, strict=True):
+        if len(unknown := values[index < 0]):
             raise ValueError(f"id {unknown[0]} is not one of the classes' ids {tuple(ids)}")
     count = len(ids)
-    return np.bincount(pairs[0] * count + pairs[1], minlength=count * count).reshape(count, count).astype(np.int64)
+    return np.bincount(indices[0] * count + indices[1], minlength=count * count).reshape(count, count).astype(np.int64)
 
 
 def pixel_accuracy(total: Array) -> float:
@@ -40,8 +40,8 @@ def pixel_accuracy(total: Array) -> float:
 def class_accuracy(total: Array) -> float:
     """Mean over the classes that the truth has of n_ii / t_i."""
     true = total.sum(axis=1)
-    there = true > 0
-    return float(np.mean(np.diag(total)[there] / true[there])) if there.any() else float("nan")
+    present = true > 0
+    return float(np.mean(np.diag(total)[present] / true[present])) if present.any() else float("nan")
 
 
 def class_iou(total: Array, void: int | None = None) -> float:
@@ -51,10 +51,10 @@ def class_iou(total: Array, void: int | None = None) -> float:
     """
     hit = np.diag(total)
     union = total.sum(axis=1) + total.sum(axis=0) - hit
-    there = union > 0
+    present = union > 0
     if void is not None:
-        there[void] = False
-    return float(np.mean(hit[there] / union[there])) if there.any() else float("nan")
+        present[void] = False
+    return float(np.mean(hit[present] / union[present])) if present.any() else float("nan")
 
 
 def figures(prefix: str, void: int | None = None, of: str = "") -> Mapping[str, FigureOf]:

@@ -10,7 +10,7 @@ from likeness.array import Array
 from shards.records import Frame
 from trainer.metrics.metric import Columns, FigureOf, Judged, Metric, mean_of
 from trainer.metrics.style_truth import columns_of, share_of
-from trainer.metrics.truth import Look, Truth, distractors, styles_of
+from trainer.metrics.truth import Style, Truth, distractors, styles_of
 
 VISIBLE = 8
 """A pixel belongs to a factor's region when one of its channels changes by more than this with the factor, 1/255."""
@@ -22,13 +22,12 @@ _NOTHING = np.full(3, NAN)
 
 @dataclass(frozen=True)
 class Factor:
-    """Fields of a world's `Style` that one looks at together.
-
-    kind: `colour` when they say which colour a thing has, `shape` when they say what there is or how it is lit.
-    """
+    """Fields of a world's `Style` that one looks at together."""
 
     kind: Literal["colour", "shape"]
+    """`colour` when they say which colour a thing has, `shape` when they say what there is or how it is lit."""
     fields: tuple[str, ...]
+    """Their names."""
 
 
 FACTORS: dict[str, dict[str, Factor]] = {
@@ -98,18 +97,23 @@ def factor_metric(truth: Truth, styles: Sequence[Frame], seed: int = 0) -> Metri
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         return columns_of(lambda each: _row(truth, factors, known, seed, each), judged)
 
+    return Metric(measure, _figures(factors))
+
+
+def _figures(factors: dict[str, Factor]) -> dict[str, FigureOf]:
+    """Two figures for each factor, and those over all factors of a kind."""
     figures: dict[str, FigureOf] = {}
     for name in factors:
-        said = name.replace("_", " ")
+        title = name.replace("_", " ")
         figures[f"factor/{name}/colour"] = mean_of(
             f"factor/{name}/colour",
             "less",
-            f"How far the mean colour is off where the factor '{said}' shows: 0 for the truth and for the exemplar.",
+            f"How far the mean colour is off where the factor '{title}' shows: 0 for the truth and for the exemplar.",
             "1/255",
         )
         figures[f"factor/{name}/hit"] = share_of(
             f"factor/{name}/hit",
-            f"Pictures nearer to the truth than to the truth with another video's '{said}', where that shows; 50 is "
+            f"Pictures nearer to the truth than to the truth with another video's '{title}', where that shows; 50 is "
             "chance.",
         )
     colours = [name for name, factor in factors.items() if factor.kind == "colour"]
@@ -133,7 +137,7 @@ def factor_metric(truth: Truth, styles: Sequence[Frame], seed: int = 0) -> Metri
             list(factors), "placed_hit", f"Factors told from another video's, read {placed}; chance is 50."
         ),
     }
-    return Metric(measure, figures)
+    return figures
 
 
 def _mean_of_all(names: Sequence[str], column: str, meaning: str) -> FigureOf:
@@ -152,16 +156,16 @@ def _row(
     truth: Truth, factors: dict[str, Factor], styles: Sequence[Frame], seed: int, judged: Judged
 ) -> dict[str, float]:
     pair = judged.pair
-    look = truth.look(pair.exemplar)
-    other = truth.look(distractors(styles, pair, 1, seed)[0])
+    style = truth.style(pair.exemplar)
+    other = truth.style(distractors(styles, pair, 1, seed)[0])
     row: dict[str, float] = {}
     for name, factor in factors.items():
-        swapped: Look = replace(look, **{field: getattr(other, field) for field in factor.fields})
+        swapped: Style = replace(style, **{field: getattr(other, field) for field in factor.fields})
 
-        def read(label: Frame, swapped: Look = swapped) -> Array:
+        def read(label: Frame, swapped: Style = swapped) -> Array:
             return _read(judged.picture, truth.draw(label, pair.exemplar), truth.paint(label, swapped))
 
-        placed = read(pair.target) if swapped != look else _NOTHING
+        placed = read(pair.target) if swapped != style else _NOTHING
         moved = _NOTHING if np.isnan(placed[0]) else read(pair.exemplar)
         if np.isnan(moved[0]):
             placed = moved  # No generator knows what its exemplar hides.

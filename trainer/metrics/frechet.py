@@ -81,7 +81,7 @@ def features_metric(
         return lambda columns: distance(columns[f"{prefix}/ours"], columns[f"{prefix}/target"])
 
     where = f"in features of {of or prefix}"
-    said = f"between the painted pictures and the target photos of all pairs as they are given, {where}"
+    between = f"between the painted pictures and the target photos of all pairs as they are given, {where}"
     again = "a photo that several pairs share counts with each"
     return Metric(
         measure,
@@ -89,14 +89,14 @@ def features_metric(
             frechet or f"{prefix}_frechet": FigureOf(
                 figure(frechet_distance),
                 "less",
-                f"Fréchet distance {said}; {again}. 0 is the photos themselves; grows as pairs get fewer.",
+                f"Fréchet distance {between}; {again}. 0 is the photos themselves; grows as pairs get fewer.",
                 resamples=resamples,
                 biased=True,
             ),
             kernel or f"{prefix}_kernel": FigureOf(
                 figure(kernel_distance),
                 "less",
-                f"Kernel distance (unbiased squared MMD) {said}; {again}. About 0, also a little below it, is the "
+                f"Kernel distance (unbiased squared MMD) {between}; {again}. About 0, also a little below it, is the "
                 "photos themselves.",
                 resamples=resamples,
                 biased=True,

@@ -43,11 +43,11 @@ def fid(weights: str, device: torch.device | str = "cpu") -> Metric:
         rows = [_features(network, picture, device) for picture in pictures]
         return np.reshape(rows, (-1, FEATURES)).astype(np.float32)
 
-    told = (
+    description = (
         "Inception-v3 (torch-fidelity's, 299×299). Pictures are judged as their files hold them: those that went "
         "through JPEG have other figures than lossless ones"
     )
-    return features_metric("inception", features, frechet="fid", kernel="kid", of=told, resamples=RESAMPLES)
+    return features_metric("inception", features, frechet="fid", kernel="kid", of=description, resamples=RESAMPLES)
 
 
 def load_inception(weights: str) -> Inception:
@@ -77,5 +77,5 @@ def load_inception(weights: str) -> Inception:
 
 def _features(network: nn.Module, picture: Array, device: torch.device | str) -> Array:
     with torch.inference_mode():
-        given = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
-        return np.asarray(network(given)[0].cpu())
+        batch = torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None]
+        return np.asarray(network(batch)[0].cpu())

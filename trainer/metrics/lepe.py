@@ -106,11 +106,11 @@ def _metric(
     points: Callable[[Array], Array | None], error: Callable[[Array | None, Array | None], float], meaning: str
 ) -> Metric:
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
-        found = [(points(one.picture), points(one.target)) for one in judged]
+        detections = [(points(one.picture), points(one.target)) for one in judged]
         return {
-            "lepe": np.array([error(painted, photo) for painted, photo in found]),
-            "lepe/undetected": np.array([100.0 * (painted is None or photo is None) for painted, photo in found]),
-            "lepe/undetected_photo": np.array([100.0 * (photo is None) for _, photo in found]),
+            "lepe": np.array([error(painted, photo) for painted, photo in detections]),
+            "lepe/undetected": np.array([100.0 * (painted is None or photo is None) for painted, photo in detections]),
+            "lepe/undetected_photo": np.array([100.0 * (photo is None) for _, photo in detections]),
         }
 
     return Metric(

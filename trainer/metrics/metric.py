@@ -16,56 +16,59 @@ Figure = Callable[[Columns], float]
 
 @dataclass(frozen=True)
 class Judged:
-    """A painted picture, and what it was painted from.
-
-    Pictures are uint8 (H, W, 3) RGB, all of one size. picture: the painted one. target: the photo whose label map was
-    painted; exemplar: the photo whose style was asked for. ids: for labels of the kind `classes`, the label map as
-    uint8 (H, W) ids. other_label: painted from the label map of the pair `label_from` instead; other_exemplar: painted
-    from the exemplar of the pair `exemplar_from` instead. These four are None where nobody painted them.
-    """
+    """A painted picture, and what it was painted from. Pictures are uint8 (H, W, 3) RGB, all of one size."""
 
     pair: Pair
+    """The record of the pair that it was painted from."""
     picture: Array
+    """The painted picture."""
     target: Array
+    """The photo whose label map was painted."""
     exemplar: Array
+    """The photo whose style was asked for."""
     ids: Array | None = None
+    """The label map as uint8 (H, W) ids, where labels are of classes."""
     other_label: Array | None = None
+    """Painted from the label map of the pair `label_from` instead; None where nobody painted it."""
     other_exemplar: Array | None = None
+    """Painted from the exemplar of the pair `exemplar_from` instead; None where nobody painted it."""
     label_from: Pair | None = None
+    """See `other_label`."""
     exemplar_from: Pair | None = None
+    """See `other_exemplar`."""
 
 
 @dataclass(frozen=True)
 class FigureOf:
-    """One number over a set of pictures.
-
-    better: which way is good; None where neither is. unit: what it is counted in, as a table's head says it (`%`,
-    `dB`, `1/255`, `` for a bare number). meaning: one sentence for people, which says what 0 or chance is.
-    column: the column whose mean it is; None where it is more than a mean, and no single picture is worst.
-    resamples: how often it is computed again for its confidence interval. biased: resampling shifts it (a repeated
-        picture makes two sets look unlike), so that its interval is taken from the spread alone.
-    """
+    """One number over a set of pictures."""
 
     compute: Figure
+    """Computes it from the columns of all pictures; NaN where there is nothing to compute it from."""
     better: Literal["less", "more"] | None
+    """Which way is good; None where neither is."""
     meaning: str
+    """One sentence for people, which says what 0 or chance is."""
     unit: str = ""
+    """What it is counted in, as a table's head says it: `%`, `dB`, `1/255`, empty for a bare number."""
     column: str | None = None
+    """The column whose mean it is; None where it is more than a mean, and no single picture is worst."""
     resamples: int = 1000
+    """How often it is computed again for its confidence interval."""
     biased: bool = False
+    """Resampling shifts it (a repeated picture makes two sets unlike): its interval is taken from the spread alone."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One way of judging pictures.
-
-    measure: takes some pictures and gives a column of measurements for each name, in the pictures' order. It depends on
-        nothing but those pictures, so that any split over processes gives the same columns.
-    figures: what is reported, by name: computed from the columns of all pictures, and again from resampled ones.
-    """
+    """One way of judging pictures."""
 
     measure: Callable[[Sequence[Judged]], dict[str, Array]]
+    """Some pictures to a column of measurements for each name, in the pictures' order.
+
+    It depends on nothing but those pictures, so that any split over processes gives the same columns.
+    """
     figures: Mapping[str, FigureOf] = field(default_factory=dict)
+    """What is reported, by name: computed from the columns of all pictures, and again from resampled ones."""
 
 
 def mean_of(column: str, better: Literal["less", "more"] | None, meaning: str, unit: str = "") -> FigureOf:
@@ -73,8 +76,8 @@ def mean_of(column: str, better: Literal["less", "more"] | None, meaning: str, u
 
     def mean(columns: Columns) -> float:
         values = columns[column]
-        there = values[~np.isnan(values)]
-        return float(there.mean()) if len(there) else float("nan")
+        measured = values[~np.isnan(values)]
+        return float(measured.mean()) if len(measured) else float("nan")
 
     return FigureOf(mean, better, meaning, unit, column)
 

@@ -26,9 +26,9 @@ def published_file(weights: str, url: str) -> Path:
             raise BadInput(f"cannot fetch {url} ({error}); fetch it elsewhere and give its path") from error
     if not path.is_file():
         raise BadInput(f"no weights at {path}; fetch {url} and give its path, or say `download`")
-    if not (found := sha256_of(path)).startswith(digits):
+    if not (actual := sha256_of(path)).startswith(digits):
         raise BadInput(
-            f"{path} is not the published file {name}: its SHA-256 begins with {found[: len(digits)]}, not with "
+            f"{path} is not the published file {name}: its SHA-256 begins with {actual[: len(digits)]}, not with "
             f"{digits}; fetch {url}"
         )
     return path

@@ -12,7 +12,8 @@ from shards.records import LabelSchema, Pair
 from shards.worlds import world_of
 from trainer.metrics import confusion, frechet
 from trainer.metrics.metric import FigureOf, Judged, Metric, mean_of
-from trainer.metrics.reader import PIXELS, Reader, distances, true_points
+from trainer.metrics.reader.network import Reader
+from trainer.metrics.reader.points import PIXELS, distances, true_points
 
 FACE_CAP, POINT_CAP = 10, 1000
 """Pixels that a face, and one of its landmarks, can be wrong at most (specification 6.1)."""

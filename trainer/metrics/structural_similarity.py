@@ -25,8 +25,8 @@ def load_structural_similarity() -> Callable[[Tensor, Tensor, float], float]:
         ) from error
 
     def similarity(first: Tensor, second: Tensor, data_range: float) -> float:
-        found = structural_similarity_index_measure(first, second, data_range=data_range)
-        assert isinstance(found, Tensor), "no map was asked for"
-        return float(found)
+        value = structural_similarity_index_measure(first, second, data_range=data_range)
+        assert isinstance(value, Tensor), "no map was asked for"
+        return float(value)
 
     return similarity

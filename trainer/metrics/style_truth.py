@@ -106,7 +106,7 @@ _BLUR = _blur(0.8)
 def _row(truth: Truth, styles: Sequence[Frame], k: int, seed: int, judged: Judged) -> dict[str, float]:
     pair, picture = judged.pair, judged.picture
     own = truth.draw(pair.target, pair.exemplar)
-    others = [truth.paint(pair.target, truth.look(style)) for style in distractors(styles, pair, k, seed)]
+    others = [truth.paint(pair.target, truth.style(frame)) for frame in distractors(styles, pair, k, seed)]
     to_own, to_exemplar = distance(picture, own), distance(picture, judged.exemplar)
     to_others = [distance(picture, other) for other in others]
     colours = palette(picture)

@@ -69,27 +69,27 @@ def swap_metric_without_truth() -> Metric:
             f"swap/{what}_changed": mean_of(
                 f"swap/{what}_changed",
                 None,
-                f"Mean |change| when the {said} is another pair's: 0 for a generator that ignores it.",
+                f"Mean |change| when the {title} is another pair's: 0 for a generator that ignores it.",
                 "1/255",
             )
-            for what, said in (("label", "label map"), ("exemplar", "exemplar"))
+            for what, title in (("label", "label map"), ("exemplar", "exemplar"))
         },
     )
 
 
-def _change(what: str, said: str) -> FigureOf:
+def _change(what: str, title: str) -> FigureOf:
     """Of two means, not a mean of ratios: where the truth hardly changes, a ratio says nothing."""
 
     def ratio(columns: Columns) -> float:
         changed, should = columns[f"swap/{what}_changed"], columns[f"swap/{what}_should_change"]
-        there = ~np.isnan(changed) & ~np.isnan(should)
-        return float(changed[there].sum() / should[there].sum()) if there.any() else NAN
+        swapped = ~np.isnan(changed) & ~np.isnan(should)
+        return float(changed[swapped].sum() / should[swapped].sum()) if swapped.any() else NAN
 
     return FigureOf(
         ratio,
         None,
-        f"How much a picture changes when the {said} is another pair's, as a share of how much the truth changes: 1 as "
-        f"much, 0 for a generator that ignores the {said}.",
+        f"How much a picture changes when the {title} is another pair's, as a share of how much the truth changes: 1 "
+        f"as much, 0 for a generator that ignores the {title}.",
     )
 
 
@@ -110,7 +110,7 @@ def _swap(
     if swapped is None:
         return dict.fromkeys(names, NAN)
     own = truth.draw(judged.pair.target, judged.pair.exemplar)
-    other = truth.paint(label, truth.look(style))
+    other = truth.paint(label, truth.style(style))
     should = distance(other, own)
     if should == 0:
         return dict.fromkeys(names, NAN)

@@ -17,25 +17,30 @@ from shards import worlds
 from shards.records import Frame, LabelSchema, Pair
 from shards.worlds import sidecar
 
-Look = Any
-"""A world's `Style`."""
+Style = Any
+"""A world's own dataclass `Style`: hair, clothes, weather …"""
 
-VIDEOS_KEPT = 256
+CACHED_VIDEOS = 256
 """How many videos' states stay in memory: 8 kB for each frame of streets, 1 kB for the other worlds'."""
-PICTURES_KEPT = 128
+CACHED_PICTURES = 128
 """How many true pictures stay in memory: several metrics ask for those of one group of pairs."""
 
 
 @dataclass(frozen=True)
 class _Video:
-    """states: each frame's as JSON, a third of what they take as objects."""
+    """What a video of a world shows."""
 
     world: str
+    """The world's name."""
     size: int
+    """Its width in pixels, at which frames are drawn again."""
     states: list[bytes]
-    look: Look
+    """Each frame's state as JSON, a third of what they take as objects."""
+    style: Style
+    """The style of all its frames."""
 
     def state(self, number: int) -> Any:
+        """The state of a frame, as the world draws it."""
         frame = {"state": json.loads(self.states[number])}
         return sidecar.states_of({"world": self.world, "frames": [frame]})[0]
 
@@ -49,9 +54,9 @@ class Truth:
 
     def __init__(self, videos: Path, schema: LabelSchema) -> None:
         self.videos, self.schema = videos, schema
-        self._video = lru_cache(VIDEOS_KEPT)(self._read)
-        self._drawn = lru_cache(PICTURES_KEPT)(self._draw)
-        self._looks: dict[str, Look] = {}
+        self._video = lru_cache(CACHED_VIDEOS)(self._read)
+        self._drawn = lru_cache(CACHED_PICTURES)(self._draw)
+        self._styles: dict[str, Style] = {}
 
     def draw(self, label: Frame, style: Frame) -> Array:
         """uint8 (H, W, 3), read-only: drawn at the video's size and reduced as packing reduces photos.
@@ -60,43 +65,44 @@ class Truth:
         """
         return self._drawn(label.source, label.number, style.source)
 
-    def paint(self, label: Frame, look: Look) -> Array:
+    def paint(self, label: Frame, style: Style) -> Array:
         """As `draw`, in a style that needs no video; such pictures are not kept in memory."""
-        return self._painted(label.source, label.number, look)
+        return self._painted(label.source, label.number, style)
 
-    def look(self, style: Frame) -> Look:
+    def style(self, frame: Frame) -> Style:
         """The world's `Style` of the video that a frame is from. Raises BadInput when it has no sidecar."""
-        if style.source not in self._looks:
-            self._looks[style.source] = self._video(style.source).look
-        return self._looks[style.source]
+        # Not left to the videos' cache, which may drop them: swaps and distractors ask for styles of any video.
+        if frame.source not in self._styles:
+            self._styles[frame.source] = self._video(frame.source).style
+        return self._styles[frame.source]
 
     def world(self, frame: Frame) -> str:
         """The name of the world that a frame's video shows. Raises BadInput when it has no sidecar."""
         return self._video(frame.source).world
 
     def _read(self, source: str) -> _Video:
-        found = sidecar.sidecar_of(self.videos / source)
-        if found is None:
+        content = sidecar.sidecar_of(self.videos / source)
+        if content is None:
             raise BadInput(
                 f"{self.videos / source} has no sidecar; only the worlds' videos have a known truth: name the folder "
                 "of the videos that `python -m shards worlds` drew"
             )
-        states = [json.dumps(frame["state"]).encode() for frame in found["frames"]]
-        return _Video(found["world"], found["size"], states, sidecar.style_of(found))
+        states = [json.dumps(frame["state"]).encode() for frame in content["frames"]]
+        return _Video(content["world"], content["size"], states, sidecar.style_of(content))
 
     def _draw(self, source: str, number: int, style_source: str) -> Array:
-        picture = self._painted(source, number, self.look(Frame(style_source, 0, 0.0, "")))
+        picture = self._painted(source, number, self.style(Frame(style_source, 0, 0.0, "")))
         picture.setflags(write=False)
         return picture
 
-    def _painted(self, source: str, number: int, look: Look) -> Array:
+    def _painted(self, source: str, number: int, style: Style) -> Array:
         video = self._video(source)
         if number >= len(video.states):
             raise BadInput(
                 f"{sidecar.sidecar_path(self.videos / source)} knows {len(video.states)} frames, not frame {number}: "
                 "these are not the videos that the shards were packed from"
             )
-        picture = worlds.render(video.world, video.state(number), look, video.size)
+        picture = worlds.render(video.world, video.state(number), style, video.size)
         return cv2.resize(picture, (self.schema.width, self.schema.height), interpolation=cv2.INTER_AREA)
 
 

@@ -41,11 +41,12 @@ class ImagePool(nn.Module):
         swapped = full & (draws[0] > 0) & finite
         drawn = (torch.special.ndtr(draws[1:]) * self.size).long().clamp(max=self.size - 1)
         place = torch.where(full, drawn, self.stored)
-        kept = swapped | (~full & finite)
+        # No branch on a tensor's value: on a GPU it would make the host wait.
+        enters = swapped | (~full & finite)
         results = []
         for pairs, new in ((self.conditions, condition), (self.fakes, fake)):
             old = pairs.index_select(0, place).squeeze(0)
-            pairs.index_copy_(0, place, torch.where(kept, new, old).unsqueeze(0))
+            pairs.index_copy_(0, place, torch.where(enters, new, old).unsqueeze(0))
             results.append(torch.where(swapped, old, new))
         self.stored += ~full & finite
         return results[0], results[1]

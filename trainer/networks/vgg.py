@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)
-TAKEN = (1, 6, 11, 20, 29)
+OUTPUTS = (1, 6, 11, 20, 29)
 """relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 as indices of torchvision's `features` stack."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -48,11 +48,11 @@ class VGG19(nn.Module):
             pictures = F.interpolate(pictures, size, mode="bilinear", align_corners=False)
         if self.imagenet_norm:
             pictures = ((pictures + 1) / 2 - self.mean) / self.std
-        taken = []
-        for before, last in pairwise((-1, *TAKEN)):
+        outputs = []
+        for before, last in pairwise((-1, *OUTPUTS)):
             pictures = self.between(pictures, before + 1, last + 1)
-            taken.append(pictures)
-        return taken
+            outputs.append(pictures)
+        return outputs
 
     def between(self, values: Tensor, first: int, end: int) -> Tensor:
         """What the layers from number `first` to before `end` make of values."""

@@ -8,9 +8,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
 class StopRequests:
-    """Collects the signals while it is entered; whoever trains looks at `stop` once in a while.
+    """Collects the signals while it is entered; the training loop reads `stop` after each iteration.
 
-    `trainer/run.py` enters it before anything slow is imported, so that a signal during start-up is kept, too.
+    The handler only sets a flag: a checkpoint can be written between two iterations, and not in the middle of one.
+    `trainer/run.py` enters it before anything slow is imported, so that a signal during start-up counts, too.
     """
 
     def __init__(self) -> None:

@@ -9,6 +9,7 @@ from torch import distributed
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 CONNECT_S = 30
+"""Seconds within which the store must answer."""
 
 
 def attempt() -> int:
@@ -17,7 +18,10 @@ def attempt() -> int:
 
 
 def open_store(purpose: str) -> Store | None:
-    """A connection of our own to the store where the ranks met, with keys of its own; None for a single rank."""
+    """A connection of our own to the store where the ranks met, with keys of its own; None for a single rank.
+
+    Of our own, because a connection takes one request at a time: torch's may be waiting for a collective.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     store = TCPStore(
@@ -36,8 +40,8 @@ def join_again(timeout: timedelta) -> None:
     A launcher with a fixed master port (its static rendezvous) keeps its store over restarts, and ranks that meet
     there read the addresses of ranks that are dead (seen with torch 2.13: "Gloo connectFullMesh failed").
     """
-    kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if not kept or attempt() == 0 or distributed.is_initialized():
+    store_survives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not store_survives or attempt() == 0 or distributed.is_initialized():
         return
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     store = open_store("ranks")

@@ -27,20 +27,22 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class Choice:
-    """One answer of one rater: which method's picture is closer to the exemplar's style.
-
-    key: the pair. preferred: the method whose picture was chosen; left: the one whose picture stood on the left.
-    seconds: how long the rater took; answered_at: the time of the answer, ISO 8601 in UTC. shown: a fingerprint of the
-    three pictures that were shown, in the order exemplar, a, b.
-    """
+    """One answer of one rater: which method's picture is closer to the exemplar's style."""
 
     key: str
+    """The pair."""
     rater: str
+    """The name under which the rater opened the page."""
     preferred: Method
+    """The method whose picture was chosen."""
     left: Method
+    """The method whose picture stood on the left."""
     seconds: float
+    """How long the rater took."""
     answered_at: str
+    """The time of the answer, ISO 8601 in UTC."""
     shown: str
+    """A fingerprint of the three pictures that were shown, in the order exemplar, a, b."""
 
 
 COLUMNS = tuple(field.name for field in fields(Choice))
@@ -51,7 +53,7 @@ def read_choices(path: Path) -> list[Choice]:
 
     So it does when one pair was shown with different pictures: those are answers of two studies.
     """
-    made: list[Choice] = []
+    choices: list[Choice] = []
     first: dict[str, tuple[int, str]] = {}
     for line, row in read_rows(path, COLUMNS, "answers of a study", "python -m trainer.study"):
         for name in ("preferred", "left"):
@@ -66,8 +68,8 @@ def read_choices(path: Path) -> list[Choice]:
                 f"{path} line {line}: pair {choice.key} was shown with other pictures than in line {before}; "
                 "keep the answers of two studies in two files"
             )
-        made.append(choice)
-    return made
+        choices.append(choice)
+    return choices
 
 
 def write_choices(path: Path, choices: Iterable[Choice]) -> None:
@@ -80,31 +82,38 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Rater:
-    """What one rater answered: how many pairs, the shares that prefer `a` and that chose the left, median seconds."""
+    """What one rater answered."""
 
     answers: int
+    """On how many pairs."""
     prefer_a: float
+    """The share of the answers that prefer `a`."""
     chose_left: float
+    """The share of the answers that chose the picture on the left."""
     seconds: float
+    """How long an answer took: the median."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a study found; shares lie in [0, 1], intervals hold at CONFIDENCE.
-
-    prefer_a: the share of the answers that prefer `a`. wilson: its interval if all answers were independent, see
-    `wilson_interval`. bootstrap: its interval with raters and pairs drawn anew, see `bootstrap_interval`; None where
-    there are fewer than two of either. pairs_with_enough: how many pairs RATERS_WANTED raters or more have answered.
-    """
+    """What a study found; shares lie in [0, 1], intervals hold at CONFIDENCE."""
 
     answers: int
+    """How many count: the last of each rater on each pair."""
     prefer_a: float
+    """The share of the answers that prefer `a`."""
     wilson: Interval
+    """Its interval if all answers were independent, see `wilson_interval`."""
     bootstrap: Interval | None
+    """Its interval with raters and pairs drawn anew, see `bootstrap_interval`; None with fewer than two of either."""
     pairs: int
+    """How many pairs were answered."""
     pairs_with_enough: int
+    """How many pairs RATERS_WANTED raters or more have answered."""
     agreement: Agreement
+    """How far raters of one pair agree."""
     raters: dict[str, Rater]
+    """What each rater answered, by name."""
 
 
 def results_of(choices: Sequence[Choice]) -> Results:
@@ -120,12 +129,12 @@ def results_of(choices: Sequence[Choice]) -> Results:
         by_rater[choice.rater].append(choice)
     raters = {
         name: Rater(
-            len(given),
-            _share(choice.preferred == "a" for choice in given),
-            _share(choice.preferred == choice.left for choice in given),
-            round(median(choice.seconds for choice in given), 2),
+            len(answers),
+            _share(choice.preferred == "a" for choice in answers),
+            _share(choice.preferred == choice.left for choice in answers),
+            round(median(choice.seconds for choice in answers), 2),
         )
-        for name, given in sorted(by_rater.items())
+        for name, answers in sorted(by_rater.items())
     }
     per_pair = Counter(choice.key for choice in counted)
     prefer = sum(choice.preferred == "a" for choice in counted)
@@ -167,17 +176,17 @@ def bootstrap_interval(choices: Sequence[Choice], resamples: int = RESAMPLES, se
     raters = {name: number for number, name in enumerate(sorted({choice.rater for choice in choices}))}
     if min(len(keys), len(raters)) < 2:
         return None
-    given = np.zeros((len(raters), len(keys)))
-    preferred = np.zeros_like(given)
+    answered = np.zeros((len(raters), len(keys)))
+    preferred = np.zeros_like(answered)
     for choice in choices:
         at = raters[choice.rater], keys[choice.key]
-        given[at], preferred[at] = 1, choice.preferred == "a"
+        answered[at], preferred[at] = 1, choice.preferred == "a"
     rng = np.random.default_rng(seed)
     shares = np.empty(0)
     while len(shares) < resamples:
         rater_counts = _drawn(rng, len(raters))
         key_counts = _drawn(rng, len(keys))
-        total = ((rater_counts @ given) * key_counts).sum(1)
+        total = ((rater_counts @ answered) * key_counts).sum(1)
         wanted = ((rater_counts @ preferred) * key_counts).sum(1)
         shares = np.append(shares, wanted[total > 0] / total[total > 0])
     low, high = np.quantile(shares[:resamples], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

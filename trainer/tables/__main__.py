@@ -26,7 +26,7 @@ from shards.labels.kinds import LANDMARKS, kind_of
 from shards.records import load_manifest
 from shards.worlds import WORLDS
 from trainer import methods
-from trainer.evaluate.judged_pairs import Pairs, open_pairs
+from trainer.evaluate.judged_pairs import JudgedPairs, open_judged
 from trainer.evaluate.paint import PICTURES, SWAPPED, write_picture
 from trainer.metrics.truth import Truth
 from trainer.tables.markdown import Evaluated, Results, Row, Taken, markdown
@@ -226,7 +226,7 @@ CONTROLS = ("truth", "real photo", "exemplar copied", "noise")
 """What no method painted. The truth must come first; a copy be right in style, wrong in semantics; noise come last."""
 
 
-def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
+def paint_control(name: str, pairs: JudgedPairs, truth: Truth, folder: Path) -> None:
     """Writes a control's pictures, and those after a swap of label maps, unless they are there."""
     if folder.exists():
         return
@@ -249,7 +249,7 @@ def paint_control(name: str, pairs: Pairs, truth: Truth, folder: Path) -> None:
 def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:
     """Paints and judges a control of a world."""
     place = folder / _plain(name)
-    with open_pairs(str(folder / "shards" / "test")) as pairs:
+    with open_judged(str(folder / "shards" / "test")) as pairs:
         paint_control(
             name,
             pairs,

@@ -7,8 +7,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from likeness.command import BadInput, run_command
-from trainer.tracking.journal import JOURNAL, STATE, State, lock, without_credentials
-from trainer.tracking.sender import Outage, Sender, counted
+from trainer.tracking.journal import JOURNAL
+from trainer.tracking.mlflow_client import Outage
+from trainer.tracking.sender import Sender, counted
+from trainer.tracking.state import STATE, State, lock_run, without_credentials
 
 
 def replay(run: Path, uri: str | None = None) -> str:
@@ -20,24 +22,24 @@ def replay(run: Path, uri: str | None = None) -> str:
     state = State.read(run)
     if state is None or not (run / JOURNAL).is_file():
         raise BadInput(f"{run} is not the folder of a tracked run: {STATE} or {JOURNAL} is missing; give another one")
-    locked = lock(run)
-    if locked is None:
+    lock = lock_run(run)
+    if lock is None:
         raise BadInput(f"{run} is being written by a training, which sends by itself; replay it when that has ended")
     uri = uri or state.uri
-    # Nobody holds the lock: a training that did not come to say so has been killed.
+    # Nobody holds the lock, so no training is running; one that has not recorded its end has been killed.
     state.status = "KILLED" if state.status == "RUNNING" else state.status
-    with locked, tqdm(unit="line", desc="replay") as bar:
+    with lock, tqdm(unit="line", desc="replay") as bar:
         sender = Sender(run, uri, state, progress=bar.update)
         lines, pictures = sender.missing()
         bar.reset(total=lines + pictures)
         try:
-            sender.round(last=True)
+            sender.send_round(last=True)
         except Outage as error:
             raise BadInput(
                 f"MLflow at {without_credentials(uri)} fails ({error}); "
                 "start it and run this again, or name another one with --uri"
             ) from error
-    return f"{counted(lines, pictures)} sent to run {sender.sent.run_id} at {without_credentials(uri)}"
+    return f"{counted(lines, pictures)} sent to run {sender.delivered.run_id} at {without_credentials(uri)}"
 
 
 DESCRIPTION = """\

@@ -18,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from likeness.command import BadInput
+from shards.media.pictures import read_picture
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
@@ -26,10 +28,12 @@ from shards.worlds.film import film
 from tests.browser import CHROMIUM, FLAGS, needs_browser
 from trainer.config import Config
 from trainer.evaluate.__main__ import main
-from trainer.evaluate.judged_pairs import open_pairs
+from trainer.evaluate.judged_pairs import open_judged
 from trainer.evaluate.paint import BATCH, PICTURES, SWAPPED, slice_of
 from trainer.loop import train
-from trainer.metrics import reader
+from trainer.metrics.reader.files import save
+from trainer.metrics.reader.recipe import Recipe
+from trainer.metrics.reader.training import train as train_reader
 from trainer.metrics.truth import Truth
 from trainer.tables.__main__ import CONTROLS, paint_control
 
@@ -63,10 +67,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     film("faces", folder / "videos", videos=32, seconds=1, size=64, seed=8, fps=3)
     packing = Packing(folder / "videos", preset("default"), pairs=4, size=32, test_pairs=PAIRS, test_fraction=0.5)
     pack(packing, folder / "train", folder / "test")
-    recipe = reader.Recipe("faces", 32, 32, steps=60, pictures=200, held_out=8)
-    reader.save(reader.train(recipe), folder / "reader.safetensors")
+    recipe = Recipe("faces", 32, 32, steps=60, pictures=200, held_out=8)
+    save(train_reader(recipe), folder / "reader.safetensors")
     truth = Truth(folder / "videos", load_manifest(folder / "test")[0].schema)
-    with open_pairs(str(folder / "test")) as pairs:
+    with open_judged(str(folder / "test")) as pairs:
         for name in CONTROLS:
             paint_control(name, pairs, truth, folder / name)
     return World(folder)
@@ -114,7 +118,7 @@ def test_fewer_pairs_than_were_painted_are_judged_alike(world: World, tmp_path: 
 
 def test_every_measurement_of_every_picture_is_kept(world: World, controls: dict[str, dict[str, Any]]) -> None:
     table = pq.read_table(world.folder / "noise-judged" / "pictures.parquet").to_pydict()
-    with open_pairs(str(world.shards)) as pairs:
+    with open_judged(str(world.shards)) as pairs:
         assert table["key"] == [pairs.pair(number).key for number in range(PAIRS)]
     assert np.mean(table["truth/distance"]) == pytest.approx(controls["noise"]["truth/distance"]["value"])
     interval = controls["noise"]["truth/distance"]
@@ -142,7 +146,7 @@ def test_ranks_share_the_pairs_and_agree(world: World, small_config: Callable[..
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     environment = os.environ | {"ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    two = [*launch, str(ROOT / "trainer" / "evaluate.py"), *words, "--out", str(tmp_path / "two")]
+    two = [*launch, "-m", "trainer.evaluate", *words, "--out", str(tmp_path / "two")]
     done = subprocess.run(two, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     one, other = (json.loads((tmp_path / name / "evaluation.json").read_text()) for name in ("one", "two"))
@@ -176,7 +180,7 @@ def test_a_checkpoint_is_judged_as_the_folder_of_its_pictures(
 def test_pictures_of_anything_by_a_list(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another system's pictures: a CSV says which photo each should be."""
     rows = []
-    with open_pairs(str(world.shards)) as pairs:
+    with open_judged(str(world.shards)) as pairs:
         for number in range(6):
             photos = pairs.photos(number)
             for side in ("target", "exemplar"):
@@ -197,12 +201,63 @@ def test_pictures_of_anything_by_a_list(world: World, tmp_path: Path, capsys: py
     assert main([*words, "--out", str(tmp_path / "out"), "--videos", str(tmp_path)]) == 2
 
 
+def test_a_photo_with_a_rotation_mark_is_judged_upright(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Cameras store a photo as the sensor lay, with a mark that says how to turn it. Packing turns it; so does this."""
+    upright = np.zeros((48, 32, 3), np.uint8)
+    upright[:16, 16:] = (200, 40, 40)
+    mark = Image.Exif()
+    mark[274] = 6  # the tag Orientation: turn it clockwise by a quarter
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    lying.save(tmp_path / "photo.jpg", quality=100, subsampling=0, exif=mark)
+    packed = read_picture(tmp_path / "photo.jpg")
+    assert packed.shape == upright.shape and np.abs(packed.astype(int) - upright).max() <= 3
+    (tmp_path / "painted").mkdir()
+    Image.fromarray(packed).save(tmp_path / "painted" / "same.png")
+    lying.save(tmp_path / "painted" / "marked.jpg", quality=100, subsampling=0, exif=mark)
+    rows = [[name, "photo.jpg", "photo.jpg", "1"] for name in ("same", "marked")]
+    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["picture", "target", "exemplar", "same_style"], *rows])
+    with open_judged(str(tmp_path / "pairs.csv")) as pairs:
+        np.testing.assert_array_equal(pairs.photos(0).target, packed)
+        np.testing.assert_array_equal(pairs.photos(0).exemplar, packed)
+    words = ["--pictures", str(tmp_path / "painted"), "--data", str(tmp_path / "pairs.csv"), "--json"]
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
+    assert json.loads(capsys.readouterr().out)["figures"]["l1"]["value"] == 0
+
+
+def test_maps_of_numbers_are_no_pictures(tmp_path: Path) -> None:
+    """What a grey PNG of 16 bits holds is no brightness, and a list's label map holds ids of 8 bits."""
+    Image.fromarray(np.full((16, 16), 300, np.uint16)).save(tmp_path / "numbers.png")
+    Image.fromarray(np.full((16, 16), 3, np.uint8)).save(tmp_path / "photo.png")
+    for photo, label, message in (
+        ("numbers.png", "photo.png", r"numbers\.png has more than 8 bits"),
+        ("photo.png", "numbers.png", r"numbers\.png is no label map: its ids have more than 8 bits"),
+    ):
+        (tmp_path / "pairs.csv").write_text(f"picture,target,exemplar,label\na,{photo},photo.png,{label}\n")
+        with open_judged(str(tmp_path / "pairs.csv")) as pairs, pytest.raises(BadInput, match=message):
+            pairs.photos(0)
+
+
+def test_the_old_way_to_launch_it_names_the_new_one() -> None:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    old, new = (
+        subprocess.run([*launch, *words, "--help"], cwd=ROOT, env=environment, capture_output=True, text=True)
+        for words in (["trainer/evaluate.py"], ["-m", "trainer.evaluate"])
+    )
+    assert "accelerate launch -m trainer.evaluate" in old.stderr
+    assert "returned non-zero exit status 2" in old.stderr, "accelerate makes 1 of it"
+    assert new.returncode == 0 and "usage: python -m trainer.evaluate" in new.stdout, new.stderr
+    direct = subprocess.run([sys.executable, "trainer/evaluate.py"], cwd=ROOT, capture_output=True, text=True)
+    assert direct.returncode == 2 and direct.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
         (lambda folder: next(folder.iterdir()).unlink(), [], "is missing"),
         (lambda folder: Image.new("RGB", (16, 16)).save(next(folder.iterdir())), [], "is 16×16, but"),
-        (lambda folder: next(folder.iterdir()).write_bytes(b"nothing"), [], "cannot be read as a picture"),
+        (lambda folder: next(folder.iterdir()).write_bytes(b"nothing"), [], "is no readable picture"),
         (lambda folder: None, ["--eyes", "nowhere.pth"], "nowhere.pth does not exist"),
         (
             lambda folder: None,

@@ -17,9 +17,15 @@ from likeness.command import BadInput
 from shards.labels import classes
 from shards.records import Frame, LabelSchema, Pair
 from shards.worlds import WORLDS, render
-from trainer.metrics import read_labels, reader
+from trainer.metrics import read_labels
 from trainer.metrics.metric import Judged, Metric
-from trainer.metrics.reader import Reader, Recipe
+from trainer.metrics.reader import __main__ as command_line
+from trainer.metrics.reader import files
+from trainer.metrics.reader.files import cached, load_reader, save
+from trainer.metrics.reader.network import Reader
+from trainer.metrics.reader.points import distances, true_points
+from trainer.metrics.reader.recipe import Recipe
+from trainer.metrics.reader.training import train
 
 SKETCH = LabelSchema("sketch", 1, 32, 32, ("sketch",), ((0, 0, 0),))
 POSE = replace(SKETCH, kind="pose", names=("pose",))
@@ -28,17 +34,17 @@ TINY = Recipe("faces", 32, 32, steps=90, batch=16, pictures=240, held_out=48)
 
 @pytest.fixture(scope="module")
 def faces() -> Reader:
-    return reader.train(TINY)
+    return train(TINY)
 
 
 @pytest.fixture(scope="module")
 def untrained_faces() -> Reader:
-    return reader.train(replace(TINY, steps=0, pictures=8, held_out=4))
+    return train(replace(TINY, steps=0, pictures=8, held_out=4))
 
 
 @pytest.fixture(scope="module")
 def streets() -> Reader:
-    return reader.train(Recipe("streets", 64, 32, steps=35, batch=8, pictures=48, held_out=4))
+    return train(Recipe("streets", 64, 32, steps=35, batch=8, pictures=48, held_out=4))
 
 
 @pytest.fixture
@@ -85,9 +91,9 @@ def noise(judged: Sequence[Judged]) -> list[Judged]:
 
 def test_seconds_of_training_read_better_than_the_best_constant_guess(faces: Reader) -> None:
     judged = drawn("faces", 40)
-    true = np.stack([reader.true_points(one.pair.target.landmarks, None)[0] for one in judged])
-    guess = reader.distances(true.mean(0), true).mean()
-    read = reader.distances(faces.points([one.picture for one in judged]), true).mean()
+    true = np.stack([true_points(one.pair.target.landmarks, None)[0] for one in judged])
+    guess = distances(true.mean(0), true).mean()
+    read = distances(faces.points([one.picture for one in judged]), true).mean()
     assert read < 0.75 * guess
     assert faces.held_out["pixels"] < 0.75 * guess
 
@@ -109,7 +115,7 @@ def test_lepe_is_what_the_specification_says(untrained_faces: Reader) -> None:
     def shifted(x: float, y: float) -> Reader:
         class Shifted(Reader):
             def points(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
-                true = [reader.true_points(one.pair.target.landmarks, None)[0] for one in judged]
+                true = [true_points(one.pair.target.landmarks, None)[0] for one in judged]
                 return np.stack(true) + np.array([x, y]) / 256
 
         return Shifted(untrained_faces.recipe, untrained_faces.network, {})
@@ -123,7 +129,7 @@ def test_lepe_is_what_the_specification_says(untrained_faces: Reader) -> None:
 
 
 def test_dancers_have_no_cap_and_unseen_keypoints_do_not_count() -> None:
-    dancers = reader.train(Recipe("dance", 32, 32, steps=1, batch=2, pictures=4, held_out=4))
+    dancers = train(Recipe("dance", 32, 32, steps=1, batch=2, pictures=4, held_out=4))
     one = drawn("dance", 2)[0]
     read = dancers.points([one.picture])[0]
     unseen = [(0.0, 0.0, 0.0)] * 17
@@ -180,26 +186,26 @@ def test_a_picture_is_read_alike_in_any_company(untrained_faces: Reader) -> None
 def test_the_recipe_is_all_that_decides_a_reader() -> None:
     recipe = Recipe("faces", 32, 32, steps=2, batch=2, pictures=8, held_out=4)
     torch.manual_seed(1)
-    first = reader.train(recipe).network.state_dict()
+    first = train(recipe).network.state_dict()
     torch.manual_seed(2)
     np.random.seed(2)
-    again = reader.train(recipe).network.state_dict()
-    other = reader.train(replace(recipe, seed=1)).network.state_dict()
+    again = train(recipe).network.state_dict()
+    other = train(replace(recipe, seed=1)).network.state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_a_reader_is_trained_once_and_then_loaded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe("faces", 32, 32, steps=1, batch=2, pictures=4, held_out=4)
-    made = reader.cached(recipe)
+    made = cached(recipe)
     (file,) = home.glob("*.safetensors")
-    monkeypatch.setattr(reader, "train", lambda recipe: pytest.fail("trained again"))
-    kept = reader.cached(recipe)
+    monkeypatch.setattr(files, "train", lambda recipe: pytest.fail("trained again"))
+    kept = cached(recipe)
     assert (kept.recipe, kept.held_out) == (recipe, made.held_out)
     picture = [drawn("faces", 1)[0].picture]
     np.testing.assert_array_equal(kept.points(picture), made.points(picture))
     np.testing.assert_array_equal(kept.features(picture), made.features(picture))
-    assert reader.load_reader("faces", 32, 32, file).held_out == made.held_out
+    assert load_reader("faces", 32, 32, file).held_out == made.held_out
     assert recipe.digest in file.name
     assert recipe.digest != replace(recipe, steps=2).digest
 
@@ -207,17 +213,17 @@ def test_a_reader_is_trained_once_and_then_loaded(home: Path, monkeypatch: pytes
 def test_a_damaged_or_foreign_file_is_named(home: Path, tmp_path: Path, untrained_faces: Reader) -> None:
     recipe = untrained_faces.recipe
     file = home / f"faces-32x32-{recipe.digest}.safetensors"
-    reader.save(untrained_faces, file)
+    save(untrained_faces, file)
     whole = file.read_bytes()
     for broken in (b"", b"rubbish", whole[: len(whole) // 2]):
         file.write_bytes(broken)
         with pytest.raises(BadInput, match=rf"{file.name} is not a world reader.*delete it"):
-            reader.cached(recipe)
+            cached(recipe)
     file.write_bytes(whole)
     with pytest.raises(BadInput, match=rf"{file.name} reads faces of 32×32 pixels, not faces of 64×64"):
-        reader.load_reader("faces", 64, 64, file)
+        load_reader("faces", 64, 64, file)
     with pytest.raises(BadInput, match=r"there is no file .*missing.*trainer\.metrics\.reader"):
-        reader.load_reader("faces", 32, 32, tmp_path / "missing")
+        load_reader("faces", 32, 32, tmp_path / "missing")
     with pytest.raises(BadInput, match="read by a reader of dance, not of faces"):
         read_labels.keypoint_metric(untrained_faces, POSE)
 
@@ -225,12 +231,12 @@ def test_a_damaged_or_foreign_file_is_named(home: Path, tmp_path: Path, untraine
 def test_a_second_process_waits_and_then_loads(home: Path) -> None:
     recipe = Recipe("faces", 32, 32, steps=1, batch=2, pictures=4, held_out=4)
     code = (
-        "from trainer.metrics import reader\n"
+        "from trainer.metrics.reader import files, recipe\n"
         "def never(recipe): raise SystemExit('trained')\n"
-        "reader.train = never\n"
-        "print(reader.cached(reader.Recipe('faces', 32, 32, steps=1, batch=2, pictures=4, held_out=4)).held_out)\n"
+        "files.train = never\n"
+        "print(files.cached(recipe.Recipe('faces', 32, 32, steps=1, batch=2, pictures=4, held_out=4)).held_out)\n"
     )
-    made = reader.cached(recipe)
+    made = cached(recipe)
     (file,) = home.glob("*.safetensors")
     away = file.rename(file.with_suffix(".away"))
     with file.with_suffix(".lock").open("a") as lock:
@@ -256,21 +262,21 @@ def test_the_command_writes_a_reader_that_loads(
 ) -> None:
     out = tmp_path / "faces.safetensors"
     small = Recipe("faces", 32, 32, batch=2, pictures=4, held_out=4)
-    monkeypatch.setattr(reader, "default_recipe", lambda world, height, width: replace(small, width=width))
+    monkeypatch.setattr(command_line, "default_recipe", lambda world, height, width: replace(small, width=width))
     command = ["--world", "faces", "--out", str(out), "--steps", "1"]
-    assert reader.main([*command, "--size", "32"]) == 0
-    kept = reader.load_reader("faces", 32, 32, out)
+    assert command_line.main([*command, "--size", "32"]) == 0
+    kept = load_reader("faces", 32, 32, out)
     assert kept.recipe == replace(small, steps=1)
     assert f"held-out pixels {kept.held_out['pixels']:.4f}" in capsys.readouterr().out
     for wrong, said in (("32", "exists already"), ("large", "--size large is no size")):
-        assert reader.main([*command, "--size", wrong]) == 2
+        assert command_line.main([*command, "--size", wrong]) == 2
         assert said in capsys.readouterr().err
     out.unlink()
     for wrong, said in (
         (["--size", "40"], "40 is not a multiple of 16"),
         (["--size", "32", "--steps", "0"], "--steps 0"),
     ):
-        assert reader.main([*command, *wrong]) == 2
+        assert command_line.main([*command, *wrong]) == 2
         assert said in capsys.readouterr().err
     assert not out.exists()
 
@@ -279,4 +285,4 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: py
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(BadInput, match=r"file/likeness/readers.*point XDG_CACHE_HOME to a folder of yours"):
-        reader.cached(TINY)
+        cached(TINY)

@@ -35,7 +35,7 @@ def test_the_truth_is_what_packing_saw(truth: Truth, decoded: list[samples.Sampl
 def test_a_kept_picture_is_the_one_that_is_painted(truth: Truth, decoded: list[samples.Sample]) -> None:
     pair = decoded[0].pair
     first, again = truth.draw(pair.target, pair.exemplar), truth.draw(pair.target, pair.exemplar)
-    np.testing.assert_array_equal(first, truth.paint(pair.target, truth.look(pair.exemplar)))
+    np.testing.assert_array_equal(first, truth.paint(pair.target, truth.style(pair.exemplar)))
     np.testing.assert_array_equal(first, again)
     with pytest.raises(ValueError, match="read-only"):
         first[:] = 0

@@ -168,9 +168,9 @@ def test_a_wrong_factor_is_found_where_it_is(world: World, name: str) -> None:
     styles = styles_of([one.pair.exemplar for one in world.decoded])
     judged = []
     for place, one in enumerate(world.decoded):
-        look = world.truth.look(one.pair.exemplar)
-        other = world.truth.look(distractors(styles, one.pair, 1, 0)[0])
-        wrong = replace(look, **{field: getattr(other, field) for field in FACTORS["faces"][name].fields})
+        style = world.truth.style(one.pair.exemplar)
+        other = world.truth.style(distractors(styles, one.pair, 1, 0)[0])
+        wrong = replace(style, **{field: getattr(other, field) for field in FACTORS["faces"][name].fields})
         judged.append(world.judged(place, world.truth.paint(one.pair.target, wrong), None, None))
     figures = world.figures(judged)
     hits = {key.split("/")[1]: value for key, value in figures.items() if key.endswith("/hit")}

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from trainer.config import validate
 from trainer.method import Batch
-from trainer.ranks.pulse import Pulse
+from trainer.ranks.delayed_metrics import DelayedMetrics
 from trainer.training import Training
 
 STEPS, GLOBAL_BATCH = 20, 4
@@ -48,12 +48,12 @@ def main(configs_file: str, out: str) -> None:
         training = Training(config, config.data.label_schema, None)
         assert training.accelerator.num_processes == ranks
         rank = training.accelerator.process_index
-        pulse = Pulse(training.accelerator)
+        delayed = DelayedMetrics(training.accelerator)
         for batch in batches(training.schema.channels, training.method.noise):
             share = batch.parts(ranks)[rank]
-            figures, skip = training.step(share)
-            pulse.send(training.images, figures, skip, False, ())
-        figures_of_all = [iteration.figures for iteration in pulse.receive(lag=0)]
+            metrics, skip = training.step(share)
+            delayed.send(training.images, metrics, skip, False, ())
+        metrics_of_all = [iteration.metrics for iteration in delayed.receive(lag=0)]
         state = {
             f"{network}.{key}": value.contiguous()
             for network, module in (
@@ -64,7 +64,7 @@ def main(configs_file: str, out: str) -> None:
         }
         save_file(state, Path(out) / f"{name}-{ranks}-{rank}.safetensors")
         if rank == 0:
-            (Path(out) / f"{name}-{ranks}.json").write_text(json.dumps(figures_of_all))
+            (Path(out) / f"{name}-{ranks}.json").write_text(json.dumps(metrics_of_all))
     training.leave()
 
 

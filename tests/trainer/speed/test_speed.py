@@ -12,7 +12,7 @@ from tests.trainer.test_faults import fake_batch, weights
 from trainer import methods
 from trainer.config import Config
 from trainer.networks.norms import InstanceNorm2d
-from trainer.ranks.pulse import Pulse
+from trainer.ranks.delayed_metrics import DelayedMetrics
 from trainer.speed.compiling import unable
 from trainer.training import Training
 
@@ -95,14 +95,14 @@ def test_a_step_makes_the_host_wait_for_nothing(method: str, small_config: MakeC
     config = small_config(method)
     training = Training(config, config.data.label_schema, None)
     batch = fake_batch(2, training.schema.channels, training.method.noise)
-    pulse = Pulse(training.accelerator)
+    delayed = DelayedMetrics(training.accelerator)
     with Watched() as watched:
         for _ in range(3):
-            figures, skip = training.step(batch)
-            pulse.send(training.images, figures, skip, False, ())
+            metrics, skip = training.step(batch)
+            delayed.send(training.images, metrics, skip, False, ())
         assert watched.waited == []
-        # Reading the figures is what waits, one iteration later; and the check itself sees such things.
-        float(figures["generator/total"])
+        # Reading the metrics is what waits, one iteration later; and the check itself sees such things.
+        float(metrics["generator/total"])
         assert watched.waited == ["_local_scalar_dense"]
 
 

@@ -27,8 +27,10 @@ import pytest
 from shards.reading.samples import KEY, iter_samples
 from shards.records import load_manifest
 from tests.browser import CHROMIUM, FLAGS, needs_browser
-from trainer.study.__main__ import Study, main, trials_of
+from trainer.study.__main__ import main
 from trainer.study.answers import Choice, bootstrap_interval, read_choices, results_of, wilson_interval, write_choices
+from trainer.study.state import Study
+from trainer.study.trials import trials_of
 
 PAIRS = 8
 RED, BLUE = (200, 40, 40), (40, 40, 200)

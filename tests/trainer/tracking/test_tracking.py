@@ -32,10 +32,13 @@ from trainer.checkpoints.files import find
 from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
 from trainer.loop import train
-from trainer.tracking import __main__ as tracking
+from trainer.tracking import aggregation
+from trainer.tracking import tracker as tracking
 from trainer.tracking.__main__ import replay
-from trainer.tracking.journal import lines_per_point, read_journal, tracked_run
+from trainer.tracking.aggregation import lines_per_point
+from trainer.tracking.journal import read_journal
 from trainer.tracking.sender import flatten
+from trainer.tracking.state import store_name, tracked_run
 from trainer.tracking.tracker import Tracker
 
 ROOT = Path(__file__).parents[3]
@@ -172,8 +175,8 @@ def test_down_at_the_start_then_up(one_server: Server, run: Path, capsys: pytest
     picture = next(item.path for item in client.list_artifacts(tracker.run_id, "images") if item.path.endswith(".png"))
     assert "samples+step+2000+" in picture
     assert np.asarray(Image.open(client.download_artifacts(tracker.run_id, picture)))[0, 0].tolist() == [77, 77, 77]
-    said = capsys.readouterr().err
-    assert said.count("MLflow answers again") == 1 and "replay" not in said
+    output = capsys.readouterr().err
+    assert output.count("MLflow answers again") == 1 and "replay" not in output
 
 
 def test_killed_in_the_middle_and_started_again(server: Server, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,8 +193,8 @@ def test_killed_in_the_middle_and_started_again(server: Server, run: Path, capsy
     tracker.close(finished=True)
     assert_all_there(server.client, run, tracker.run_id)
     assert len(read_journal(run)) == 110
-    said = capsys.readouterr().err
-    assert said.count("warning: MLflow at") == 1 and "replay" not in said
+    output = capsys.readouterr().err
+    assert output.count("warning: MLflow at") == 1 and "replay" not in output
 
 
 def test_a_server_that_hangs_holds_nobody_up(server: Server, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,8 +234,8 @@ def test_refused_values_do_not_hold_up_the_others(
     assert client.get_run(run_id).data.metrics.keys() == {"loss", "infinite", "nan"}
     assert client.get_run(run_id).data.tags["note.0000000005"] == "generator/total is not finite"
     assert [line["infinite"] for line in read_journal(run)][4] == math.inf
-    said = capsys.readouterr().err
-    assert (said.count("'a*b'"), said.count("'infinite'"), said.count("replay")) == (1, 1, 0)
+    output = capsys.readouterr().err
+    assert (output.count("'a*b'"), output.count("'infinite'"), output.count("replay")) == (1, 1, 0)
 
 
 def test_a_deleted_run_is_waited_for_and_a_lost_one_is_made_anew(server: Server, run: Path) -> None:
@@ -345,11 +348,11 @@ def test_replay_says_in_one_line_what_is_wrong(run: Path) -> None:
     assert replayed()[0] == 2
     tracker = begin(run, DEAD)
     tracker.log(1, {"loss": 1.0})
-    code, said = replayed()
-    assert code == 2 and "being written by a training" in said
+    code, output = replayed()
+    assert code == 2 and "being written by a training" in output
     tracker.close(finished=True)
-    code, said = replayed("--uri", "http://me:secret@127.0.0.1:9")
-    assert code == 2 and "MLflow at http://127.0.0.1:9 fails (Connection refused); start it" in said
+    code, output = replayed("--uri", "http://me:secret@127.0.0.1:9")
+    assert code == 2 and "MLflow at http://127.0.0.1:9 fails (Connection refused); start it" in output
 
 
 def test_the_answer_to_a_run_s_creation_that_was_lost_makes_no_second_run(server: Server, run: Path) -> None:
@@ -427,8 +430,8 @@ def test_a_full_disk_costs_a_warning_and_no_figure(run: Path, capsys: pytest.Cap
     log(tracker, 110, 120)
     tracker.close(finished=True)
     assert [line["images"] for line in read_journal(run)] == list(range(10, 130, 10))
-    said = capsys.readouterr().err
-    assert said.count("cannot be written") == 1 and "is written again, 6 lines at once" in said
+    output = capsys.readouterr().err
+    assert output.count("cannot be written") == 1 and "is written again, 6 lines at once" in output
 
 
 def test_training_goes_through_without_a_server(
@@ -438,8 +441,8 @@ def test_training_goes_through_without_a_server(
     assert train(config) == 0
     lines = read_journal(config.run)
     assert {line["images"] for line in lines} == {2, 4, 6, 8}
-    said = capsys.readouterr().err
-    assert f"python -m trainer.tracking replay {config.run}" in said
+    output = capsys.readouterr().err
+    assert f"python -m trainer.tracking replay {config.run}" in output
     uri = f"sqlite:///{tmp_path}/later.db"
     assert replay(config.run, uri).startswith(f"{len(lines)} lines and 1 picture sent")
     client = mlflow.MlflowClient(tracking_uri=uri)
@@ -476,7 +479,7 @@ def test_tracking_draws_no_random_numbers(run: Path, tmp_path: Path) -> None:
 
 def test_a_loader_worker_forked_while_mlflow_is_imported_does_not_hang(run: Path) -> None:
     program = (
-        "import os, pathlib, sys, time, trainer.tracking as t\n"
+        "import os, pathlib, sys, time, trainer.tracking.tracker as t\n"
         f"tracker = t.Tracker(pathlib.Path(sys.argv[1]), {DEAD!r}, 'test', {{}}, 0, None)\n"
         "while 'mlflow' not in sys.modules: time.sleep(0.001)\n"
         "time.sleep(0.1)\n"
@@ -504,7 +507,7 @@ def test_closing_waits_no_longer_than_it_takes(server: Server, run: Path) -> Non
 
 def test_a_training_that_was_killed_is_replayed_as_killed(run: Path, tmp_path: Path) -> None:
     program = (
-        "import itertools, pathlib, sys, trainer.tracking as t\n"
+        "import itertools, pathlib, sys, trainer.tracking.tracker as t\n"
         f"tracker = t.Tracker(pathlib.Path(sys.argv[1]), {DEAD!r}, 'test', {{}}, 0, None)\n"
         "for images in itertools.count(1): tracker.log(images, {'loss': 1 / images})\n"
     )
@@ -527,7 +530,7 @@ def test_a_store_that_lost_its_runs_gets_everything_again(run: Path, tmp_path: P
     log(tracker, 10, 100)
     tracker.close(finished=True)
     state = json.loads((run / "tracking.json").read_text())
-    state["stores"][tracking.store_of(uri)] |= {"run_id": "0" * 32, "token": "1" * 32}
+    state["stores"][store_name(uri)] |= {"run_id": "0" * 32, "token": "1" * 32}
     (run / "tracking.json").write_text(json.dumps(state))
     replay(run)
     run_id = tracked_run(run, uri)
@@ -544,7 +547,7 @@ def test_a_million_lines_are_six_thousand_points_and_every_line_counts() -> None
 
 
 def test_long_runs_are_sent_as_means(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "SINGLE_LINES", 4)
+    monkeypatch.setattr(aggregation, "SINGLE_LINES", 4)
     uri = f"sqlite:///{tmp_path}/m.db"
     tracker = begin(run, uri)
     for images in range(1, 16):

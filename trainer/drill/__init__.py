@@ -1,0 +1,1 @@
+"""Does a run that is killed again and again end where an uninterrupted one ends?"""
