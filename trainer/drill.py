@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from likeness.command import BAD_INPUT, DONE, PREEMPTED, BadInput, run_command
+from likeness.loopback import free_port
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
@@ -190,9 +190,7 @@ def _start(run: Path, processes: int) -> "subprocess.Popen[bytes]":
     """Starts a run, or has it go on; its output is appended to a file beside it."""
     launch = [sys.executable]
     if processes > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port("127.0.0.1", 0)
         launch += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
         launch += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
     command = [*launch, str(RUN), "--config", str(_config(run)), "--resume", "latest"]

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from accelerate.utils import gather_object
-from PIL import Image
 from tqdm import tqdm
 
 from likeness import atomic
 from likeness.command import DONE, PREEMPTED, BadInput
 from likeness.one_writer import only_writer
 from shards.inputs import needs_of
+from shards.media.pictures import encode_picture
 from shards.reading.store import Store
 from shards.reading.stream import Loaded, Stream, check_instances, first_samples, open_shards
 from shards.records import Manifest
@@ -351,8 +351,8 @@ class Observer:
         self._detect(figures)
         grid = sample_grid(training.synthesizer(), self.fixed, training.schema, training.device)
         try:
-            with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
-                Image.fromarray(grid).save(partial)
+            file = training.config.run / "grids" / f"{training.images:010d}.png"
+            atomic.write_bytes(file, encode_picture(grid))
         except OSError as error:
             tqdm.write(f"warning: no sample grid at {training.images:,} images: {error}", file=sys.stderr)
             return

@@ -8,9 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from likeness.array import Array
-from likeness.atomic import new_file
+from likeness.atomic import write_bytes
 from likeness.command import BadInput
 from shards.labels import instances, picture
+from shards.media.pictures import encode_picture
 from shards.reading.samples import Sample, decode, decode_pair, iter_samples
 from shards.records import SIDES, Frame, Manifest, load_manifest
 
@@ -82,11 +83,7 @@ def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
         if position in chosen:
             shown.append(decode(members, manifest.schema, instances=manifest.instances))
     sheet = np.concatenate([_header(manifest), *(_row(manifest, sample) for sample in shown)])
-    encoded, content = cv2.imencode(".png", sheet[..., ::-1])
-    if not encoded:
-        raise ValueError(f"cannot encode a sheet of shape {sheet.shape} as PNG")
-    with new_file(out) as partial:
-        partial.write_bytes(content.tobytes())
+    write_bytes(out, encode_picture(sheet))
 
 
 def _cell(manifest: Manifest) -> tuple[int, int]:

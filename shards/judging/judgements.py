@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from likeness.command import BadInput
-from likeness.rating_rows import read_rows, seconds_of, write_rows
+from likeness.rating_rows import seconds_of, write_rows
+from likeness.rows import Columns, read_rows
 from shards.records import Shown
 
 Answer = Literal["consistent", "inconsistent", "unsure"]
@@ -42,8 +43,8 @@ COLUMNS = tuple(field.name for field in fields(Judgement))
 
 def read_judgements(path: Path) -> list[Judgement]:
     """Reads a CSV of judgements. Raises BadInput naming file, line and value when it is not one."""
-    rows = read_rows(path, COLUMNS, "judgements", "shards judge")
-    return [_judgement(path, line, row) for line, row in rows]
+    columns = Columns("judgements", COLUMNS, "write some with `shards judge`")
+    return [_judgement(path, line, row) for line, row in read_rows(path, columns)]
 
 
 def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:

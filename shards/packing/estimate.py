@@ -8,6 +8,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from likeness.command import BadInput
+from likeness.disk import nearest_existing
 from shards.operators.photos import labelled_photos
 from shards.packing.album import encoded
 from shards.packing.plan import SPLITS, Plan
@@ -72,9 +73,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
     sample = len(SIDES) * photo_bytes + len(LABELLED_SIDES) * label_bytes + instance_bytes + HEADERS + PHOTOS_OVERHEAD
     total = sum(pairs.values()) * sample
     photos = sum(frames.values())
-    parent = out.resolve().parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = nearest_existing(out.resolve().parent)
     found = Estimate(
         {split: len(plan.sources[split]) for split in splits},
         frames,

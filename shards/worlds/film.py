@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from likeness import atomic
 from likeness.command import BadInput
+from shards.media.pictures import encode_picture
 from shards.media.video_writer import encode
 from shards.records import SIZE_MULTIPLE, check_size
 from shards.worlds import WORLDS
@@ -67,7 +67,7 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
                 entry[member] = f"{video.stem}.{kind}/{number:06d}.png"
                 picture = folder / entry[member]
                 picture.parent.mkdir(exist_ok=True)
-                picture.write_bytes(cv2.imencode(".png", ids)[1].tobytes())
+                picture.write_bytes(encode_picture(ids))
         entries.append(entry | place.annotate(state, size))
     sidecar = {
         "world": world,

@@ -14,7 +14,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ from likeness.array import Array
 from likeness.command import BadInput, run_command
 from likeness.loopback import free_port, port_number
 from likeness.rating_page import NAME, only_page, order_of, page_app, rater_generator, require_packages, serve_app
-from shards.media.pictures import decode_picture, read_bytes
+from shards.media.pictures import decode_picture, encode_picture, read_bytes
 from shards.reading.samples import PICTURE_FORMATS, Members, OpenShard, check_shard, decode_photo
 from shards.records import LabelSchema, load_manifest
 from trainer.study.answers import Choice, Method, read_choices, results_of, table, to_json, write_choices
@@ -263,10 +262,7 @@ class Study:
             picture = decode_photo(trial.sample, "exemplar", self.schema)
         else:
             picture = (trial.a if (role == "left") == (self.view(rater).left[place] == "a") else trial.b).read()
-        done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not done:
-            raise ValueError(f"cannot encode an array of shape {picture.shape} as PNG")
-        return content.tobytes()
+        return encode_picture(picture)
 
 
 def app_of(study: Study, host: str) -> "FastAPI":
