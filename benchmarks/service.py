@@ -39,6 +39,7 @@ from shards.inputs import INPUTS
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture
 from shards.worlds import WORLDS
+from shards.worlds.world import MappedWorld
 
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
 DISTINCT = 32
@@ -85,7 +86,7 @@ def cases(session: Session) -> list[Case]:
             shown = states[number - 1] if name == "label" else state
             if name == "exemplar":
                 files[name] = encode_picture(world.render(state, world.sample_style(rng), size))
-            elif kind.ids:
+            elif isinstance(world, MappedWorld):
                 files[name] = encode_picture(world.class_ids(shown, size))
             else:
                 files[name] = json.dumps(world.annotate(shown, size)).encode()

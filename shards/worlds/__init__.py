@@ -1,13 +1,13 @@
 """Procedural worlds: videos whose every label is known, and whose true picture can be drawn for any label and style."""
 
-from types import ModuleType
 from typing import Any
 
 from likeness.array import Array
 from shards.labels.kinds import Kind
 from shards.worlds import dance, faces, streets
+from shards.worlds.world import World
 
-WORLDS: dict[str, ModuleType] = {"faces": faces, "dance": dance, "streets": streets}
+WORLDS: dict[str, World] = {"faces": faces, "dance": dance, "streets": streets}
 
 
 def world_of(kind: Kind) -> str | None:
@@ -17,5 +17,4 @@ def world_of(kind: Kind) -> str | None:
 
 def render(world: str, state: Any, style: Any, size: int) -> Array:
     """The picture of `state` in `style`: uint8 (H, W, 3) RGB, `size` pixels wide."""
-    picture: Array = WORLDS[world].render(state, style, size)
-    return picture
+    return WORLDS[world].render(state, style, size)

@@ -35,6 +35,7 @@ from likeness.one_writer import in_turn
 from shards.labels import classes, flip
 from shards.records import check_size
 from shards.worlds import WORLDS, render
+from shards.worlds.world import MappedWorld
 from trainer.metrics import confusion
 
 VERSION = 1
@@ -240,7 +241,7 @@ def _scene(recipe: Recipe, number: int, word: int) -> Iterator[tuple[Array, Arra
             render(recipe.world, state, style, size), (recipe.width, recipe.height), interpolation=cv2.INTER_AREA
         )
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        if world.KIND.ids:
+        if isinstance(world, MappedWorld):
             ids = world.class_ids(state, size)
             yield picture, cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), style
         else:

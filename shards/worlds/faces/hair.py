@@ -102,19 +102,24 @@ def draw_hair(p: Portrait) -> None:
             p.canvas.disc(head.at([[x, y - 0.06]], 0.2)[0], 0.13 * u, tone(p.hair_tones, 95 + 50 * (i % 2)))
         for x, y in rim[3:-3:4] * 0.86:
             p.canvas.disc(head.at([[x, y]], 0.1)[0], 0.1 * u, tone(p.hair_tones, 170 + 50 * p.light[0] * x))
-        return
-    # Strands run from the crown's rim towards the hairline.
-    with p.canvas.clipped(cap):
-        for share, level_of in ((0.12, 70), (0.26, 165), (0.4, 80), (0.55, 170), (0.7, 75), (0.86, 160)):
-            start = rim[int(share * (len(rim) - 1))]
-            end = edge[int((1 - share) * (len(edge) - 1))]
-            bend = (start + end) / 2 + [0.12 * (0.5 - share), -0.06]
-            strand = curve(np.array([start, bend, end]), 6)
-            width = np.interp(np.arange(len(strand)), [0, 6, len(strand) - 1], [0.02, 0.07, 0.01])
-            p.canvas.stroke(
-                head.at(strand, [*np.linspace(-0.15, 0.3, len(strand))]),
-                width * u,
-                tone(p.hair_tones, level_of),
-            )
-        gleam = head.at([[0.0, -0.95 - 0.5 * lift]], 0.2)[0] + p.light * 0.35 * u
-        p.canvas.soft(ellipse(gleam, (0.42 * u, 0.09 * u), p.state.roll), tone(p.hair_tones, 255), 0.75, 0.06 * u)
+    else:
+        # One clip for both: cutting twice would soften the edge twice.
+        with p.canvas.clipped(cap):
+            _draw_strands(p, rim, edge)
+            gleam = head.at([[0.0, -0.95 - 0.5 * lift]], 0.2)[0] + p.light * 0.35 * u
+            p.canvas.soft(ellipse(gleam, (0.42 * u, 0.09 * u), p.state.roll), tone(p.hair_tones, 255), 0.75, 0.06 * u)
+
+
+def _draw_strands(p: Portrait, rim: Array, edge: Array) -> None:
+    """Strands from the crown's rim towards the hairline (both in head units)."""
+    for share, level_of in ((0.12, 70), (0.26, 165), (0.4, 80), (0.55, 170), (0.7, 75), (0.86, 160)):
+        start = rim[int(share * (len(rim) - 1))]
+        end = edge[int((1 - share) * (len(edge) - 1))]
+        bend = (start + end) / 2 + [0.12 * (0.5 - share), -0.06]
+        strand = curve(np.array([start, bend, end]), 6)
+        width = np.interp(np.arange(len(strand)), [0, 6, len(strand) - 1], [0.02, 0.07, 0.01])
+        p.canvas.stroke(
+            p.head.at(strand, [*np.linspace(-0.15, 0.3, len(strand))]),
+            width * p.unit,
+            tone(p.hair_tones, level_of),
+        )
