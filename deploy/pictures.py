@@ -1,4 +1,4 @@
-"""Pictures that a model gave, and the files that they become."""
+"""What a model paints, as pictures."""
 
 import numpy as np
 
