@@ -25,11 +25,14 @@ SAME, OTHER = (20, 120, 60), (170, 60, 30)
 
 @dataclass(frozen=True)
 class Overview:
-    """manifest, and what only the samples tell: how many have S pairs, and how many styles there are."""
+    """What is in a folder of shards."""
 
     manifest: Manifest
+    """Its manifest."""
     same_style: int
+    """How many samples are S pairs."""
     styles: int
+    """How many styles there are in them."""
 
     def table(self) -> str:
         """The overview as aligned lines."""

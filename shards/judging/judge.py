@@ -26,13 +26,18 @@ PAGE = Path(__file__).with_name("judge.html")
 
 @dataclass(frozen=True)
 class Shot:
-    """A pair to judge: where its sample lies, and the two frames that are shown, each as (source, number)."""
+    """A pair to judge."""
 
     shard: Path
+    """The shard that holds its sample."""
     number: int
+    """The sample's number in it."""
     one: tuple[str, int]
+    """The frame shown on the left, as (source, number)."""
     other: tuple[str, int]
+    """The frame shown on the right."""
     same_style: bool
+    """Whether its sample is of one style."""
 
     @property
     def shown(self) -> Shown:

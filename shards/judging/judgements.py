@@ -17,20 +17,24 @@ ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 @dataclass(frozen=True)
 class Judgement:
-    """One answer of one rater.
-
-    one, other: the sources of the two photos; one_frame, other_frame: their frame numbers. seconds: how long the
-    rater took. answered_at: the time of the answer, ISO 8601 in UTC.
-    """
+    """One answer of one rater."""
 
     one: str
+    """The source of one photo."""
     one_frame: int
+    """Its frame number."""
     other: str
+    """The source of the other photo."""
     other_frame: int
+    """Its frame number."""
     judgement: Answer
+    """What the rater said of their styles."""
     rater: str
+    """Who answered."""
     seconds: float
+    """How long the rater took."""
     answered_at: str
+    """The time of the answer, ISO 8601 in UTC."""
 
     @property
     def shown(self) -> Shown:
@@ -93,18 +97,20 @@ def verdicts(judgements: Sequence[Judgement]) -> dict[Shown, bool]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far raters agree, over the pairs that at least two of them judged.
-
-    observed: the mean share of pairs of raters that gave one answer. cohen: Cohen's kappa, when there are exactly two
-    raters. fleiss: Fleiss' kappa. The kappas are 1 for full agreement and 0 for what chance would give; None where all
-    answers are equal, so that chance explains everything.
+    """How far raters agree, over the pairs that at least two of them judged. The kappas are 1 for full agreement and 0
+    for what chance would give; None where all answers are equal, so that chance explains everything.
     """
 
     pairs: int
+    """Pairs that at least two raters judged."""
     raters: int
+    """Raters who judged them."""
     observed: float | None
+    """The mean share of pairs of raters that gave one answer; None without such pairs."""
     cohen: float | None
+    """Cohen's kappa, when there are exactly two raters."""
     fleiss: float | None
+    """Fleiss' kappa."""
 
 
 def agreement(judgements: Sequence[Judgement]) -> Agreement:

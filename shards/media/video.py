@@ -110,17 +110,16 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
 
 @dataclass(frozen=True)
 class Timing:
-    """fps: frames per second at which all frames of a video can be shown at their times; where the gaps between frames
-    vary, that of the smallest one, or the mean rate where that is absurd. seconds: how long the file lasts. For both,
-    0 stands for what the file does not say.
-
-    sound_offset: seconds by which the sound begins after the first moving picture where ffmpeg would forget it: in
-    formats such as MPEG-TS it moves to 0 whatever it reads alone. 0 in all others.
-    """
+    """What a video's header says of its times; in `fps` and `seconds`, 0 stands for what the file does not say."""
 
     fps: Fraction
+    """Frames per second at which all frames can be shown at their times; where the gaps between frames vary, that of
+    the smallest one, or the mean rate where that is absurd."""
     seconds: float
+    """How long the file lasts."""
     sound_offset: float
+    """Seconds by which the sound begins after the first moving picture where ffmpeg would forget it: in formats such as
+    MPEG-TS it moves to 0 whatever it reads alone. 0 in all others."""
 
 
 def timing(path: Path) -> Timing:

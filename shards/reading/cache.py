@@ -18,15 +18,13 @@ PARTIAL = re.compile(r"\.[0-9a-f]{64}-.+\.part")
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder for downloaded shards, shared by all processes of a machine.
-
-    limit_bytes: what the shards in it may occupy together, in bytes; None for no limit. When it is exceeded, the
-        least recently used go first. Shards that another process has just been given stay, and so does a single
-        shard that is bigger than the limit.
-    """
+    """A folder for downloaded shards, shared by all processes of a machine."""
 
     folder: Path
+    """The folder, of a local disk."""
     limit_bytes: int | None = None
+    """What the shards in it may occupy together, in bytes; None for no limit. When it is exceeded, the least recently
+    used go first. Shards that another process has just been given stay, and so does a single one that is bigger."""
 
 
 class Pin:

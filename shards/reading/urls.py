@@ -41,11 +41,14 @@ class Spoilt(Exception):
 
 @dataclass(frozen=True)
 class Failure:
-    """Problem and remedy in words. final: trying again cannot help."""
+    """Why something could not be fetched, in words."""
 
     problem: str
+    """What went wrong, without credentials."""
     remedy: str
+    """What to do."""
     final: bool = False
+    """Whether trying again cannot help."""
 
 
 def check_url(url: str) -> None:

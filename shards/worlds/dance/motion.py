@@ -97,7 +97,10 @@ def _body(rng: np.random.Generator, frames: int, fps: float) -> _Body:
     lean = wander(rng, t, 0.24, beat * 1.7)
     twist = wander(rng, t, 0.35, beat * 1.3)
     place = rng.uniform(0.43, 0.57) + wander(rng, t, 0.17, 4.2)
-    return _Body(t, beat, size, *build, yaw, lean, twist, place)
+    torso, half_shoulder, half_hip, upper_arm, forearm, thigh, shank = build
+    arms = {"half_shoulder": half_shoulder, "upper_arm": upper_arm, "forearm": forearm}
+    legs = {"half_hip": half_hip, "thigh": thigh, "shank": shank}
+    return _Body(t, beat, size, torso, **arms, **legs, yaw=yaw, lean=lean, twist=twist, place=place)
 
 
 def _facing(x: Array, y: Array, z: Array, turn: Array) -> Array:

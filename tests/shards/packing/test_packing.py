@@ -22,11 +22,11 @@ import pytest
 
 from likeness.command import BadInput
 from shards.__main__ import main
-from shards.packing.album import perceptual_hash
 from shards.packing.audit import copy_score, hash_distance
 from shards.packing.estimate import estimate
 from shards.packing.merge import merge
 from shards.packing.pairs import Sampling, preset
+from shards.packing.photo_cache import perceptual_hash
 from shards.packing.plan import Packing, plan_of
 from shards.packing.write import pack, part_folder, work_folder
 from shards.reading.samples import decode_pair, iter_samples
