@@ -58,7 +58,7 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
     for name in ("one_frame", "other_frame"):
         if not (row[name].isascii() and row[name].isdigit()):
             raise BadInput(f"{path} line {line}: {name} is {row[name]!r}, not a frame's number")
-    made = Judgement(
+    judgement = Judgement(
         row["one"],
         int(row["one_frame"]),
         row["other"],
@@ -68,9 +68,9 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
         seconds_of(path, line, row),
         row["answered_at"],
     )
-    if len(made.shown) != 2:
-        raise BadInput(f"{path} line {line}: {made.one} frame {made.one_frame} is judged against itself")
-    return made
+    if len(judgement.shown) != 2:
+        raise BadInput(f"{path} line {line}: {judgement.one} frame {judgement.one_frame} is judged against itself")
+    return judgement
 
 
 def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
@@ -80,8 +80,8 @@ def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
 
 def latest(judgements: Iterable[Judgement]) -> list[Judgement]:
     """One judgement for each rater and pair: the last one given."""
-    kept = {(judgement.shown, judgement.rater): judgement for judgement in judgements}
-    return list(kept.values())
+    last = {(judgement.shown, judgement.rater): judgement for judgement in judgements}
+    return list(last.values())
 
 
 def verdicts(judgements: Sequence[Judgement]) -> dict[Shown, bool]:
@@ -128,8 +128,8 @@ def agreement_of(answers: Iterable[tuple[Hashable, str, str]]) -> Agreement:
     by_pair: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
     for rated_thing, rater, answer in answers:
         by_pair[rated_thing][rater] = answer
-    rated = [given for given in by_pair.values() if len(given) >= 2]
-    raters = sorted({rater for given in rated for rater in given})
+    rated = [answers_of for answers_of in by_pair.values() if len(answers_of) >= 2]
+    raters = sorted({rater for answers_of in rated for rater in answers_of})
     if not rated:
         return Agreement(0, len(raters), None, None, None)
     shares = []

@@ -220,12 +220,12 @@ class _Worker(IterableDataset[Loaded]):
 
     def batch(self, numbers: Sequence[int], step: Step) -> Loaded:
         """Reads and decodes samples; one that cannot be read is replaced by a copy of another one of the batch."""
-        made = _Batch(self.manifest.schema, self.reading, len(numbers), self._memory)
+        batch = _Batch(self.manifest.schema, self.reading, len(numbers), self._memory)
         bad: list[tuple[str, str]] = []
         good: list[int] = []
         for row, number in enumerate(numbers):
             try:
-                made.fill(row, self._members(number), step.epoch)
+                batch.fill(row, self._members(number), step.epoch)
                 good.append(row)
             except BadInput as error:
                 bad.append((self._name(number), str(error)))
@@ -233,16 +233,16 @@ class _Worker(IterableDataset[Loaded]):
             # More than may be: the batch is not used, and needs no stand-ins.
             good = good or [0]
         elif not good:
-            good = [self._stand_in(made, numbers[0], step.epoch)]
+            good = [self._stand_in(batch, numbers[0], step.epoch)]
         for row in set(range(len(numbers))) - set(good):
-            made.copy(good[row % len(good)], row)
-        return made.loaded(Place(step.epoch, step.position), step.padding, tuple(bad))
+            batch.copy(good[row % len(good)], row)
+        return batch.loaded(Place(step.epoch, step.position), step.padding, tuple(bad))
 
-    def _stand_in(self, made: "_Batch", number: int, epoch: int) -> int:
+    def _stand_in(self, batch: "_Batch", number: int, epoch: int) -> int:
         """Fills row 0 with the next sample that can be read."""
         for further in range(1, self.manifest.samples):
             try:
-                made.fill(0, self._members((number + further) % self.manifest.samples), epoch)
+                batch.fill(0, self._members((number + further) % self.manifest.samples), epoch)
                 return 0
             except BadInput:
                 continue
