@@ -83,7 +83,7 @@ def packed(folder: Path, kind: LabelKind = "sketch", picture_format: str = "jpg"
     folder.mkdir()
     schema = labels.standard_schema(kind, HEIGHT, WIDTH)
     with photo_cache(folder.with_name(f"{folder.name}-cache"), kind, picture_format) as shown:
-        frames = [frame for made in shown.developments for frame in made.frames]
+        frames = [frame for made in shown.results for frame in made.frames]
         drawn = sample_pairs(frames, PRESETS["default"], pairs, seed=4)
         shards = write_shards(drawn, shown, folder, samples_per_shard=10)
     sources = {"train": SOURCES, "test": ("d.mp4",)}
