@@ -24,7 +24,6 @@ import argparse
 import json
 import os
 import platform
-import socket
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from likeness.loopback import free_port
 from likeness.machine import device as describe_device
 from trainer import config as configs
 from trainer.config import Config
@@ -113,9 +113,7 @@ def work(config: Config, steps: int) -> dict[str, Any]:
 
 def launch(config_file: Path, ranks: int, steps: int, out: Path) -> dict[str, Any]:
     """Runs `work` on so many ranks; the slowest rank's figures count."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port("127.0.0.1", 0)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
     command += ["--master_addr", "127.0.0.1", "--master_port", str(port), __file__]
     command += ["--worker", str(out), "--config", str(config_file), "--steps", str(steps)]

@@ -32,13 +32,14 @@ import cv2
 import numpy as np
 import psutil
 
-from deploy import pictures
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.machine import device, versions
 from shards.inputs import INPUTS
 from shards.labels.kinds import kind_of
+from shards.media.pictures import encode_picture
 from shards.worlds import WORLDS
+from shards.worlds.world import MappedWorld
 
 PACKAGES = ("fastapi", "uvicorn", "h11", "python-multipart", "prometheus-client")
 DISTINCT = 32
@@ -84,9 +85,9 @@ def cases(session: Session) -> list[Case]:
         for name in session.inputs:
             shown = states[number - 1] if name == "label" else state
             if name == "exemplar":
-                files[name] = pictures.encoded(world.render(state, world.sample_style(rng), size))
-            elif kind.ids:
-                files[name] = cv2.imencode(".png", world.class_ids(shown, size))[1].tobytes()
+                files[name] = encode_picture(world.render(state, world.sample_style(rng), size))
+            elif isinstance(world, MappedWorld):
+                files[name] = encode_picture(world.class_ids(shown, size))
             else:
                 files[name] = json.dumps(world.annotate(shown, size)).encode()
         feeds = decoded(session, files)
@@ -103,7 +104,7 @@ def decoded(session: Session, files: dict[str, bytes]) -> dict[str, Array]:
 
 
 def in_process(session: Session, files: dict[str, bytes]) -> bytes:
-    return pictures.encoded(session.pictures(session.run(**decoded(session, files)))[0])
+    return encode_picture(session.pictures(session.run(**decoded(session, files)))[0])
 
 
 def request_of(files: dict[str, bytes]) -> bytes:
@@ -273,7 +274,7 @@ async def added(port: int, session: Session, known: list[Case], turns: int) -> d
         case = known[turn % DISTINCT]
         rows: dict[str, Callable[[], Any]] = {
             "model": lambda case=case: session.run(**case.feeds),
-            "files": lambda case=case: (decoded(session, case.files), pictures.encoded(case.picture)),
+            "files": lambda case=case: (decoded(session, case.files), encode_picture(case.picture)),
             "one_process": lambda case=case: in_process(session, case.files),
             "service": lambda case=case: client.ask(case.request),
         }

@@ -1,6 +1,5 @@
 """What the gates found, beside the model: `face.report.json` for machines and `face.report.html` for people."""
 
-import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import numpy as np
 
@@ -21,6 +19,7 @@ from export.weights import weights_of
 from likeness import atomic
 from likeness.array import Array
 from likeness.machine import device, versions
+from shards.media.pictures import data_url
 
 LARGEST_AMPLIFICATION = 64
 COMMANDS = "commands"
@@ -161,17 +160,12 @@ def _panel(shown: Shown) -> Panel:
     amplified = (difference * amplification).clip(0, 255).astype(np.uint8)
     return Panel(
         title=shown.title,
-        reference=_data_url(shown.reference),
-        exported=_data_url(shown.exported),
-        difference=_data_url(amplified),
+        reference=data_url(shown.reference),
+        exported=data_url(shown.exported),
+        difference=data_url(amplified),
         amplification=amplification,
         words=sentence,
     )
-
-
-def _data_url(picture: Array) -> str:
-    _, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    return "data:image/png;base64," + base64.b64encode(content.tobytes()).decode()
 
 
 def _template() -> jinja2.Template:

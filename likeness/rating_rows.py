@@ -1,4 +1,4 @@
-"""Answers of raters as rows of a CSV file: read with checks that name file and line, written whole or not at all."""
+"""Answers of raters as rows of a CSV file: what all of them are checked for, and written whole or not at all."""
 
 import csv
 import io
@@ -10,26 +10,6 @@ from typing import Any
 
 from likeness import atomic
 from likeness.command import BadInput
-
-
-def read_rows(path: Path, columns: Sequence[str], what: str, command: str) -> list[tuple[int, dict[str, str]]]:
-    """(line, fields) of every row, in order. what: what the rows are; command: what writes them, for messages.
-
-    Raises BadInput when the file cannot be read, has other columns, or a row has more or fewer fields.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found = tuple(reader.fieldnames or ())
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path} cannot be read as {what}: {error}; write some with `{command}`") from error
-    if found != tuple(columns):
-        raise BadInput(f"{path} has the columns {', '.join(found)}; {what} have {', '.join(columns)}")
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise BadInput(f"{path} line {line} has not {len(columns)} fields; {what} have {', '.join(columns)}")
-    return rows
 
 
 def seconds_of(path: Path, line: int, row: Mapping[str, str]) -> float:

@@ -88,23 +88,22 @@ def check_size(height: int, width: int) -> None:
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a photo comes from, and what its label is drawn from.
-
-    source: the video (or picture folder) it comes from, relative to the source directory.
-    number: position in the source, counted from 0 in decoded frames; seconds: its presentation time.
-    style: the style key; photos with equal keys have the same style.
-    landmarks: for `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture.
-    keypoints: for `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height.
-    hash: the photo's perceptual hash, 64 bits in 16 hex digits; near-duplicates differ in few of them.
-    """
+    """Where a photo comes from, and what its label is drawn from."""
 
     source: str
+    """The video (or picture folder) it comes from, relative to the source directory."""
     number: int
+    """Its position in the source, counted from 0 in decoded frames."""
     seconds: float
+    """Its presentation time."""
     style: str
+    """The style key; photos with equal keys have the same style."""
     landmarks: tuple[tuple[int, int], ...] | None = None
+    """For `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture."""
     keypoints: tuple[tuple[float, float, float], ...] | None = None
+    """For `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height."""
     hash: str | None = None
+    """Its perceptual hash, 64 bits in 16 hex digits; near-duplicates differ in few of them."""
 
     @property
     def unlabelled(self) -> "Frame":
@@ -132,20 +131,20 @@ class Frame:
 class Pair:
     """One sample: four frames. The `json` member of a record (specification 1 and 5.2), where landmarks and keypoints
     stand with target and exemplar only.
-
-    target: the photo `z` to be painted, whose label map is `x`. exemplar: the photo `I`.
-    consistent: `y+`, another photo with the exemplar's style, never the exemplar itself.
-    inconsistent: `y-`, a photo with another style.
-    same_style: `s`, whether target and exemplar share a style: by their style keys, or by what people or a list of
-    pairs say.
     """
 
     key: str
+    """The sample's name, unique in its manifest."""
     target: Frame
+    """The photo `z` to be painted, whose label map is `x`."""
     exemplar: Frame
+    """The photo `I`."""
     consistent: Frame
+    """`y+`, another photo with the exemplar's style, never the exemplar itself."""
     inconsistent: Frame
+    """`y-`, a photo with another style."""
     same_style: bool
+    """`s`, whether target and exemplar share a style: by their style keys, or by what people or a list of pairs say."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -172,39 +171,47 @@ LABELLED_SIDES = ("target", "exemplar")
 
 @dataclass(frozen=True)
 class Shard:
-    """One tar file of the manifest: its name, how many samples, how many bytes, their SHA-256."""
+    """One tar file of the manifest."""
 
     name: str
+    """Its file name, without any folder."""
     samples: int
+    """How many samples it holds."""
     bytes: int
+    """Its size."""
     sha256: str
+    """SHA-256 of its bytes, in hex."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`manifest.json` beside the shards: what is in them, and how it was made.
-
-    sampling: the parameters of the pair sampler, preset name included. seed: its seed.
-    sources: the source videos of each split; no source stands in both, unless `shared_sources` says that
-        the splits are halves of the same videos (the dance split of the paper).
-    audit: what the pairs were checked for, with the figures found (see `shards.packing.audit`). notes: what was left
-        out and why, in words. slice: (i, n) in a part of the data that `merge` joins, None when all shards are here.
-    instances: whether samples have `target.instances.png`, the target's instance map. The JSON leaves it out where it
-        is false, so that manifests from before there were instance maps keep their digests.
-    """
+    """`manifest.json` beside the shards: what is in them, and how it was packed."""
 
     schema: LabelSchema
+    """What the label maps mean."""
     split: Split
+    """Which split the pairs are for."""
     seed: int
+    """The pair sampler's seed."""
     sampling: dict[str, Any]
+    """The parameters of the pair sampler, preset name included."""
     shards: tuple[Shard, ...]
+    """The tar files, in the order in which samples are counted."""
     sources: dict[Split, tuple[str, ...]]
+    """The source videos of each split; none stands in both, unless `shared_sources` says so."""
     shared_sources: bool = False
+    """Whether the splits are halves of the same videos (the dance split of the paper)."""
     audit: dict[str, Any] = field(default_factory=dict)
+    """What the pairs were checked for, with the figures found (see `shards.packing.audit`)."""
     notes: tuple[str, ...] = ()
+    """What was left out and why, in words."""
     slice: tuple[int, int] | None = None
+    """(i, n) in a part of the data that `merge` joins; None when all shards are here."""
     instances: bool = False
+    """Whether samples have `target.instances.png`; the JSON leaves false out, so that manifests from before there were
+    instance maps keep their digests."""
     version: int = field(default=FORMAT_VERSION)
+    """The format's version."""
 
     @property
     def samples(self) -> int:

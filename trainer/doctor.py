@@ -3,7 +3,6 @@
 import argparse
 import os
 import shutil
-import socket
 import sys
 import urllib.error
 import urllib.request
@@ -13,6 +12,8 @@ from pathlib import Path
 import torch
 
 from likeness.command import BAD_INPUT, DONE, BadInput, run_command
+from likeness.disk import nearest_existing
+from likeness.loopback import free_port
 from likeness.one_writer import is_held
 from shards.inspection.doctor import Finding, Job, examine
 from shards.reading.stream import open_shards
@@ -67,11 +68,10 @@ def _devices(config: Config, world_size: int) -> Iterator[Finding]:
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             name = torch.cuda.get_device_name(index)
-            state = "ok" if needed < free else "wrong"
             yield Finding(
-                state,
+                "ok" if needed < free else "wrong",
                 f"GPU {index} ({name}): {free / 1e9:,.1f} of {total / 1e9:,.1f} GB free, about {needed / 1e9:,.1f} GB "
-                "needed" + ("" if state == "ok" else "; raise accumulate, set speed.recompute true or precision bf16"),
+                "needed" + ("" if needed < free else "; raise accumulate, set speed.recompute true or precision bf16"),
             )
     else:
         yield Finding(
@@ -87,9 +87,7 @@ def _run_folder(config: Config) -> Iterator[Finding]:
     schema = config.data.label_schema
     largest = max(stage.checkpoint_bytes for stage in estimates(config, schema).values())
     whole = largest * (config.checkpoint.keep + 2)
-    there = run
-    while not there.exists():
-        there = there.parent
+    there = nearest_existing(run)
     free = shutil.disk_usage(there).free
     yield Finding(
         "ok" if free > whole else "wrong",
@@ -131,10 +129,7 @@ def _tracker(uri: str) -> Finding:
     """A tracker that is not there costs nothing but its pictures for a while: a note."""
     scheme, _, rest = uri.partition(":///")
     if scheme == "sqlite":
-        folder = Path(rest).absolute().parent
-        while not folder.exists():
-            folder = folder.parent
-        good = os.access(folder, os.W_OK)
+        good = os.access(nearest_existing(Path(rest).absolute().parent), os.W_OK)
         return Finding("ok" if good else "wrong", f"tracking.uri {uri} can{'' if good else 'not'} be written")
     if not uri.startswith(("http://", "https://")):
         return Finding("note", f"tracking.uri {redacted(uri)} is not a server that can be asked from here")
@@ -153,13 +148,12 @@ def _ports(world_size: int) -> Iterator[Finding]:
     if world_size == 1:
         return
     port = int(os.environ.get("MASTER_PORT", PORT))
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-            yield Finding("ok", f"port {port}, where ranks meet, is free on this machine")
-        except OSError as error:
-            yield Finding("wrong", f"port {port}, where ranks meet, is taken here ({error}); set --main_process_port")
+    try:
+        free_port("", port)
+        yield Finding("ok", f"port {port}, where ranks meet, is free on this machine")
+    except BadInput as error:
+        reason = error.__cause__
+        yield Finding("wrong", f"port {port}, where ranks meet, is taken here ({reason}); set --main_process_port")
 
 
 HELP = """\

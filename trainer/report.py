@@ -1,7 +1,6 @@
 """The demo's report: `python -m trainer.report --demo runs/demo` writes report.html and report.json."""
 
 import argparse
-import base64
 import io
 import json
 import sys
@@ -10,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import jinja2
 import matplotlib
 
@@ -23,6 +21,7 @@ from likeness import atomic
 from likeness.array import Array
 from likeness.command import BadInput, run_command
 from shards import labels
+from shards.media.pictures import data_url
 from shards.reading import samples
 from shards.records import LabelSchema, Pair, load_manifest
 from trainer.grid import enlarge
@@ -165,12 +164,7 @@ def _row(demo: Path, truth: Truth, schema: LabelSchema, members: samples.Members
         _picture(demo / "pictures", sample.pair),
         truth.draw(sample.pair.target, sample.pair.exemplar),
     ]
-    return [_data_uri(enlarge(cell, 192)) for cell in cells]
-
-
-def _data_uri(picture: Array) -> str:
-    _, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    return "data:image/png;base64," + base64.b64encode(content.tobytes()).decode()
+    return [data_url(enlarge(cell, 192)) for cell in cells]
 
 
 def _curves(run: Path) -> str:

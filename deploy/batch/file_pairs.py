@@ -1,6 +1,5 @@
 """Pairs of files, listed in a CSV or laid out in folders by input."""
 
-import csv
 import functools
 import hashlib
 import itertools
@@ -12,6 +11,7 @@ from typing import Any
 from deploy.batch.outputs import Output
 from deploy.batch.pairs import BadPair, Changes, Job, bounds, name_of, numbered
 from likeness.command import BadInput
+from likeness.rows import Columns, read_rows
 from shards.inputs import INPUTS, Loaded, inputs_of, needed_among
 from shards.media.pictures import read_bytes
 from shards.records import LabelSchema
@@ -131,25 +131,11 @@ def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) 
 def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, cells) of every row; those of inputs that cannot be drawn are there and filled."""
     needed = needed_among(inputs)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = reader.fieldnames or []
-            if missing := [name for name in needed if name not in header]:
-                raise BadInput(
-                    f"{path} line 1: the column {missing[0]!r} is missing; the model reads {', '.join(inputs)}, "
-                    f"the header has {', '.join(header) or 'nothing'}"
-                )
-            if unknown := [name for name in header if name not in (*INPUTS, "output")]:
-                raise BadInput(f"{path} line 1: unknown column {unknown[0]!r}; known are {', '.join(INPUTS)}, output")
-            for row in reader:
-                if None in row or any(not row[name] for name in needed):
-                    raise BadInput(f"{path} line {reader.line_num}: it does not fill the columns {', '.join(needed)}")
-                yield reader.line_num, row
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not a CSV file in UTF-8: {error}") from error
+    optional = (*(name for name in INPUTS if name not in needed), "output")
+    for line, row in read_rows(path, Columns("pairs", needed, f"the model reads {', '.join(inputs)}", optional)):
+        if not all(row[name] for name in needed):
+            raise BadInput(f"{path} line {line}: it does not fill the columns {', '.join(needed)}")
+        yield line, row
 
 
 def read_folder(folder: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:

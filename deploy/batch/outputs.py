@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Literal, Protocol, get_args
 
-from deploy import pictures
 from likeness import atomic
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.media.pictures import encode_picture
 from shards.reading.samples import KEY, OpenShard
 from shards.reading.tar_index import index_tar
 from shards.records import sha256_of
@@ -57,7 +57,7 @@ class Output:
 
     def encode(self, picture: Array) -> bytes:
         """The file's content of a picture uint8 (H, W, 3) RGB."""
-        return pictures.encoded(picture, self.format, QUALITY if self.quality is None else self.quality)
+        return encode_picture(picture, self.format, QUALITY if self.quality is None else self.quality)
 
     def path(self, name: str, where: str) -> str:
         """A picture's path below the output folder: normal, visible, and with the format's suffix.

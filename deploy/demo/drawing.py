@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from likeness.array import Array
 from shards import labels
 from shards.labels import pose, sketch
 from shards.labels.kinds import POSE, SKETCH, Kind, kind_of
+from shards.media.pictures import encode_picture
 from shards.records import Frame, LabelSchema
 
 Drawing = dict[str, Any]
@@ -198,8 +198,8 @@ class PicturePad(DrawingPad):
         return self.drawing(np.zeros(kind_of(self.schema).loaded_shape(self.schema), np.uint8), b"")
 
     def drawing(self, loaded: Array, content: bytes) -> Drawing:
-        seen = cv2.cvtColor(labels.picture(self.schema, loaded), cv2.COLOR_RGB2BGR)
-        return {"picture": base64.b64encode(cv2.imencode(".png", seen)[1].tobytes()).decode()}
+        seen = encode_picture(labels.picture(self.schema, loaded))
+        return {"picture": base64.b64encode(seen).decode()}
 
 
 def drawing_pad(schema: LabelSchema) -> DrawingPad:

@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 
 from deploy.demo.drawing import Drawing, drawing_pad
@@ -16,7 +15,7 @@ from likeness.command import BadInput
 from shards import labels
 from shards.input_files import decode_label, read_label
 from shards.labels.kinds import EDGES, KEYPOINTS, LANDMARKS, POSE, SKETCH, Kind, kind_of
-from shards.media.pictures import read_bytes, read_picture, stored_size
+from shards.media.pictures import encode_picture, read_bytes, read_picture, stored_size
 from shards.operators import body_pose, edges, face_landmarks, parsing
 from shards.operators.photos import middle, resized
 from shards.reading import samples
@@ -129,8 +128,7 @@ def thumbnail_png(picture: Array) -> bytes:
     """A PNG file of at most 128 pixels high and wide."""
     scale = min(1.0, THUMBNAIL / max(picture.shape[:2]))
     small = resized(picture, *(max(1, round(side * scale)) for side in picture.shape[:2]))
-    content: bytes = cv2.imencode(".png", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1].tobytes()
-    return content
+    return encode_picture(small)
 
 
 def operator_of(schema: LabelSchema, parser: Path | None) -> Operator:

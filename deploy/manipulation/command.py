@@ -43,10 +43,10 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def manipulate(options: argparse.Namespace) -> None:
     """Runs the command. Raises BadInput for what a person can mend."""
     # Imported here, so that help need not wait for ONNX Runtime.
-    from deploy import pictures
     from deploy.manipulation import edit as editing
     from deploy.manipulation import scenes
     from likeness import atomic
+    from shards.media.pictures import encode_picture
 
     if options.out.suffix.lower() != ".png":
         raise BadInput(f"--out {options.out} is no PNG; give a name that ends in .png")
@@ -58,7 +58,7 @@ def manipulate(options: argparse.Namespace) -> None:
     before, after, changed = editing.edit(session, scene, [wanted])
     mask = scene.instances == instance.number
     panels = editing.panels(changed, before, after, mask, session.schema)
-    atomic.write_bytes(options.out, pictures.encoded(panels))
+    atomic.write_bytes(options.out, encode_picture(panels))
     print(editing.outside(before, after, mask, session.metadata.reach).in_words())
     print(options.out)
 

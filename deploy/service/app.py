@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from deploy import pictures, trial
+from deploy import trial
 from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from deploy.service import multipart
@@ -29,7 +29,7 @@ from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
 from shards.inputs import INPUTS, inputs_of, needed_among, optional_among
 from shards.labels.kinds import kind_of
-from shards.media.pictures import is_jpeg, is_png, stored_size
+from shards.media.pictures import encode_picture, is_jpeg, is_png, stored_size
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -350,7 +350,7 @@ class Service:
 
         def encode(image: Array) -> None:
             try:
-                content.set_result(pictures.encoded(self.session.pictures(image[None])[0]))
+                content.set_result(encode_picture(self.session.pictures(image[None])[0]))
             except Exception as error:
                 content.set_exception(error)
 

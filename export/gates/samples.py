@@ -31,6 +31,7 @@ from shards.labels.kinds import kind_of
 from shards.reading.stream import first_samples, open_shards
 from shards.records import Frame, LabelSchema
 from shards.worlds import WORLDS, world_of
+from shards.worlds.world import MappedWorld, World
 from trainer.batches import label_channels, photo_channels, reading_for
 from trainer.checkpoints.synthesis import Synthesis
 
@@ -138,7 +139,7 @@ def drawn(synthesis: Synthesis, count: int) -> Samples:
         raise BadInput(f"no world has label maps of kind {schema.kind!r} to compare on; name shards with --samples")
     world = WORLDS[name]
     counted = needs_of(synthesis.inputs).instances
-    if counted and not hasattr(world, "instance_ids"):
+    if counted and not isinstance(world, MappedWorld):
         raise BadInput(f"the {name} world has no instance maps, which the model reads; name shards with --samples")
     size = (schema.width, schema.height)
     photos, maps, instances = [], [], []
@@ -148,7 +149,7 @@ def drawn(synthesis: Synthesis, count: int) -> Samples:
         # A world has a shape of its own; where the model's is another one, its picture is stretched.
         photos.append(cv2.resize(world.render(state, style, schema.width), size))
         maps.append(_label(schema, world, state))
-        if counted:
+        if counted and isinstance(world, MappedWorld):
             numbers = world.instance_ids(state, schema.width)
             instances.append(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST).astype(np.int32))
     stacked = torch.from_numpy(np.stack(maps))
@@ -160,9 +161,9 @@ def drawn(synthesis: Synthesis, count: int) -> Samples:
     return _samples(synthesis, read, f"drawings of the {name} world")
 
 
-def _label(schema: LabelSchema, world: Any, state: Any) -> Array:
+def _label(schema: LabelSchema, world: World, state: Any) -> Array:
     """The loaded label map of a world's state."""
-    if schema.ids:
+    if isinstance(world, MappedWorld):
         size = (schema.width, schema.height)
         ids = cv2.resize(world.class_ids(state, schema.width), size, interpolation=cv2.INTER_NEAREST)
         return labels.load(schema, Frame("world", 0, 0.0, "world"), ids)

@@ -3,10 +3,10 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import imageio_ffmpeg
@@ -14,7 +14,9 @@ import numpy as np
 import simplejpeg
 
 from likeness.command import BadInput
+from likeness.disk import nearest_existing
 from shards.labels.kinds import kind_of
+from shards.media.pictures import decode_picture, encode_picture
 from shards.reading.order import Remainder, batches_left
 from shards.reading.samples import OpenShard, decode
 from shards.reading.store import Store
@@ -29,57 +31,36 @@ TRIED_SHARDS = 32
 
 @dataclass(frozen=True)
 class Job:
-    """The job that is to be queued: its shards, and who reads them. cache: where shards of a URL would be kept."""
+    """The training job that is to be queued: its shards, and who reads them."""
 
     train: str
+    """Folder or URL of the training shards."""
     test: str | None = None
+    """Folder or URL of the held-out shards, if there are any."""
     world_size: int = 1
+    """Ranks of the job."""
     workers: int = 2
+    """Loader workers of each rank."""
     batch: int = 1
+    """Samples per batch and rank."""
     remainder: Remainder = "pad"
+    """What becomes of an epoch's last samples, as in `shards.reading.stream.Reading`."""
     run: Path | None = None
+    """The folder that checkpoints will go to, if their room is to be judged here."""
     cache: Path | None = None
+    """Where shards of a URL will be kept; without it, a few of them in a temporary folder."""
     expected: tuple[str, int, int] | None = None
+    """Kind of label, height and width that the job asks for, to be compared with the shards'."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the screen: `ok`, `note` (slower or odd, but it runs) or `wrong`."""
+    """One line of the screen."""
 
-    state: str
+    state: Literal["ok", "note", "wrong"]
+    """`note` is slower or odd, but runs; `wrong` would end the job."""
     text: str
-
-
-def job_of_config(files: Sequence[Path], world_size: int) -> Job:
-    """The job of a training config, whose later files change settings of those before.
-
-    Raises BadInput when a file is missing or no shards are named.
-    """
-    try:
-        import yaml
-    except ImportError as error:
-        raise BadInput("a config needs PyYAML; pip install 'likeness[train]', or give the shards themselves") from error
-    try:
-        data: dict[str, Any] = {}
-        section: dict[str, Any] = {}
-        for file in files:
-            layer = yaml.safe_load(file.read_text())
-            data |= layer
-            section |= layer.get("data", {})
-        return Job(
-            train=str(section["train"]),
-            test=None if section.get("test") is None else str(section["test"]),
-            world_size=world_size,
-            workers=int(section.get("workers", 2)),
-            batch=int(data.get("batch", 1)),
-            remainder=section.get("remainder", "pad"),
-            run=Path(data["run"]) if data.get("run") else None,
-            cache=Path(section["cache"]) if section.get("cache") else None,
-            expected=(section["label"], int(section.get("height", 256)), int(section.get("width", 256))),
-        )
-    except (OSError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
-        names = " + ".join(map(str, files))
-        raise BadInput(f"{names} is no training config that names data.train: {error!r}") from error
+    """What was looked at and found, for people."""
 
 
 def examine(job: Job) -> Iterator[Finding]:
@@ -190,22 +171,18 @@ def _room(job: Job, manifests: dict[str, Manifest]) -> Iterator[Finding]:
         whole = sum(shard.bytes for manifest in manifests.values() for shard in manifest.shards)
         checks.append((job.cache or Path("/tmp"), whole if job.cache else 2 << 30, "the cache of remote shards"))
     for path, needed, what in checks:
-        there = path
-        while not there.exists():
-            there = there.parent if there != there.parent else Path(".")
-        free = shutil.disk_usage(there).free
-        state = "ok" if free > needed else "wrong"
-        yield Finding(state, f"{path} has {free / 1e9:,.1f} GB free, {needed / 1e9:,.2f} GB for {what}")
+        free = shutil.disk_usage(nearest_existing(path)).free
+        yield Finding(
+            "ok" if free > needed else "wrong",
+            f"{path} has {free / 1e9:,.1f} GB free, {needed / 1e9:,.2f} GB for {what}",
+        )
 
 
 def _decoders() -> Iterator[Finding]:
     picture = np.zeros((16, 16, 3), np.uint8)
     for name, tried in (
-        (
-            f"JPEG (simplejpeg {simplejpeg.__version__})",
-            lambda: simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(picture)),
-        ),
-        (f"PNG (OpenCV {cv2.__version__})", lambda: cv2.imdecode(cv2.imencode(".png", picture)[1], cv2.IMREAD_COLOR)),
+        (f"JPEG (simplejpeg {simplejpeg.__version__})", lambda: decode_picture(encode_picture(picture, "jpg"), "JPEG")),
+        (f"PNG (OpenCV {cv2.__version__})", lambda: decode_picture(encode_picture(picture), "PNG")),
         ("video (ffmpeg)", imageio_ffmpeg.get_ffmpeg_exe),
     ):
         yield _tried(name, tried)

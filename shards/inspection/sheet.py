@@ -8,9 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from likeness.array import Array
-from likeness.atomic import new_file
+from likeness.atomic import write_bytes
 from likeness.command import BadInput
 from shards.labels import instances, picture
+from shards.media.pictures import encode_picture
 from shards.reading.samples import Sample, decode, decode_pair, iter_samples
 from shards.records import SIDES, Frame, Manifest, load_manifest
 
@@ -24,11 +25,14 @@ SAME, OTHER = (20, 120, 60), (170, 60, 30)
 
 @dataclass(frozen=True)
 class Overview:
-    """manifest, and what only the samples tell: how many have S pairs, and how many styles there are."""
+    """What is in a folder of shards."""
 
     manifest: Manifest
+    """Its manifest."""
     same_style: int
+    """How many samples are S pairs."""
     styles: int
+    """How many styles there are in them."""
 
     def table(self) -> str:
         """The overview as aligned lines."""
@@ -82,11 +86,7 @@ def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
         if position in chosen:
             shown.append(decode(members, manifest.schema, instances=manifest.instances))
     sheet = np.concatenate([_header(manifest), *(_row(manifest, sample) for sample in shown)])
-    encoded, content = cv2.imencode(".png", sheet[..., ::-1])
-    if not encoded:
-        raise ValueError(f"cannot encode a sheet of shape {sheet.shape} as PNG")
-    with new_file(out) as partial:
-        partial.write_bytes(content.tobytes())
+    write_bytes(out, encode_picture(sheet))
 
 
 def _cell(manifest: Manifest) -> tuple[int, int]:

@@ -27,13 +27,18 @@ _AGAIN = "pack the shards again"
 
 @dataclass(frozen=True)
 class Report:
-    """What was checked: counts, the share of pairs of one style, and the number of styles."""
+    """What was checked."""
 
     shards: int
+    """How many tar files."""
     samples: int
+    """How many samples."""
     bytes: int
+    """Of all shards."""
     same_style_rate: float
+    """The share of pairs of one style."""
     styles: int
+    """How many styles there are."""
 
 
 def verify(path: Path) -> Report:

@@ -26,13 +26,18 @@ PAGE = Path(__file__).with_name("judge.html")
 
 @dataclass(frozen=True)
 class Shot:
-    """A pair to judge: where its sample lies, and the two frames that are shown, each as (source, number)."""
+    """A pair to judge."""
 
     shard: Path
+    """The shard that holds its sample."""
     number: int
+    """The sample's number in it."""
     one: tuple[str, int]
+    """The frame shown on the left, as (source, number)."""
     other: tuple[str, int]
+    """The frame shown on the right."""
     same_style: bool
+    """Whether its sample is of one style."""
 
     @property
     def shown(self) -> Shown:
@@ -101,10 +106,10 @@ class Judging:
         """Notes an answer, in place of an earlier one of the same rater."""
         entry = self.pairs[place]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        given = Judgement(*entry.one, *entry.other, judgement, rater, round(seconds, 2), now)
+        record = Judgement(*entry.one, *entry.other, judgement, rater, round(seconds, 2), now)
         with self.lock:
-            kept = [j for j in self.judgements if (j.shown, j.rater) != (given.shown, rater)]
-            self._write([*kept, given])
+            others = [j for j in self.judgements if (j.shown, j.rater) != (record.shown, rater)]
+            self._write([*others, record])
 
     def undo(self, rater: str) -> dict[str, Any]:
         """Takes back the answer that a rater gave last; returns the state in which that pair shows again."""

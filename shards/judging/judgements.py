@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from likeness.command import BadInput
-from likeness.rating_rows import read_rows, seconds_of, write_rows
+from likeness.rating_rows import seconds_of, write_rows
+from likeness.rows import Columns, read_rows
 from shards.records import Shown
 
 Answer = Literal["consistent", "inconsistent", "unsure"]
@@ -16,20 +17,24 @@ ANSWERS: tuple[Answer, ...] = get_args(Answer)
 
 @dataclass(frozen=True)
 class Judgement:
-    """One answer of one rater.
-
-    one, other: the sources of the two photos; one_frame, other_frame: their frame numbers. seconds: how long the
-    rater took. answered_at: the time of the answer, ISO 8601 in UTC.
-    """
+    """One answer of one rater."""
 
     one: str
+    """The source of one photo."""
     one_frame: int
+    """Its frame number."""
     other: str
+    """The source of the other photo."""
     other_frame: int
+    """Its frame number."""
     judgement: Answer
+    """What the rater said of their styles."""
     rater: str
+    """Who answered."""
     seconds: float
+    """How long the rater took."""
     answered_at: str
+    """The time of the answer, ISO 8601 in UTC."""
 
     @property
     def shown(self) -> Shown:
@@ -42,8 +47,8 @@ COLUMNS = tuple(field.name for field in fields(Judgement))
 
 def read_judgements(path: Path) -> list[Judgement]:
     """Reads a CSV of judgements. Raises BadInput naming file, line and value when it is not one."""
-    rows = read_rows(path, COLUMNS, "judgements", "shards judge")
-    return [_judgement(path, line, row) for line, row in rows]
+    columns = Columns("judgements", COLUMNS, "write some with `shards judge`")
+    return [_judgement(path, line, row) for line, row in read_rows(path, columns)]
 
 
 def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
@@ -53,7 +58,7 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
     for name in ("one_frame", "other_frame"):
         if not (row[name].isascii() and row[name].isdigit()):
             raise BadInput(f"{path} line {line}: {name} is {row[name]!r}, not a frame's number")
-    made = Judgement(
+    judgement = Judgement(
         row["one"],
         int(row["one_frame"]),
         row["other"],
@@ -63,9 +68,9 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
         seconds_of(path, line, row),
         row["answered_at"],
     )
-    if len(made.shown) != 2:
-        raise BadInput(f"{path} line {line}: {made.one} frame {made.one_frame} is judged against itself")
-    return made
+    if len(judgement.shown) != 2:
+        raise BadInput(f"{path} line {line}: {judgement.one} frame {judgement.one_frame} is judged against itself")
+    return judgement
 
 
 def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
@@ -75,8 +80,8 @@ def write_judgements(path: Path, judgements: Iterable[Judgement]) -> None:
 
 def latest(judgements: Iterable[Judgement]) -> list[Judgement]:
     """One judgement for each rater and pair: the last one given."""
-    kept = {(judgement.shown, judgement.rater): judgement for judgement in judgements}
-    return list(kept.values())
+    last = {(judgement.shown, judgement.rater): judgement for judgement in judgements}
+    return list(last.values())
 
 
 def verdicts(judgements: Sequence[Judgement]) -> dict[Shown, bool]:
@@ -92,18 +97,20 @@ def verdicts(judgements: Sequence[Judgement]) -> dict[Shown, bool]:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far raters agree, over the pairs that at least two of them judged.
-
-    observed: the mean share of pairs of raters that gave one answer. cohen: Cohen's kappa, when there are exactly two
-    raters. fleiss: Fleiss' kappa. The kappas are 1 for full agreement and 0 for what chance would give; None where all
-    answers are equal, so that chance explains everything.
+    """How far raters agree, over the pairs that at least two of them judged. The kappas are 1 for full agreement and 0
+    for what chance would give; None where all answers are equal, so that chance explains everything.
     """
 
     pairs: int
+    """Pairs that at least two raters judged."""
     raters: int
+    """Raters who judged them."""
     observed: float | None
+    """The mean share of pairs of raters that gave one answer; None without such pairs."""
     cohen: float | None
+    """Cohen's kappa, when there are exactly two raters."""
     fleiss: float | None
+    """Fleiss' kappa."""
 
 
 def agreement(judgements: Sequence[Judgement]) -> Agreement:
@@ -121,8 +128,8 @@ def agreement_of(answers: Iterable[tuple[Hashable, str, str]]) -> Agreement:
     by_pair: defaultdict[Hashable, dict[str, str]] = defaultdict(dict)
     for rated_thing, rater, answer in answers:
         by_pair[rated_thing][rater] = answer
-    rated = [given for given in by_pair.values() if len(given) >= 2]
-    raters = sorted({rater for given in rated for rater in given})
+    rated = [answers_of for answers_of in by_pair.values() if len(answers_of) >= 2]
+    raters = sorted({rater for answers_of in rated for rater in answers_of})
     if not rated:
         return Agreement(0, len(raters), None, None, None)
     shares = []

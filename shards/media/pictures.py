@@ -1,5 +1,6 @@
-"""Picture files and label files as people have them: JPEG, PNG, and PNG files of class ids."""
+"""Picture files and label files, read as people have them and written: JPEG, PNG, WebP, and PNG files of class ids."""
 
+import base64
 import struct
 import zlib
 from pathlib import Path
@@ -40,6 +41,28 @@ def decode_picture(content: bytes, name: str) -> Array:
     except (ValueError, cv2.error) as error:
         raise BadInput(f"{name} is no readable picture ({error}); give a whole PNG or JPEG file") from error
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def encode_picture(picture: Array, format: str = "png", quality: int = 95) -> bytes:
+    """The content of a picture file; equal arguments give equal bytes.
+
+    picture: uint8 (H, W, 3) RGB, or, for a PNG of ids or instance numbers, uint8 or uint16 (H, W). format: `png`, `jpg`
+    or `webp`. quality: 1 to 100; PNG has none.
+    """
+    if format == "jpg":
+        # Full resolution of colours: reduced ones blur the edges of lips and eyes.
+        return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality, "RGB", "444"))
+    options = (cv2.IMWRITE_WEBP_QUALITY, quality) if format == "webp" else ()
+    stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    encoded, content = cv2.imencode(f".{format}", stored, options)
+    if not encoded:
+        raise ValueError(f"OpenCV could not encode a picture of shape {picture.shape} as {format}")
+    return content.tobytes()
+
+
+def data_url(picture: Array) -> str:
+    """A picture, uint8 (H, W, 3) RGB, as the URL of a PNG that holds all of it: for pages without files beside them."""
+    return "data:image/png;base64," + base64.b64encode(encode_picture(picture)).decode()
 
 
 def read_ids(path: Path) -> Array:

@@ -39,7 +39,7 @@ class _Times(threading.Thread):
     def __init__(self, notes: IO[str]) -> None:
         super().__init__(daemon=True)
         self.notes = notes
-        self.kept: queue.Queue[tuple[int, str] | None] = queue.Queue()
+        self.frames: queue.Queue[tuple[int, str] | None] = queue.Queue()
         self.decoded = 0
 
     def run(self) -> None:
@@ -50,8 +50,8 @@ class _Times(threading.Thread):
             elif line.startswith("likeness=seen"):
                 self.decoded += 1
             elif line.startswith("likeness=kept"):
-                self.kept.put((self.decoded - 1, time))
-        self.kept.put(None)
+                self.frames.put((self.decoded - 1, time))
+        self.frames.put(None)
 
 
 def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterator[tuple[int, float, Array]]:
@@ -82,8 +82,8 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
         if timeout_s is not None:
             alarm.start()
         try:
-            while (frame := _read_picture(process.stdout)) is not None and (kept := times.kept.get()) is not None:
-                number, time = kept
+            while (frame := _read_picture(process.stdout)) is not None and (noted := times.frames.get()) is not None:
+                number, time = noted
                 if time == "NOPTS":
                     raise BadInput(f"{path}: frame {number} has no presentation time; write the file anew with ffmpeg")
                 received += 1
@@ -95,10 +95,10 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
                 )
             if frame is not None:
                 raise RuntimeError(f"{path}: ffmpeg sent more pictures than times, {received} of them")
-            whole = times.kept.get() is None
+            whole = times.frames.get() is None
             complaints.seek(0)
-            said = complaints.read().decode(errors="replace")
-            _check_end(path, said, process.wait(), times.decoded, whole)
+            log = complaints.read().decode(errors="replace")
+            _check_end(path, log, process.wait(), times.decoded, whole)
         finally:
             alarm.cancel()
             process.kill()
@@ -110,40 +110,39 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
 
 @dataclass(frozen=True)
 class Timing:
-    """fps: frames per second at which all frames of a video can be shown at their times; where the gaps between frames
-    vary, that of the smallest one, or the mean rate where that is absurd. seconds: how long the file lasts. For both,
-    0 stands for what the file does not say.
-
-    sound_offset: seconds by which the sound begins after the first moving picture where ffmpeg would forget it: in
-    formats such as MPEG-TS it moves to 0 whatever it reads alone. 0 in all others.
-    """
+    """What a video's header says of its times; in `fps` and `seconds`, 0 stands for what the file does not say."""
 
     fps: Fraction
+    """Frames per second at which all frames can be shown at their times; where the gaps between frames vary, that of
+    the smallest one, or the mean rate where that is absurd."""
     seconds: float
+    """How long the file lasts."""
     sound_offset: float
+    """Seconds by which the sound begins after the first moving picture where ffmpeg would forget it: in formats such as
+    MPEG-TS it moves to 0 whatever it reads alone. 0 in all others."""
 
 
 def timing(path: Path) -> Timing:
     """What a video's header and its first frame say of its times."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
     command += ["-map", "0:V:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"]
-    said = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
+    log = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
     # Of the input only, and from the beginning of a line: a title may say anything.
-    told = said.partition("Stream mapping:")[0]
-    streams = re.findall(r"^  Stream #0:.*?: ((?:Video|Audio): .*)$", told, re.MULTILINE)
+    header = log.partition("Stream mapping:")[0]
+    streams = re.findall(r"^  Stream #0:.*?: ((?:Video|Audio): .*)$", header, re.MULTILINE)
     pictures = [each for each in streams if each.startswith("Video") and "(attached pic)" not in each]
     mean = re.search(r"([\d.]+) fps\b", pictures[0]) if pictures else None
     fps = Fraction(mean[1]) if mean else Fraction(0)
     # Without rounding: the header's 23.98 means 24000/1001.
     exact = re.search(
-        r"^\[Parsed_showinfo_0 .*\] config in time_base: \S+, frame_rate: (\d+)/([1-9]\d*)$", said, re.MULTILINE
+        r"^\[Parsed_showinfo_0 .*\] config in time_base: \S+, frame_rate: (\d+)/([1-9]\d*)$", log, re.MULTILINE
     )
     if exact and fps * Fraction(99, 100) <= (rate := Fraction(int(exact[1]), int(exact[2]))) <= FASTEST:
         fps = rate
-    lasts = re.search(r"^  Duration: (\d+):(\d+):([\d.]+)", told, re.MULTILINE)
+    lasts = re.search(r"^  Duration: (\d+):(\d+):([\d.]+)", header, re.MULTILINE)
     seconds = int(lasts[1]) * 3600 + int(lasts[2]) * 60 + float(lasts[3]) if lasts else 0.0
     sounds = [_begins(each) for each in streams if each.startswith("Audio")]
-    shifted = re.search(rf"^Input #0, ({'|'.join(_SHIFTED)}),", told, re.MULTILINE) and sounds and pictures
+    shifted = re.search(rf"^Input #0, ({'|'.join(_SHIFTED)}),", header, re.MULTILINE) and sounds and pictures
     return Timing(fps, seconds, min(sounds) - _begins(pictures[0]) if shifted else 0.0)
 
 
@@ -220,16 +219,16 @@ def _read_picture(stdout: IO[bytes]) -> Array | None:
     return picture
 
 
-def _check_end(path: Path, said: str, code: int, decoded: int, whole: bool) -> None:
+def _check_end(path: Path, log: str, code: int, decoded: int, whole: bool) -> None:
     """Raises BadInput unless ffmpeg ended well, had nothing to complain of, and all its pictures arrived."""
-    lines = [_CONTEXT.sub("", line).strip() for line in said.splitlines()]
+    lines = [_CONTEXT.sub("", line).strip() for line in log.splitlines()]
     reason = next(filter(None, lines), f"ffmpeg ended with code {code}")
     if "matches no streams" in reason:
         raise BadInput(f"{path} has no moving picture in it; {_REMEDY}")
-    if (code or said.strip()) and not decoded:
+    if (code or log.strip()) and not decoded:
         raise BadInput(f"{path} is not a video that ffmpeg can read ({reason}); {_REMEDY}")
     after = f"after {decoded} frame{'' if decoded == 1 else 's'}"
-    if code or said.strip():
+    if code or log.strip():
         raise BadInput(f"{path} is damaged or cut off {after} ({reason}); {_REMEDY}")
     if not decoded:
         raise BadInput(f"{path} holds no frames; {_REMEDY}")

@@ -35,6 +35,36 @@ def encode(
     One encoder thread and no version strings, so that equal frames give equal bytes.
     Raises OSError when the encoder fails, with what it said first; its errno is ENOSPC when the disk is full.
     """
+    command = _command(path, fps, width, height, crf, audio, audio_offset)
+    # A file, because ffmpeg stops when a pipe of its is full: damaged sound makes it talk a lot.
+    with tempfile.TemporaryFile() as complaints:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints)
+        try:
+            _feed(process, frames)
+            process.communicate()
+        except BaseException:
+            # What it has got so far is no video: it must not go on to encode all of the sound.
+            process.kill()
+            process.communicate()
+            raise
+        complaints.seek(0)
+        messages = complaints.read().decode(errors="replace").split("\n")
+    if process.returncode:
+        if any(os.strerror(errno.ENOSPC) in line for line in messages):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        raise OSError(f"ffmpeg could not write {path}: {next(filter(str.strip, messages), 'no message').strip()}")
+
+
+def _command(
+    path: Path,
+    fps: float | Fraction,
+    width: int,
+    height: int,
+    crf: int,
+    audio: Path | None,
+    audio_offset: float,
+) -> list[str]:
+    """ffmpeg's command line, which reads raw frames from its stdin."""
     pictures = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=fps)
     streams, sound = [pictures.video], {}
     if audio is not None:
@@ -42,7 +72,7 @@ def encode(
         streams.append(ffmpeg.input(f"file:{audio}", protocol_whitelist="file", itsoffset=audio_offset)["a?"])
         same = path.suffix.lower() in (audio.suffix.lower(), ".mkv")
         sound = {"acodec": "copy" if same else "aac"}
-    command = (
+    command: list[str] = (
         ffmpeg.output(
             *streams,
             f"file:{path}",
@@ -70,23 +100,7 @@ def encode(
         .overwrite_output()
         .compile(cmd=imageio_ffmpeg.get_ffmpeg_exe())
     )
-    # A file, because ffmpeg stops when a pipe of its is full: damaged sound makes it talk a lot.
-    with tempfile.TemporaryFile() as complaints:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=complaints)
-        try:
-            _feed(process, frames)
-            process.communicate()
-        except BaseException:
-            # What it has got so far is no video: it must not go on to encode all of the sound.
-            process.kill()
-            process.communicate()
-            raise
-        complaints.seek(0)
-        said = complaints.read().decode(errors="replace").split("\n")
-    if process.returncode:
-        if any(os.strerror(errno.ENOSPC) in line for line in said):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        raise OSError(f"ffmpeg could not write {path}: {next(filter(str.strip, said), 'no message').strip()}")
+    return command
 
 
 def _feed(process: "subprocess.Popen[bytes]", frames: Iterable[Array]) -> None:

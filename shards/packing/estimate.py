@@ -8,8 +8,9 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from likeness.command import BadInput
+from likeness.disk import nearest_existing
 from shards.operators.photos import labelled_photos
-from shards.packing.album import encoded
+from shards.packing.photo_cache import encode_photo
 from shards.packing.plan import SPLITS, Plan
 from shards.records import LABELLED_SIDES, SIDES, Split
 from shards.sources.dataset import Item
@@ -18,21 +19,28 @@ TRIED = 3
 """Files that are opened for the size of a photo; TRIED_FRAMES of each."""
 TRIED_FRAMES = 4
 PHOTOS_OVERHEAD = 3000
-"""Bytes of a photo's entry in the album, and of a pair's json and tar headers, give or take."""
+"""Bytes of a photo's entry in the cache, and of a pair's json and tar headers, give or take."""
 HEADERS = 512 * 9
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Per split: sources, frames at most, pairs, shards. Bytes of the shards, of what is kept meanwhile, and free."""
+    """What a packing would come to."""
 
     sources: dict[Split, int]
+    """Sources of each split."""
     frames: dict[Split, int]
+    """Frames at most, per split."""
     pairs: dict[Split, int]
+    """Pairs per split."""
     shards: dict[Split, int]
+    """Shards per split."""
     bytes: int
+    """Of all shards."""
     work_bytes: int
+    """Of what is kept meanwhile, beside the shards."""
     free_bytes: int
+    """What the disk has free."""
 
     def table(self) -> str:
         """The estimate as aligned lines."""
@@ -61,7 +69,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
     packing, sampling = plan.packing, plan.sampling
     splits = SPLITS if held_out else SPLITS[:1]
     frames = {
-        split: sum(_frames(items[source], plan.developing.labelling.every) for source in plan.sources[split])
+        split: sum(_frames(items[source], plan.preprocessing.labelling.every) for source in plan.sources[split])
         // (2 if packing.halves and held_out else 1)
         for split in splits
     }
@@ -72,9 +80,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
     sample = len(SIDES) * photo_bytes + len(LABELLED_SIDES) * label_bytes + instance_bytes + HEADERS + PHOTOS_OVERHEAD
     total = sum(pairs.values()) * sample
     photos = sum(frames.values())
-    parent = out.resolve().parent
-    while not parent.exists():
-        parent = parent.parent
+    parent = nearest_existing(out.resolve().parent)
     found = Estimate(
         {split: len(plan.sources[split]) for split in splits},
         frames,
@@ -107,12 +113,12 @@ def _frames(item: Item, every: int) -> int:
 
 def _sizes(plan: Plan, items: list[Item]) -> tuple[int, int, int]:
     """Mean bytes of a photo, of a label picture and of an instance map, from a few files spread over the list."""
-    extensions = (plan.developing.picture_format, "label.png", "instances.png")
+    extensions = (plan.preprocessing.picture_format, "label.png", "instances.png")
     tried, reason = [], "none were tried"
     for item in items[:: max(1, len(items) // TRIED)][: 2 * TRIED]:
         try:
-            for photo in islice(labelled_photos(item, plan.developing.labelling), TRIED_FRAMES):
-                contents = encoded(photo, plan.developing)
+            for photo in islice(labelled_photos(item, plan.preprocessing.labelling), TRIED_FRAMES):
+                contents = encode_photo(photo, plan.preprocessing)
                 tried.append([len(contents.get(extension, b"")) for extension in extensions])
         except BadInput as error:
             reason = str(error)

@@ -1,6 +1,5 @@
 """Pairs from a person's own list: a CSV of targets and exemplars, and as much else as they care to say."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,11 +7,13 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.rows import Columns, read_rows
 from shards.packing.pairs import Index, Retrieved, Sampling, judged
 from shards.records import Frame, Pair, Shown
 
-NEEDED = ("target", "exemplar")
-OPTIONAL = ("consistent", "inconsistent", "s")
+NEEDED, DRAWN = ("target", "exemplar"), ("consistent", "inconsistent")
+"""Columns of photos: those that must be there, and those that are drawn where a row does not name them."""
+COLUMNS = Columns("pairs", NEEDED, "give a CSV file of pairs", optional=(*DRAWN, "s"))
 _LIST = 3
 """A random stream of its own, beside those of `shards.packing.pairs`."""
 
@@ -39,7 +40,7 @@ def listed_pairs(
     finder = Index(ordered, sampling, apart) if vectors is None else Retrieved(frames, sampling, vectors)
     pairs: list[Pair] = []
     for line, row in _rows(path):
-        named = {name: _place(path, line, name, row) for name in (*NEEDED, *OPTIONAL[:2])}
+        named = {name: _place(path, line, name, row) for name in (*NEEDED, *DRAWN)}
         if named["target"] not in places:
             continue
         chosen: dict[str, Frame] = {}
@@ -85,23 +86,11 @@ def _completed(
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path} cannot be read as a list of pairs: {error}; give a CSV file") from error
-    for name in NEEDED:
-        if name not in columns:
-            raise BadInput(f"{path} has no column {name!r}; a list of pairs has {', '.join((*NEEDED, *OPTIONAL))}")
-    for name in columns:
-        if name not in (*NEEDED, *OPTIONAL):
-            raise BadInput(f"{path} has a column {name!r}; a list of pairs has {', '.join((*NEEDED, *OPTIONAL))}")
+    rows = [(line, {name: cell.strip() for name, cell in row.items()}) for line, row in read_rows(path, COLUMNS)]
     for line, row in rows:
-        if (row.get("s") or "") not in ("", "0", "1"):
+        if row.get("s", "") not in ("", "0", "1"):
             raise BadInput(f"{path} line {line}: s is {row['s']!r}; give 1 for one style, 0 for two, or nothing")
-    return [(line, {name: (value or "").strip() for name, value in row.items() if name}) for line, row in rows]
+    return rows
 
 
 def _place(path: Path, line: int, name: str, row: Mapping[str, str]) -> tuple[str, int] | None:

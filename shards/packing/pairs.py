@@ -23,38 +23,36 @@ _ORDER, _PAIR, _SPLIT = 0, 1, 2
 
 @dataclass(frozen=True)
 class Sampling:
-    """The parameters of the pair sampler.
-
-    preset: the name of the preset that the others come from.
-    same_style_rate: the probability that the exemplar is drawn from the target's window (class S).
-    window_seconds, window_frames, window_positions: how far apart two frames of one video may be and still
-        count as one style, in seconds, in decoded frames, and in positions among the kept frames; None is no
-        bound. Where the style key is shared by several videos (streets), the other videos' frames with that
-        key are inside the window, too.
-    self_exemplar: whether a target may be its own exemplar.
-    any_other: whether the remaining exemplars are drawn from all frames, so that they can have the target's
-        style by chance, or only from frames of another style.
-    repeat: pairs per frame when no number of pairs is asked for.
-    exemplars: pairs of one target that follow one another, each with another exemplar as far as there are enough.
-    least_distance: bits in which the perceptual hashes of an exemplar and of its target must differ at least, so that
-        it is no near-duplicate; also those of exemplar and `consistent`, where the window holds such a photo. 0 is no
-        bound.
-    pairing: `style` draws by style keys; `retrieval` draws same-style photos from the `nearest` ones by image
-        features, for pictures without style keys; `list` takes targets and exemplars from a file.
-    """
+    """The parameters of the pair sampler."""
 
     preset: str = "default"
+    """The name of the preset that the others come from."""
     same_style_rate: float = 0.3
+    """The probability that the exemplar is drawn from the target's window (class S)."""
     window_seconds: float | None = 10.0
+    """How far apart two frames of one video may be and still count as one style, in seconds; None is no bound. Where
+    the style key is shared by several videos (streets), the other videos' frames with that key are inside, too."""
     window_frames: int | None = None
+    """The same in decoded frames."""
     window_positions: int | None = None
+    """The same in positions among the kept frames."""
     self_exemplar: bool = False
+    """Whether a target may be its own exemplar."""
     any_other: bool = False
+    """Whether the remaining exemplars are drawn from all frames, so that they can have the target's style by chance, or
+    only from frames of another style."""
     repeat: int = 30
+    """Pairs per frame when no number of pairs is asked for."""
     exemplars: int = 1
+    """Pairs of one target that follow one another, each with another exemplar as far as there are enough."""
     least_distance: int = 3
+    """Bits in which the perceptual hashes of an exemplar and of its target must differ at least, so that it is no
+    near-duplicate; also those of exemplar and `consistent`, where the window holds such a photo. 0 is no bound."""
     pairing: Pairing = "style"
+    """`style` draws by style keys; `retrieval` draws same-style photos from the `nearest` ones by image features, for
+    pictures without style keys; `list` takes targets and exemplars from a file."""
     nearest: int = 10
+    """Of how many nearest pictures `retrieval` draws one."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.same_style_rate <= 1:

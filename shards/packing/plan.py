@@ -8,8 +8,8 @@ from pathlib import Path
 
 from likeness.command import BadInput
 from shards.operators.photos import OPERATORS, Labelling
-from shards.packing.album import Developing, Unit, units_of
 from shards.packing.pairs import Sampling, split_sources
+from shards.packing.photo_cache import Preprocessing, Unit, units_of
 from shards.packing.quarantine import MAX_BAD
 from shards.packing.retrieval import Features
 from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size, sha256_of
@@ -23,41 +23,54 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 @dataclass(frozen=True)
 class Packing:
-    """What to pack, apart from where it goes.
-
-    source: the dataset's folder. dataset: one of `shards.sources.SOURCES`. pairs: training pairs, None for
-    `sampling.repeat` per frame. size: picture width; the height follows from the dataset. operator: the label operator,
-    `auto` for the one that fits. every: keep every n-th frame of a video, None for 10 on footage (specification 5.4)
-    and 1 on worlds. test_pairs: held-out pairs. test_fraction: share of the videos that is held out where the
-    publisher has no split. halves: hold out the second half of every video instead (the paper's dance split).
-    picture_format: `jpg` or `png`. max_bad: share of the files that may be unreadable. judged: a CSV of the judging
-    page. pair_list: a CSV of pairs. predictor, openpose, densepose, parser, edges: see
-    `shards.operators.photos.Labelling`. features: an ONNX model for retrieval.
-    """
+    """What to pack, apart from where it goes."""
 
     source: Path
+    """The dataset's folder."""
     sampling: Sampling
+    """How pairs are drawn."""
     dataset: str = "videos"
+    """One of `shards.sources.SOURCES`."""
     pairs: int | None = None
+    """Training pairs; None for `sampling.repeat` per frame."""
     seed: int = 0
+    """What all draws follow from."""
     size: int = 256
+    """Picture width in pixels; the height follows from the dataset."""
     operator: str = "auto"
+    """The label operator, `auto` for the one that fits."""
     every: int | None = None
+    """Keep every n-th frame of a video; None for 10 on footage (specification 5.4) and 1 on worlds."""
     test_pairs: int = 200
+    """Held-out pairs."""
     test_fraction: float = 0.1
+    """Share of the videos that is held out where the publisher has no split."""
     halves: bool = False
+    """Whether the second half of every video is held out instead (the paper's dance split)."""
     samples_per_shard: int = 1000
+    """Samples in one tar file."""
     picture_format: str = "jpg"
+    """`jpg` or `png`."""
     max_bad: float = MAX_BAD
+    """Share of the files that may be unreadable."""
     timeout_s: float = 1800.0
+    """Seconds that one video may take."""
     judged: Path | None = None
+    """A CSV of the judging page."""
     pair_list: Path | None = None
+    """A CSV of pairs."""
     predictor: Path | None = None
+    """See `shards.operators.photos.Labelling`, like the four that follow."""
     openpose: Path | None = None
+    """OpenPose's files."""
     densepose: Path | None = None
+    """DensePose's pictures."""
     parser: Path | None = None
+    """A segmentation model."""
     edges: Path | None = None
+    """An edge network."""
     features: Path | None = None
+    """An ONNX model for retrieval; None compares colours and edges."""
 
     def __post_init__(self) -> None:
         check_size(self.size, self.size)
@@ -72,23 +85,30 @@ class Plan:
     """A packing whose files are found: what will be labelled how, and which source belongs to which split."""
 
     packing: Packing
+    """What was asked for."""
     data: Dataset
-    developing: Developing
+    """The dataset as it lies on the disk."""
+    preprocessing: Preprocessing
+    """What becomes of photos before pairs are drawn."""
     sampling: Sampling
+    """How pairs are drawn, with the pairing that the data allows."""
     units: tuple[Unit, ...]
+    """What is preprocessed together."""
     sources: dict[Split, tuple[str, ...]]
+    """The sources of each split."""
 
     @property
     def schema(self) -> LabelSchema:
-        return self.developing.labelling.schema
+        return self.preprocessing.labelling.schema
 
     @property
     def digest(self) -> str:
         """Names the outcome: equal plans write equal bytes."""
-        told = {**asdict(self.packing), "source": "", "units": [unit.name for unit in self.units]}
+        # Not where files lie but what they hold, so that a plan keeps its digest on another machine.
+        record = {**asdict(self.packing), "source": "", "units": [unit.name for unit in self.units]}
         for name in ("judged", "pair_list"):
-            told[name] = sha256_of(told[name]) if told[name] else None
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+            record[name] = sha256_of(record[name]) if record[name] else None
+        return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def plan_of(packing: Packing, held_out: bool) -> Plan:
@@ -124,11 +144,11 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
     elif not data.styled:
         sampling = replace(sampling, pairing="retrieval")
     retrieves = sampling.pairing == "retrieval" or (sampling.pairing == "list" and not data.styled)
-    developing = Developing(labelling, packing.picture_format, Features(packing.features) if retrieves else None)
+    preprocessing = Preprocessing(labelling, packing.picture_format, Features(packing.features) if retrieves else None)
     sources = _sources(packing, data, held_out)
     used = set(sources["train"]) | set(sources["test"])
     items = [item for item in data.items if item.source in used]
-    return Plan(packing, data, developing, sampling, tuple(units_of(items, developing)), sources)
+    return Plan(packing, data, preprocessing, sampling, tuple(units_of(items, preprocessing)), sources)
 
 
 def _operator(packing: Packing, data: Dataset) -> str:
@@ -187,10 +207,12 @@ def _parsed_schema(parser: Path | None, height: int, width: int) -> LabelSchema:
 
 @dataclass(frozen=True)
 class _World:
-    """What a plan needs to know of a video's sidecar: the world, and whether its frames have instance maps."""
+    """What a plan needs to know of a video's sidecar."""
 
     name: str
+    """The world that the video shows."""
     instances: bool
+    """Whether its frames have instance maps."""
 
 
 def _worlds(items: Sequence[Item]) -> dict[str, _World]:
@@ -212,7 +234,7 @@ def _without_instances(data: Dataset, operator: str, worlds: Mapping[str, _World
 
 
 def _world_schema(worlds: Mapping[str, _World], size: int) -> LabelSchema:
-    first, world = next((source, told.name) for source, told in worlds.items())
+    first, world = next((source, world.name) for source, world in worlds.items())
     for name, other in worlds.items():
         if other.name != world:
             raise BadInput(f"{name} is of the world {other.name!r}, but {first} of {world!r}; pack one world at a time")

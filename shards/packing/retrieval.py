@@ -19,9 +19,10 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class Features:
-    """What describes a picture: an ONNX model's output, or without one, colours and edges (see `colours_and_edges`)."""
+    """What describes a picture."""
 
     model: Path | None = None
+    """An ONNX model, whose output does; None for colours and edges (see `colours_and_edges`)."""
 
 
 def describe(image: Array, features: Features) -> Array:
@@ -72,11 +73,14 @@ def _model(path: Path) -> Callable[[Array], Array]:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """For each picture its nearest others, the nearest first: (N, k) positions and cosines; and the median cosine."""
+    """For each of N pictures its nearest others."""
 
     positions: Array
+    """int64 (N, k), the nearest first; -1 where none is left."""
     cosines: Array
+    """float32 (N, k), of the same."""
     medians: Array
+    """float32 (N,), the median cosine to all pictures."""
 
 
 def neighbours(vectors: Array, count: int, allowed: Callable[[int, Array], Array] | None = None) -> Neighbours:

@@ -5,9 +5,10 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import webdataset
 from tqdm import tqdm
@@ -15,14 +16,13 @@ from tqdm import tqdm
 from likeness.atomic import new_file, refuse_existing, write_text
 from likeness.command import BadInput
 from shards.operators.photos import prepare
-from shards.packing.album import Album, develop
 from shards.packing.audit import audit
-from shards.packing.pair_list import listed_pairs
-from shards.packing.pairs import Sampling, judged, paired_frames, sample_pairs
+from shards.packing.pairs import Sampling
+from shards.packing.photo_cache import PhotoCache, preprocess
 from shards.packing.plan import SPLITS, Packing, Plan, plan_of
 from shards.packing.quarantine import check_bound, write_quarantine
-from shards.packing.retrieval import stacked
-from shards.records import Frame, Manifest, Pair, Shard, Shown, Split, sha256_of
+from shards.packing.split_pairs import pairs_of
+from shards.records import Manifest, Pair, Shard, Split, sha256_of
 
 
 def pack(
@@ -49,7 +49,7 @@ def pack(
         outputs = [part_folder(path, part) for path in outputs]
         _check_outputs(outputs)
     plan = plan_of(packing, held_out=test_out is not None)
-    prepare(plan.developing.labelling)
+    prepare(plan.preprocessing.labelling)
     try:
         finished = _build(plan, outputs, works, workers, part)
     except BaseException:
@@ -68,28 +68,33 @@ def _build(
     photos = works[0] / "photos"
     photos.mkdir(parents=True, exist_ok=True)
     number, count = part or (0, 1)
-    develop(plan.units, plan.developing, photos, workers, range(number, len(plan.units), count))
-    with Album(photos, plan.units, plan.developing) as album:
-        bad = [(made.source, made.error) for made in album.developments if made.error is not None]
-        check_bound(bad, len(album.developments), plan.packing.max_bad)
+    preprocess(plan.units, plan.preprocessing, photos, workers, range(number, len(plan.units), count))
+    with PhotoCache(photos, plan.units, plan.preprocessing) as cache:
+        bad = [(result.source, result.error) for result in cache.results if result.error is not None]
+        check_bound(bad, len(cache.results), plan.packing.max_bad)
         finished = [
-            _write_split(plan, split, album, path, work, part)
+            _write_split(plan, split, cache, path, work, part)
             for split, path, work in zip(SPLITS, outputs, works, strict=False)
         ]
     for manifest, folder in finished:
         write_quarantine(folder, bad)
         manifest.save(folder)
-    appeared: list[Path] = []
+    _move([folder for _, folder in finished], outputs)
+    return [(path, manifest) for path, (manifest, _) in zip(outputs, finished, strict=True)]
+
+
+def _move(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Renames finished folders to the outputs: all of them or none."""
+    moved: list[tuple[Path, Path]] = []
     try:
-        for path, (_, folder) in zip(outputs, finished, strict=True):
+        for folder, path in zip(folders, outputs, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
             os.replace(folder, path)
-            appeared.append(path)
+            moved.append((folder, path))
     except BaseException:
-        for path, (_, folder) in zip(appeared, finished, strict=False):
+        for folder, path in moved:
             os.replace(path, folder)
         raise
-    return [(path, manifest) for path, (manifest, _) in zip(outputs, finished, strict=True)]
 
 
 def work_folder(out: Path) -> Path:
@@ -103,101 +108,58 @@ def part_folder(out: Path, part: tuple[int, int]) -> Path:
 
 
 def _write_split(
-    plan: Plan, split: Split, album: Album, path: Path, work: Path, part: tuple[int, int] | None
+    plan: Plan, split: Split, cache: PhotoCache, path: Path, work: Path, part: tuple[int, int] | None
 ) -> tuple[Manifest, Path]:
     """Draws a split's pairs and writes its shards into the work folder; finished ones are kept."""
     packing = plan.packing
     try:
-        pairs, sampling = pairs_of(plan, split, album)
+        pairs, sampling = pairs_of(plan, split, cache)
     except BadInput as error:
         hint = "; or hold out more with --test-fraction" if split == "test" else ""
         raise BadInput(f"{split} split: {error}{hint}") from error
-    shared = packing.halves and bool(plan.sources["test"])
-    found = audit(pairs, plan.sources, split, shared, sampling.least_distance, album.thumb)
-    outcomes = sum((Counter(made.outcomes) for made in album.developments), Counter[str]())
-    unreadable = sum(made.error is not None for made in album.developments)
-    notes = [
-        *plan.data.notes,
-        *(f"frames left out, {why}: {count}" for why, count in outcomes.items() if why != "used"),
-    ]
-    if unreadable:
-        notes.append(f"files that could not be read, see quarantine.csv: {unreadable}")
-    how = {**sampling.to_json(), "labels": plan.developing.labelling.operator, "every": plan.developing.labelling.every}
-    how |= {"dataset": packing.dataset, "judged": packing.judged is not None}
     folder = work / f"{path.name}-{plan.digest}"
+    shared = packing.halves and bool(plan.sources["test"])
+    # Before anything is written: pairs that leak between the splits end the packing here.
+    checked = audit(pairs, plan.sources, split, shared, sampling.least_distance, cache.thumb)
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".*"):
         unfinished.unlink()
-    shards = write_shards(pairs, album, folder, packing.samples_per_shard, part, work / f"{folder.name}-notes")
+    shards = write_shards(pairs, cache, folder, packing.samples_per_shard, part, work / f"{folder.name}-notes")
     manifest = Manifest(
         schema=plan.schema,
         split=split,
         seed=packing.seed,
-        sampling=how,
+        sampling=_sampling_record(plan, sampling),
         shards=shards,
         sources=plan.sources,
         shared_sources=shared,
-        audit=found,
-        notes=tuple(sorted(notes)),
+        audit=checked,
+        notes=tuple(sorted(_notes(plan, cache))),
         slice=part,
-        instances=plan.developing.labelling.instances,
+        instances=plan.preprocessing.labelling.instances,
     )
     return manifest, folder
 
 
-def pairs_of(plan: Plan, split: Split, album: Album) -> tuple[list[Pair], Sampling]:
-    """The pairs of a split, all of them, and how they were drawn; says on stderr how many frames take no part."""
-    packing = plan.packing
-    # Held-out exemplars come from other sources, as in the paper's tests (specification 5.1).
-    sampling = replace(plan.sampling, same_style_rate=0.0) if split == "test" else plan.sampling
-    frames = _frames_of(plan, split, album)
-    said = _said(packing)
-    if sampling.pairing == "list":
-        assert packing.pair_list is not None
-        vectors = stacked([album.features(frame) for frame in frames]) if plan.developing.features else None
-        return listed_pairs(packing.pair_list, frames, sampling, packing.seed, said, vectors), sampling
-    if sampling.pairing == "retrieval":
-        asked = packing.test_pairs if split == "test" else packing.pairs or sampling.repeat * len(frames)
-        vectors = stacked([album.features(frame) for frame in frames]) if frames else None
-        return sample_pairs(frames, sampling, asked, packing.seed, vectors=vectors), sampling
-    joined, _ = judged(frames, said)
-    paired = paired_frames(joined, sampling)
-    if len(paired) < len(frames):
-        tqdm.write(
-            f"{split}: {len(frames) - len(paired)} of {len(frames)} frames take no part, for want of another "
-            "frame in their window",
-            file=sys.stderr,
-        )
-    asked = packing.test_pairs if split == "test" else packing.pairs or sampling.repeat * len(paired)
-    return sample_pairs(frames, sampling, asked, packing.seed, said), sampling
+def _sampling_record(plan: Plan, sampling: Sampling) -> dict[str, Any]:
+    """How the samples were made, as the manifest keeps it."""
+    labelling, packing = plan.preprocessing.labelling, plan.packing
+    record = {**sampling.to_json(), "labels": labelling.operator, "every": labelling.every}
+    return record | {"dataset": packing.dataset, "judged": packing.judged is not None}
 
 
-def _said(packing: Packing) -> Mapping[Shown, bool]:
-    if packing.judged is None:
-        return {}
-    from shards.judging.judgements import read_judgements, verdicts
-
-    return verdicts(read_judgements(packing.judged))
-
-
-def _frames_of(plan: Plan, split: Split, album: Album) -> list[Frame]:
-    """The frames of a split; with `halves`, those of the first or the second half of each video's time."""
-    own = set(plan.sources[split])
-    chosen = [made.frames for made in album.developments if made.source in own]
-    if plan.packing.halves and plan.sources["test"]:
-        cut = [[frame for frame in frames if _in_half(frame, frames, split)] for frames in chosen]
-        return [frame for frames in cut for frame in frames]
-    return [frame for frames in chosen for frame in frames]
-
-
-def _in_half(frame: Frame, frames: Sequence[Frame], split: Split) -> bool:
-    middle = (frames[0].seconds + frames[-1].seconds) / 2
-    return (frame.seconds <= middle) == (split == "train")
+def _notes(plan: Plan, cache: PhotoCache) -> Iterator[str]:
+    """What was left out and why, in words."""
+    yield from plan.data.notes
+    outcomes = sum((Counter(result.outcomes) for result in cache.results), Counter[str]())
+    yield from (f"frames left out, {why}: {count}" for why, count in outcomes.items() if why != "used")
+    if unreadable := sum(result.error is not None for result in cache.results):
+        yield f"files that could not be read, see quarantine.csv: {unreadable}"
 
 
 def write_shards(
     pairs: Sequence[Pair],
-    album: Album,
+    cache: PhotoCache,
     folder: Path,
     samples_per_shard: int = 1000,
     part: tuple[int, int] | None = None,
@@ -217,7 +179,7 @@ def write_shards(
             note = None if notes is None else notes / f"{path.name}.json"
             shard = _finished(path, note)
             if shard is None:
-                shard = _write_shard(path, chunks[at], album)
+                shard = _write_shard(path, chunks[at], cache)
                 if note is not None:
                     write_text(note, json.dumps(asdict(shard)))
             shards.append(shard)
@@ -233,13 +195,13 @@ def _finished(path: Path, note: Path | None) -> Shard | None:
     return shard if path.stat().st_size == shard.bytes else None
 
 
-def _write_shard(path: Path, pairs: Sequence[Pair], album: Album) -> Shard:
+def _write_shard(path: Path, pairs: Sequence[Pair], cache: PhotoCache) -> Shard:
     # Time, owner and mode are fixed: they would make equal shards differ.
     fixed = {"user": "", "group": "", "mode": 0o444, "mtime": 0}
     with new_file(path) as partial:
         with partial.open("wb") as file, webdataset.TarWriter(file, encoder=False, **fixed) as tar:
             for pair in pairs:
-                tar.write({"__key__": pair.key, **album.members(pair)})
+                tar.write({"__key__": pair.key, **cache.members(pair)})
         shard = Shard(path.name, len(pairs), partial.stat().st_size, sha256_of(partial))
     return shard
 

@@ -12,25 +12,26 @@ from pathlib import Path
 from likeness.command import BadInput
 from shards.records import Shard
 
-CACHED = re.compile(r"[0-9a-f]{64}-.+")
-PARTIAL = re.compile(r"\.[0-9a-f]{64}-.+\.part")
+_CACHED = re.compile(r"[0-9a-f]{64}-.+")
+_PARTIAL = re.compile(r"\.[0-9a-f]{64}-.+\.part")
 
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder for downloaded shards, shared by all processes of a machine.
-
-    limit_bytes: what the shards in it may occupy together, in bytes; None for no limit. When it is exceeded, the
-        least recently used go first. Shards that another process has just been given stay, and so does a single
-        shard that is bigger than the limit.
-    """
+    """A folder for downloaded shards, shared by all processes of a machine."""
 
     folder: Path
+    """The folder, of a local disk."""
     limit_bytes: int | None = None
+    """What the shards in it may occupy together, in bytes; None for no limit. When it is exceeded, the least recently
+    used go first. Shards that another process has just been given stay, and so does a single one that is bigger."""
 
 
 class Pin:
     """A shared lock on a cached file: no process removes it meanwhile, this one included."""
+
+    # Locks are of the open file, not of its name: between opening and locking, another process may have removed the
+    # file or put a new one there. Hence the comparison of inodes wherever a lock has been waited for.
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor, self.process = descriptor, os.getpid()
@@ -45,7 +46,7 @@ class Pin:
         except FileNotFoundError:
             return None
         fcntl.flock(pin.descriptor, fcntl.LOCK_SH)
-        found = stat_of(file)
+        found = stat_if_there(file)
         if found is not None and found.st_ino == pin.inode:
             return pin
         pin.release()
@@ -65,18 +66,25 @@ class Pin:
         self.release()
 
 
-def stat_of(path: Path) -> os.stat_result | None:
+def stat_if_there(path: Path) -> os.stat_result | None:
+    """What is known of a file, None when there is none."""
     try:
         return path.stat()
     except FileNotFoundError:
         return None
 
 
-def lock_of(file: Path) -> Path:
+def lock_path(file: Path) -> Path:
+    """The lock file of a cached file: who fetches it holds it."""
     return file.with_name(f".{file.name}.lock")
 
 
-def locked(path: Path, wait: bool = True) -> int:
+def partial_path(file: Path) -> Path:
+    """Where a cached file is while it is being fetched."""
+    return file.with_name(f".{file.name}.part")
+
+
+def lock_exclusively(path: Path, wait: bool = True) -> int:
     """The descriptor of an exclusively locked file; closing it unlocks. Raises BlockingIOError unless `wait`."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
@@ -87,7 +95,27 @@ def locked(path: Path, wait: bool = True) -> int:
     return descriptor
 
 
-def remove_unused(file: Path) -> bool:
+def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
+    """Removes the least recently used shards until the rest and `coming` bytes lie within the limit."""
+    lock = lock_exclusively(folder / ".evict.lock")
+    try:
+        files = []
+        for entry in os.scandir(folder):
+            if _PARTIAL.fullmatch(entry.name):
+                _remove_orphan(Path(entry.path))
+            elif _CACHED.fullmatch(entry.name) and (found := stat_if_there(Path(entry.path))):
+                files.append((found.st_mtime_ns, Path(entry.path), found.st_size))
+        total = sum(size for _, _, size in files) + coming
+        for _, file, size in sorted(files):
+            if total <= limit_bytes:
+                break
+            if _remove_unused(file):
+                total -= size
+    finally:
+        os.close(lock)
+
+
+def _remove_unused(file: Path) -> bool:
     """Removes a cached file unless a process holds it; returns whether it is gone."""
     try:
         descriptor = os.open(file, os.O_RDWR)
@@ -97,7 +125,7 @@ def remove_unused(file: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = stat_of(file)
+        found = stat_if_there(file)
         if found is None or found.st_ino != os.fstat(descriptor).st_ino:
             return found is None
         file.unlink(missing_ok=True)
@@ -108,10 +136,10 @@ def remove_unused(file: Path) -> bool:
     return True
 
 
-def remove_orphan(partial: Path) -> None:
+def _remove_orphan(partial: Path) -> None:
     """Removes half a download, when whoever began it is no more."""
     try:
-        lock = locked(partial.with_name(partial.name.removesuffix(".part") + ".lock"), wait=False)
+        lock = lock_exclusively(partial.with_name(partial.name.removesuffix(".part") + ".lock"), wait=False)
     except (BlockingIOError, PermissionError):
         return
     try:
@@ -121,7 +149,7 @@ def remove_orphan(partial: Path) -> None:
 
 
 @contextmanager
-def disk(folder: Path, shard: Shard) -> Iterator[None]:
+def local_disk(folder: Path, shard: Shard) -> Iterator[None]:
     """Turns what this machine's disk refuses into BadInput, so that it is not taken for the network's fault."""
     try:
         yield
@@ -135,6 +163,7 @@ def disk(folder: Path, shard: Shard) -> Iterator[None]:
 
 
 def no_room(folder: Path, shard: Shard, state: str) -> str:
+    """The message where a shard does not fit into the cache. state: what there is, in words."""
     return (
         f"the cache folder {folder} has {state}, but the shard {shard.name} needs {shard.bytes} bytes; "
         "free some space, lower the cache's limit or choose another folder"

@@ -26,25 +26,50 @@ _SHARDS, _SAMPLES = 0, 1
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of one rank.
-
-    epoch: counted from 0. position: samples of the epoch that all ranks have consumed after this batch.
-    numbers: what this rank reads, counted over all shards in the manifest's order. padding: how many of them, at the
-    end, repeat samples of this epoch so that all ranks have full batches.
-    """
+    """One batch of one rank."""
 
     epoch: int
+    """The epoch it belongs to, counted from 0."""
     position: int
+    """Samples of the epoch that all ranks together have consumed after this batch."""
     numbers: tuple[int, ...]
+    """The samples that this rank reads, counted over all shards in the manifest's order."""
     padding: int
+    """How many of them, at the end, repeat samples of this epoch so that all ranks have full batches."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place in the stream: `position` samples of `epoch` are consumed by all ranks together."""
+    """A place in the stream, the same on any number of ranks and workers."""
 
     epoch: int = 0
+    """The epoch under way, counted from 0."""
     position: int = 0
+    """Samples of it that all ranks together have consumed."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which samples a rank reads, in which order and in batches of which size."""
+
+    batch: int
+    """Samples per batch and rank."""
+    rank: int = 0
+    """The rank that reads, counted from 0."""
+    ranks: int = 1
+    """How many ranks read together; each takes its slice of every global batch."""
+    seed: int = 0
+    """What shuffles shards and samples, together with the epoch."""
+    shuffle: int = 1000
+    """Samples that are shuffled together, see `epoch_order`."""
+    remainder: Remainder = "pad"
+    """What becomes of an epoch's last samples that fill no batch on every rank: repeats fill it, or they go."""
+    resampled: bool = False
+    """Whether shards are drawn with replacement."""
+
+
+START = Place()
+"""The beginning of the first epoch."""
 
 
 def epoch_order(sizes: Sequence[int], seed: int, epoch: int, shuffle: int, resampled: bool = False) -> Array:
@@ -84,37 +109,27 @@ def batches_left(samples: int, position: int, global_batch: int, remainder: Rema
     return left // global_batch if remainder == "drop" else -(-left // global_batch)
 
 
-def steps(
-    sizes: Sequence[int],
-    batch: int,
-    rank: int,
-    ranks: int,
-    place: Place,
-    seed: int = 0,
-    shuffle: int = 1000,
-    remainder: Remainder = "pad",
-    resampled: bool = False,
-    epochs: int | None = None,
-) -> Iterator[Step]:
+def steps(sizes: Sequence[int], order: Order, place: Place = START, epochs: int | None = None) -> Iterator[Step]:
     """The batches of a rank from a place on, for `epochs` epochs (the one begun included) or for ever.
 
+    sizes: samples of each shard.
     Raises BadInput when an epoch would have no batch.
     """
-    samples, global_batch = sum(sizes), batch * ranks
-    if batches_left(samples, 0, global_batch, remainder) == 0:
+    samples, batch, global_batch = sum(sizes), order.batch, order.batch * order.ranks
+    if batches_left(samples, 0, global_batch, order.remainder) == 0:
         raise BadInput(
-            f"{samples} samples are less than one batch of {batch} on each of {ranks} ranks; pack more pairs, take a "
-            "smaller batch, or set the remainder to pad"
+            f"{samples} samples are less than one batch of {batch} on each of {order.ranks} ranks; pack more pairs, "
+            "take a smaller batch, or set the remainder to pad"
         )
     epoch, position = place.epoch, place.position
     last = None if epochs is None else epoch + epochs
     while last is None or epoch < last:
-        if batches := batches_left(samples, position, global_batch, remainder):
-            order = epoch_order(sizes, seed, epoch, shuffle, resampled)
+        if batches := batches_left(samples, position, global_batch, order.remainder):
+            shuffled = epoch_order(sizes, order.seed, epoch, order.shuffle, order.resampled)
             for _ in range(batches):
-                first = position + rank * batch
+                first = position + order.rank * batch
                 # Beyond the end, the epoch begins again: that is the padding.
-                numbers = order[np.arange(first, first + batch) % samples]
+                numbers = shuffled[np.arange(first, first + batch) % samples]
                 padding = min(batch, max(0, first + batch - samples))
                 position = min(samples, position + global_batch)
                 yield Step(epoch, position, tuple(numbers.tolist()), padding)

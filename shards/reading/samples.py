@@ -48,16 +48,16 @@ _COLOUR_TYPES: dict[Png, int] = {"grey": 0, "RGB": 2}
 
 @dataclass(frozen=True)
 class Sample:
-    """A decoded sample, as far as asked for.
-
-    photos: per side, uint8 (H, W, 3) RGB. labels: per side (`target`, `exemplar`), the loaded label map. instances:
-    uint16 (H, W), the target's instance map.
-    """
+    """A decoded sample, as far as asked for."""
 
     pair: Pair
+    """What the `json` member says."""
     photos: dict[str, Array]
+    """Per side, uint8 (H, W, 3) RGB."""
     labels: dict[str, Array]
+    """Per side (`target`, `exemplar`), the loaded label map."""
     instances: Array | None = None
+    """uint16 (H, W), the target's instance map."""
 
 
 def iter_samples(

@@ -1,56 +1,39 @@
 """Where shards lie: a local folder, or any URL that fsspec opens; remote shards pass through a cache on disk."""
 
-import hashlib
 import os
-import random
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from likeness.command import BadInput
 from shards.reading.cache import (
-    CACHED,
-    PARTIAL,
     Cache,
     Pin,
-    disk,
-    lock_of,
-    locked,
+    evict,
+    local_disk,
+    lock_exclusively,
+    lock_path,
     no_room,
-    remove_orphan,
-    remove_unused,
-    stat_of,
+    partial_path,
+    stat_if_there,
 )
+from shards.reading.download import download_shard, with_retries
 from shards.reading.samples import check_shard
-from shards.reading.urls import (
-    AGAIN,
-    Failure,
-    Spoilt,
-    check_url,
-    chunks,
-    explained,
-    inside,
-    is_url,
-    path_of,
-    redacted,
-)
+from shards.reading.urls import UPLOAD_AGAIN, Failure, check_url, chunks, file_url, is_url, redacted, url_path
 from shards.records import Manifest, Shard, load_manifest, parse_manifest, sha256_of
 
-BACKOFF_SECONDS = 0.5
-"""The pause before the second attempt; it doubles with every further one, give or take half."""
 TEMPORARY_LIMIT = 2 << 30
 """Bytes that a temporary cache may hold."""
 MANIFEST_LIMIT = 64 << 20
 """Bytes; no manifest of ours comes near it. Keeps a hostile server from filling the memory."""
 
-T = TypeVar("T")
-
 _ROUNDS = 20
+"""How often a file that vanishes from the cache is fetched before that is called an error."""
 
 
 class Store:
@@ -84,7 +67,7 @@ class Store:
     def where(self) -> str:
         """The folder of the shards, for messages: a path, or a URL without credentials."""
         if isinstance(self.location, str):
-            return redacted(inside(self.location, "")).rstrip("/")
+            return redacted(file_url(self.location, "")).rstrip("/")
         return str(_folder(self.location))
 
     def manifest(self) -> Manifest:
@@ -95,7 +78,7 @@ class Store:
         """
         if isinstance(self.location, Path):
             return load_manifest(self.location)[0]
-        url = self.location if path_of(self.location).endswith(".json") else inside(self.location, "manifest.json")
+        url = self.location if url_path(self.location).endswith(".json") else file_url(self.location, "manifest.json")
         shown = redacted(url)
 
         def fetch() -> bytes:
@@ -108,7 +91,7 @@ class Store:
 
         remedy = "check the URL, or write shards with `python -m shards pack` and upload their folder"
         missing = Failure(f"no manifest at {shown}", remedy, final=True)
-        return parse_manifest(self._tried(url, fetch, missing), shown)
+        return parse_manifest(with_retries(url, fetch, missing, self.attempts), shown)
 
     def open(self, shard: Shard, known: bool = False) -> Path:
         """The local path of a shard's file, fetched if need be, of the size and the SHA-256 of the manifest.
@@ -161,14 +144,15 @@ class Store:
         if not plain or name in (".", "..") or "::" in name:
             shown = repr(shard.name)[:200]
             raise BadInput(
-                f"the manifest in {self.where} lists the shard {shown}, which is no plain file name; {AGAIN}"
+                f"the manifest in {self.where} lists the shard {shown}, which is no plain file name; {UPLOAD_AGAIN}"
             )
         if not re.fullmatch(r"[0-9a-f]{64}", str(shard.sha256)) or not isinstance(shard.bytes, int) or shard.bytes < 0:
             raise BadInput(f"the manifest in {self.where} gives no size or SHA-256 of the shard {name!r}; pack it anew")
 
     def _open_local(self, folder: Path, shard: Shard, known: bool) -> Path:
+        """A shard in a local folder, checked against the manifest unless it has been already."""
         path = folder / shard.name
-        found = stat_of(path)
+        found = stat_if_there(path)
         trusted = known or not self.verify or (found and (shard.name, found.st_ino) in self._verified)
         if not found or found.st_size != shard.bytes or not trusted:
             check_shard(folder, shard)
@@ -176,16 +160,17 @@ class Store:
         return path
 
     def _open_cached(self, folder: Path, shard: Shard, known: bool) -> Path:
+        """A shard in the cache's folder, pinned until another one is opened."""
         self.release()
         file = folder / f"{shard.sha256}-{shard.name}"
-        with disk(folder, shard):
+        with local_disk(folder, shard):
             folder.mkdir(parents=True, exist_ok=True)
         # Another process may fetch the file, and a third remove it again, before it is pinned here: hence the rounds.
         for _ in range(_ROUNDS):
             pin = self._pinned(folder, shard, file, known)
             if pin is not None:
                 self._pin = pin
-                with disk(folder, shard):
+                with local_disk(folder, shard):
                     self._evict(folder)
                 return file
         raise BadInput(f"{file} keeps vanishing from the cache; give the cache a higher limit or a folder of its own")
@@ -193,10 +178,10 @@ class Store:
     def _pinned(self, folder: Path, shard: Shard, file: Path, known: bool) -> "Pin | None":
         """A hold on the shard's cached file, fetched if need be; None when another process was at it meanwhile."""
         damaged = None
-        with disk(folder, shard):
+        with local_disk(folder, shard):
             pin = Pin.take(file)
         if pin is not None:
-            if self._sound(file, pin, shard, known):
+            if self._intact(file, pin, shard, known):
                 # Set by hand, because the kernel's own clock for files is too coarse to order quick readers.
                 now = time.time_ns()
                 with suppress(PermissionError):  # another user's file
@@ -204,15 +189,16 @@ class Store:
                 return pin
             damaged = pin.inode
             pin.release()
-        with disk(folder, shard):
-            lock = locked(lock_of(file))
+        with local_disk(folder, shard):
+            lock = lock_exclusively(lock_path(file))
         try:
-            found = stat_of(file)
+            found = stat_if_there(file)
             return self._download(folder, shard, file) if found is None or found.st_ino == damaged else None
         finally:
             os.close(lock)
 
-    def _sound(self, file: Path, pin: "Pin", shard: Shard, known: bool) -> bool:
+    def _intact(self, file: Path, pin: "Pin", shard: Shard, known: bool) -> bool:
+        """Whether a cached file is what the manifest says; its SHA-256 is computed once per process."""
         if pin.bytes != shard.bytes:
             return False
         if not known and self.verify and (file.name, pin.inode) not in self._verified:
@@ -223,47 +209,17 @@ class Store:
 
     def _download(self, folder: Path, shard: Shard, file: Path) -> "Pin | None":
         """Fetches a shard to `file`, which appears whole and pinned. The caller holds the shard's lock."""
-        url = inside(str(self.location), shard.name)
-        partial = file.with_name(f".{file.name}.part")
-        with disk(folder, shard):
+        url, partial = file_url(str(self.location), shard.name), partial_path(file)
+        with local_disk(folder, shard):
             file.unlink(missing_ok=True)
             self._evict(folder, coming=shard.bytes)
             free = shutil.disk_usage(folder).free
         if free < shard.bytes:
             raise BadInput(no_room(folder, shard, f"{free} bytes free"))
-
-        def fetch() -> None:
-            digest, size = hashlib.sha256(), 0
-            with disk(folder, shard):
-                partial.unlink(missing_ok=True)
-                out = partial.open("xb")
-            try:
-                for chunk in chunks(url):
-                    size += len(chunk)
-                    if size > shard.bytes:
-                        raise Spoilt(f"sends more than the {shard.bytes} bytes that the manifest says")
-                    digest.update(chunk)
-                    with disk(folder, shard):
-                        out.write(chunk)
-                with disk(folder, shard):
-                    out.flush()
-                    now = time.time_ns()
-                    os.utime(out.fileno(), ns=(now, now))
-            finally:
-                with disk(folder, shard):
-                    out.close()
-            if size != shard.bytes:
-                raise Spoilt(f"ends after {size} bytes, but the manifest says {shard.bytes}")
-            if digest.hexdigest() != shard.sha256:
-                raise Spoilt(
-                    f"arrives damaged: its SHA-256 is {digest.hexdigest()[:12]}…, "
-                    f"but the manifest says {shard.sha256[:12]}…"
-                )
-
+        missing = Failure(f"{redacted(url)} is missing, but the manifest lists it", UPLOAD_AGAIN, final=True)
         try:
-            missing = Failure(f"{redacted(url)} is missing, but the manifest lists it", AGAIN, final=True)
-            self._tried(url, fetch, missing)
-            with disk(folder, shard):
+            with_retries(url, lambda: download_shard(url, shard, partial), missing, self.attempts)
+            with local_disk(folder, shard):
                 # Pinned before it has its name: afterwards it might be gone already.
                 pin = Pin.take(partial)
                 os.replace(partial, file)
@@ -273,47 +229,12 @@ class Store:
         finally:
             partial.unlink(missing_ok=True)
 
-    def _tried(self, url: str, fetch: Callable[[], T], missing: "Failure") -> T:
-        """What `fetch` returns, tried again as long as there is hope. missing: what to say when there is no file."""
-        tries = ""
-        for attempt in range(self.attempts):
-            if attempt:
-                # Not the global generator: it is the training's, and a network must not advance it.
-                time.sleep(BACKOFF_SECONDS * 2 ** (attempt - 1) * random.SystemRandom().uniform(0.5, 1.5))
-                tries = f" (tried {attempt + 1} times)"
-            try:
-                return fetch()
-            except BadInput:
-                raise
-            except Exception as error:
-                failure = explained(error, url, missing)
-            if failure.final:
-                break
-        # Raised out here, because a library's exception behind ours would show the whole URL.
-        raise BadInput(f"{failure.problem}{tries}; {failure.remedy}")
-
     def _evict(self, folder: Path, coming: int = 0) -> None:
-        """Removes the least recently used shards until the rest and `coming` bytes lie within the limit."""
-        limit = self.cache.limit_bytes if self.cache else None
-        if limit is None:
-            return
-        lock = locked(folder / ".evict.lock")
-        try:
-            files = []
-            for entry in os.scandir(folder):
-                if PARTIAL.fullmatch(entry.name):
-                    remove_orphan(Path(entry.path))
-                elif CACHED.fullmatch(entry.name) and (found := stat_of(Path(entry.path))):
-                    files.append((found.st_mtime_ns, Path(entry.path), found.st_size))
-            total = sum(size for _, _, size in files) + coming
-            for _, file, size in sorted(files):
-                if total <= limit:
-                    break
-                if remove_unused(file):
-                    total -= size
-        finally:
-            os.close(lock)
+        """Makes room within the cache's limit, if it has one."""
+        if self.cache is not None and self.cache.limit_bytes is not None:
+            evict(folder, self.cache.limit_bytes, coming)
 
 
 def _folder(path: Path) -> Path:
+    """The folder of the shards, of itself or of its manifest."""
     return path if path.is_dir() else path.parent

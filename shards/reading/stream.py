@@ -27,7 +27,7 @@ from likeness.command import BadInput
 from shards.labels.kinds import kind_of
 from shards.reading import samples
 from shards.reading.cache import Cache
-from shards.reading.order import TRAINING_MAX_BAD, Place, Remainder, Step, steps
+from shards.reading.order import TRAINING_MAX_BAD, Order, Place, Remainder, Step, steps
 from shards.reading.samples import Members, OpenShard
 from shards.reading.store import Store
 from shards.records import LabelSchema, Manifest
@@ -41,55 +41,69 @@ OPEN_SHARDS = 16
 
 @dataclass(frozen=True)
 class Loaded:
-    """A batch as loader workers make it, compact and on the CPU.
-
-    photos: per side, uint8 (N, H, W, 3) RGB. labels: per side (`target`, `exemplar`), loaded label maps,
-    uint8 (N, C, H, W), or (N, H, W) ids for `classes`. same_style: float32 (N,). noise: float32 (N, Reading.noise).
-    instances: int32 (N, H, W), the targets' instance maps, None unless they were asked for.
-    place: how far the stream is once this batch is consumed. padding: how many samples, at the end of the batch,
-    repeat others of the epoch. bad: for each sample that could not be read, its shard and key and the reason; another
-    sample of the batch stands in its place.
-    """
+    """A batch as loader workers make it, compact and on the CPU."""
 
     keys: tuple[str, ...]
+    """The samples' keys."""
     photos: dict[str, Tensor]
+    """Per side, uint8 (N, H, W, 3) RGB."""
     labels: dict[str, Tensor]
+    """Per side (`target`, `exemplar`), loaded label maps, uint8 (N, C, H, W), or (N, H, W) ids for `classes`."""
     same_style: Tensor
+    """Whether target and exemplar share a style, float32 (N,)."""
     noise: Tensor
+    """Standard normal draws, float32 (N, Reading.noise)."""
     place: Place = field(default_factory=Place)
+    """How far the stream is once this batch is consumed."""
     padding: int = 0
+    """How many samples, at the end of the batch, repeat others of the epoch."""
     bad: tuple[tuple[str, str], ...] = ()
+    """Shard and key, and the reason, of each sample that could not be read; another one of the batch stands there."""
     instances: Tensor | None = None
+    """The targets' instance maps, int32 (N, H, W); None unless they were asked for."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What to read and in which order.
-
-    photos, labels: the sides to decode; nothing else is. batch: samples per rank. start: where the stream begins.
-    epochs: how many to read, None for ever. flip: mirror half of the samples, one decision for all pictures of a
-    sample. remainder: what becomes of the last samples of an epoch that fill no batch on every rank: `pad` fills up
-    with repeats, `drop` leaves them out. resampled: draw shards with replacement. max_bad: the share of all samples
-    that may be unreadable. shuffle: see `shards.reading.order.epoch_order`. noise: normal draws that come with each
-    sample. instances: decode the targets' instance maps.
-    """
+    """What to read and in which order."""
 
     photos: tuple[str, ...]
+    """The sides whose photos are decoded."""
     labels: tuple[str, ...]
+    """The sides whose label maps are decoded or drawn."""
     batch: int
+    """Samples per batch and rank."""
     seed: int = 0
+    """The run's seed: of the order, of mirroring and of noise."""
     rank: int = 0
+    """The rank that reads, counted from 0."""
     ranks: int = 1
+    """How many ranks read together."""
     workers: int = 0
+    """Loader workers of the rank; 0 reads in this process."""
     shuffle: int = 1000
+    """Samples that are shuffled together, see `shards.reading.order.epoch_order`."""
     flip: bool = False
+    """Whether half of the samples are mirrored, by one decision for all pictures of a sample."""
     start: Place = field(default_factory=Place)
+    """Where the stream begins."""
     epochs: int | None = None
+    """How many epochs to read; None reads for ever."""
     remainder: Remainder = "pad"
+    """What becomes of an epoch's last samples that fill no batch on every rank, see `shards.reading.order.Order`."""
     resampled: bool = False
+    """Whether shards are drawn with replacement."""
     max_bad: float = TRAINING_MAX_BAD
+    """The share of all samples that may be unreadable."""
     noise: int = 0
+    """Standard normal draws that come with each sample."""
     instances: bool = False
+    """Whether the targets' instance maps are decoded."""
+
+    @property
+    def order(self) -> Order:
+        """Which samples this rank reads."""
+        return Order(self.batch, self.rank, self.ranks, self.seed, self.shuffle, self.remainder, self.resampled)
 
 
 @contextmanager
@@ -180,18 +194,7 @@ def _outlive_signals(worker: int) -> None:
 
 
 def _steps(manifest: Manifest, reading: Reading) -> Iterator[Step]:
-    return steps(
-        [shard.samples for shard in manifest.shards],
-        reading.batch,
-        reading.rank,
-        reading.ranks,
-        reading.start,
-        reading.seed,
-        reading.shuffle,
-        reading.remainder,
-        reading.resampled,
-        reading.epochs,
-    )
+    return steps([shard.samples for shard in manifest.shards], reading.order, reading.start, reading.epochs)
 
 
 class _Worker(IterableDataset[Loaded]):
@@ -217,12 +220,12 @@ class _Worker(IterableDataset[Loaded]):
 
     def batch(self, numbers: Sequence[int], step: Step) -> Loaded:
         """Reads and decodes samples; one that cannot be read is replaced by a copy of another one of the batch."""
-        made = _Batch(self.manifest.schema, self.reading, len(numbers), self._memory)
+        batch = _Batch(self.manifest.schema, self.reading, len(numbers), self._memory)
         bad: list[tuple[str, str]] = []
         good: list[int] = []
         for row, number in enumerate(numbers):
             try:
-                made.fill(row, self._members(number), step.epoch)
+                batch.fill(row, self._members(number), step.epoch)
                 good.append(row)
             except BadInput as error:
                 bad.append((self._name(number), str(error)))
@@ -230,16 +233,16 @@ class _Worker(IterableDataset[Loaded]):
             # More than may be: the batch is not used, and needs no stand-ins.
             good = good or [0]
         elif not good:
-            good = [self._stand_in(made, numbers[0], step.epoch)]
+            good = [self._stand_in(batch, numbers[0], step.epoch)]
         for row in set(range(len(numbers))) - set(good):
-            made.copy(good[row % len(good)], row)
-        return made.loaded(Place(step.epoch, step.position), step.padding, tuple(bad))
+            batch.copy(good[row % len(good)], row)
+        return batch.loaded(Place(step.epoch, step.position), step.padding, tuple(bad))
 
-    def _stand_in(self, made: "_Batch", number: int, epoch: int) -> int:
+    def _stand_in(self, batch: "_Batch", number: int, epoch: int) -> int:
         """Fills row 0 with the next sample that can be read."""
         for further in range(1, self.manifest.samples):
             try:
-                made.fill(0, self._members((number + further) % self.manifest.samples), epoch)
+                batch.fill(0, self._members((number + further) % self.manifest.samples), epoch)
                 return 0
             except BadInput:
                 continue

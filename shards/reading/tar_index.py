@@ -23,10 +23,12 @@ _REGULAR = (b"0", b"\0")
 
 @dataclass(frozen=True)
 class Entry:
-    """A sample of a tar file: its key, and for each extension where the content lies, as (offset, bytes)."""
+    """A sample of a tar file."""
 
     key: str
+    """The sample's key: the name before the first dot."""
     places: dict[str, tuple[int, int]]
+    """Where the content lies, as (offset, bytes), by extension."""
 
 
 def index_tar(path: Path) -> list[Entry]:

@@ -11,10 +11,14 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from likeness.command import BadInput
 
 _BLOCK = 8 << 20
+"""Bytes of one request where a protocol reads in blocks."""
 _CHUNK = 1 << 20
+"""Bytes that are handed on at a time."""
 _RETRIED_STATUS = (408, 425, 429)
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "http": "aiohttp", "https": "aiohttp"}
-AGAIN = "upload the shard again or pack it anew"
+UPLOAD_AGAIN = "upload the shard again or pack it anew"
+"""The remedy where a remote file is not what the manifest says."""
+
 _URL = re.compile(r"[a-z][a-z0-9+.\-]*://[^\s'\"<>]+", re.IGNORECASE)
 
 
@@ -35,20 +39,24 @@ def redacted(url: str) -> str:
     return f"{scheme}://{host}{slash}{path}"
 
 
-class Spoilt(Exception):
+class DamagedDownload(Exception):
     """What arrived is not what the manifest says."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Problem and remedy in words. final: trying again cannot help."""
+    """Why something could not be fetched, in words."""
 
     problem: str
+    """What went wrong, without credentials."""
     remedy: str
+    """What to do."""
     final: bool = False
+    """Whether trying again cannot help."""
 
 
 def check_url(url: str) -> None:
+    """Raises BadInput when a URL chains several, holds white space, or cannot be parsed."""
     if "::" in url:
         raise BadInput(f"{redacted(url.partition('::')[0])}::… chains several URLs; give one plain URL of a folder")
     if re.search(r"\s", url) or not url.isprintable():
@@ -64,15 +72,15 @@ def _is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-def path_of(url: str) -> str:
+def url_path(url: str) -> str:
     """The path of a URL. Only http has queries; elsewhere a `?` is part of a name."""
     return urlsplit(url).path if _is_http(url) else url
 
 
-def inside(url: str, name: str) -> str:
+def file_url(url: str, name: str) -> str:
     """The URL of a file beside the manifest, with the query (an access token, say) of the location."""
     parts = urlsplit(url) if _is_http(url) else None
-    path = path_of(url)
+    path = url_path(url)
     folder = path.rpartition("/")[0] if path.endswith(".json") else path.rstrip("/")
     if parts is None:
         # `memory://` without a folder has no slash to lose.
@@ -119,21 +127,21 @@ def chunks(url: str) -> Iterator[bytes]:
 
 def explained(error: Exception, url: str, missing: Failure) -> Failure:
     """What went wrong, in words that hold no credentials, and whether it is of use to try again."""
-    shown, behind = redacted(url), list(_behind(error))
+    shown, causes = redacted(url), list(_causes(error))
     status = getattr(error, "status", None)
     status = status if isinstance(status, int) else 0
-    if isinstance(error, Spoilt):
-        return Failure(f"{shown} {error}", AGAIN)
+    if isinstance(error, DamagedDownload):
+        return Failure(f"{shown} {error}", UPLOAD_AGAIN)
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return missing
     if isinstance(error, PermissionError) or status in (401, 403):
         number = f" (HTTP status {status})" if status else ""
         return Failure(f"{shown}: access denied{number}", "check the credentials and their permissions", final=True)
-    if any("Credentials" in type(one).__name__ for one in behind):
+    if any("Credentials" in type(one).__name__ for one in causes):
         return Failure(f"{shown}: no credentials", "set them, for s3:// as AWS_ACCESS_KEY_ID and so on", final=True)
-    if any(isinstance(one, socket.gaierror) for one in behind):
+    if any(isinstance(one, socket.gaierror) for one in causes):
         return Failure(f"{shown}: the host is unknown (name lookup failed)", "check the URL and the network")
-    if any(isinstance(one, TimeoutError) for one in behind):
+    if any(isinstance(one, TimeoutError) for one in causes):
         return Failure(f"{shown}: the server does not answer in time", "check the network, then run this again")
     if status:
         final = 400 <= status < 500 and status not in _RETRIED_STATUS
@@ -145,7 +153,7 @@ def explained(error: Exception, url: str, missing: Failure) -> Failure:
     return Failure(f"{shown} cannot be read ({reason})", "check the URL and the network", final)
 
 
-def _behind(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error and those that led to it."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]

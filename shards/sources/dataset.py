@@ -11,21 +11,20 @@ STILLS = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True)
 class Item:
-    """One file to read: a video, or a still picture with its label picture.
-
-    source: its name, unique in the dataset: the path relative to the dataset's folder, with forward slashes.
-    path: the file itself. style: the style key; items with equal keys have one style.
-    label: for still pictures, the PNG with one class id per pixel; None where labels are detected.
-    split: the publisher's own split, None where it has none.
-    instances: for still pictures, the PNG of 16 or 8 bits with an instance number per pixel; None where there is none.
-    """
+    """One file to read: a video, or a still picture with its label picture."""
 
     source: str
+    """Its name, unique in the dataset: the path relative to the dataset's folder, with forward slashes."""
     path: Path
+    """The file itself."""
     style: str
+    """The style key; items with equal keys have one style."""
     label: Path | None = None
+    """For still pictures, the PNG with one class id per pixel; None where labels are detected."""
     split: Split | None = None
+    """The publisher's own split, None where it has none."""
     instances: Path | None = None
+    """For still pictures, the PNG of 16 or 8 bits with an instance number per pixel; None where there is none."""
 
     @property
     def still(self) -> bool:
@@ -35,18 +34,18 @@ class Item:
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a dataset's label pictures.
-
-    names, colours: one per channel. ids: the id that each channel stands for in shards, the void id included.
-    void: the id that means "unlabelled", or None. of_raw: the publisher's id (in its PNG files) to our id; ids that it
-    does not list are an error in a label picture.
-    """
+    """The classes of a dataset's label pictures."""
 
     names: tuple[str, ...]
+    """One name per channel."""
     colours: tuple[tuple[int, int, int], ...]
+    """One RGB triple per channel."""
     ids: tuple[int, ...]
+    """The id that each channel stands for in shards, the void id included."""
     void: int | None
+    """The id that means "unlabelled", or None."""
     of_raw: Mapping[int, int]
+    """The publisher's id (in its PNG files) to our id; ids that it does not list are an error in a label picture."""
 
     def schema(self, height: int, width: int) -> LabelSchema:
         """The label schema of these classes at a picture size."""
@@ -55,16 +54,15 @@ class Classes:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source as it lies on the disk.
-
-    items: in the order of their names. classes: what label pictures hold, None for videos.
-    styled: whether style keys tell the style; where they do not (a picture's own name), exemplars are found by
-    retrieval. aspect: width over height of the packed pictures. notes: counts of what was left out and why, in words
-    that a person reads, such as "3 pictures have no attributes".
-    """
+    """A source as it lies on the disk."""
 
     items: tuple[Item, ...]
+    """In the order of their names."""
     classes: Classes | None = None
+    """What label pictures hold, None for videos."""
     styled: bool = True
+    """Whether style keys tell the style; where they do not (a picture's own name), exemplars are found by retrieval."""
     aspect: float = 1.0
+    """Width over height of the packed pictures."""
     notes: tuple[str, ...] = field(default=())
+    """Counts of what was left out and why, in words that a person reads, such as "3 pictures have no attributes"."""

@@ -15,7 +15,6 @@ There is no split. Pictures are packed in their own shape if all have the same, 
 the label pictures, which need no decoding.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -28,12 +27,14 @@ import numpy as np
 from tqdm import tqdm
 
 from likeness.command import BadInput
+from likeness.rows import Columns, read_rows
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, paired
 from shards.sources.palette import BLACK, colour
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 VOID = 255
+STYLES = Columns("styles", ("picture", "style"), "its first line must be picture,style", others=True)
 
 
 def find(root: Path) -> Dataset:
@@ -98,22 +99,14 @@ def _instances(folder: Path, pictures: Mapping[str, tuple[Path, Path]]) -> dict[
 def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
     """The style of every picture, by its path in images/."""
     there, found = set(pictures), dict[str, str]()
-    try:
-        # utf-8-sig, as spreadsheet programs put a byte order mark first
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path} is not in UTF-8: {error}; save it as CSV in UTF-8") from error
-    rows = csv.DictReader(text.splitlines())
-    if not {"picture", "style"} <= set(rows.fieldnames or ()):
-        raise BadInput(f"{path} has the columns {rows.fieldnames}; its first line must be picture,style")
-    for row in rows:
+    for line, row in read_rows(path, STYLES):
         picture, style = row["picture"], row["style"]
         if picture not in there:
-            raise BadInput(f"{path} line {rows.line_num}: there is no images/{picture}; take the line out")
+            raise BadInput(f"{path} line {line}: there is no images/{picture}; take the line out")
         if not style:
-            raise BadInput(f"{path} line {rows.line_num}: {picture} has no style; give it one")
+            raise BadInput(f"{path} line {line}: {picture} has no style; give it one")
         if found.setdefault(picture, style) != style:
-            raise BadInput(f"{path} line {rows.line_num}: {picture} has two styles; keep one line of it")
+            raise BadInput(f"{path} line {line}: {picture} has two styles; keep one line of it")
     if missing := sorted(there - set(found)):
         raise BadInput(f"{path} has no line for images/{missing[0]} ({len(missing)} are missing); add picture,style")
     return found

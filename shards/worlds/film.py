@@ -8,16 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from likeness import atomic
+from likeness.array import Array
 from likeness.command import BadInput
+from shards.media.pictures import encode_picture
 from shards.media.video_writer import encode
 from shards.records import SIZE_MULTIPLE, check_size
 from shards.worlds import WORLDS
 from shards.worlds.sidecar import VERSION, sidecar_path
+from shards.worlds.world import MappedWorld
 
 
 def film(world: str, out: Path, videos: int, seconds: float, size: int, seed: int, fps: float = 8.0) -> None:
@@ -52,23 +54,21 @@ def film(world: str, out: Path, videos: int, seconds: float, size: int, seed: in
 
 def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: float, index: int) -> None:
     """Draws video number `index` and its sidecar into `folder`."""
-    place = WORLDS[world]
+    source = WORLDS[world]
     rng = np.random.default_rng((seed, index))
-    style = place.sample_style(rng)
-    states = place.sample_states(rng, frames, fps)
+    style = source.sample_style(rng)
+    states = source.sample_states(rng, frames, fps)
     video = folder / f"video-{index:04d}.mp4"
-    encode(video, (place.render(state, style, size) for state in states), fps, size, place.height_of(size))
+    encode(video, (source.render(state, style, size) for state in states), fps, size, source.height_of(size))
     entries = []
     for number, state in enumerate(states):
         entry: dict[str, Any] = {"number": number, "seconds": number / fps, "state": asdict(state)}
-        if place.KIND.ids:
-            drawn = {"labels": place.class_ids(state, size), "instances": place.instance_ids(state, size)}
-            for member, (kind, ids) in zip(("label", "instances"), drawn.items(), strict=True):
-                entry[member] = f"{video.stem}.{kind}/{number:06d}.png"
-                picture = folder / entry[member]
-                picture.parent.mkdir(exist_ok=True)
-                picture.write_bytes(cv2.imencode(".png", ids)[1].tobytes())
-        entries.append(entry | place.annotate(state, size))
+        if isinstance(source, MappedWorld):
+            entry["label"] = f"{video.stem}.labels/{number:06d}.png"
+            _write(folder / entry["label"], source.class_ids(state, size))
+            entry["instances"] = f"{video.stem}.instances/{number:06d}.png"
+            _write(folder / entry["instances"], source.instance_ids(state, size))
+        entries.append(entry | source.annotate(state, size))
     sidecar = {
         "world": world,
         "version": VERSION,
@@ -79,3 +79,8 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
         "frames": entries,
     }
     sidecar_path(video).write_text(json.dumps(sidecar) + "\n")
+
+
+def _write(file: Path, ids: Array) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(encode_picture(ids))

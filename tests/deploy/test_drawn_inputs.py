@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy import pictures
 from deploy.__main__ import main
 from deploy.batch.open_pairs import open_pairs
 from deploy.runtime import Session
@@ -18,6 +17,7 @@ from deploy.triton import repository as triton
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels.instance_features import paint
+from shards.media.pictures import encode_picture
 from shards.reading import samples
 from shards.records import load_manifest
 from tests.deploy.drawn import features as drawn_features
@@ -30,7 +30,7 @@ Loaded = dict[str, Array]
 
 def painted(session: Session, **loaded: Array) -> bytes:
     image = session.run(**{name: tensor[None] for name, tensor in session.tensors(loaded).items()})
-    return pictures.encoded(session.pictures(image)[0])
+    return encode_picture(session.pictures(image)[0])
 
 
 def batch(model: Path, pairs: Path, out: Path, *more: str) -> int:
@@ -117,7 +117,7 @@ def test_looks_are_given_in_pictures(instanced: Path, streets: Path, tmp_path: P
     session = Session(instanced)
     key, sample = next(iter(targets(streets).items()))
     stored = np.random.default_rng(0).integers(0, 256, (64, 128, 3), np.uint8)
-    (tmp_path / "features.png").write_bytes(pictures.encoded(stored))
+    (tmp_path / "features.png").write_bytes(encode_picture(stored))
     row = next(row for row in as_files(tmp_path, streets) if row["label"] == f"label/{key}.png")
     # 8 bits are enough for few instances.
     few = np.searchsorted(np.unique(sample["instances"]), sample["instances"]).astype(np.uint8)
@@ -260,7 +260,7 @@ def test_the_service_draws_what_is_not_sent(instanced: Path, styled: Path, stree
             features = drawn_features(centres, sample, seed, "")
             wanted = painted(session, **sample, features=features)
             assert server.post(parts).content == wanted
-        given = server.post([*both, ("features", pictures.encoded(np.full((64, 128, 3), 255, np.uint8)))])
+        given = server.post([*both, ("features", encode_picture(np.full((64, 128, 3), 255, np.uint8)))])
         assert given.content == painted(session, **sample, features=np.ones((3, 64, 128), np.float32))
         for parts, status, words in (
             (both[:1], 422, "send exactly label, instances, and if wanted features, seed"),

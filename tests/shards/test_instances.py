@@ -438,7 +438,7 @@ def test_a_folder_of_instance_maps_is_whole_or_refused(tmp_path: Path) -> None:
 
 
 def test_a_changed_instance_map_is_packed_again(tmp_path: Path) -> None:
-    """The album must not give out what an earlier, killed run had read."""
+    """The cache must not give out what an earlier, killed run had read."""
     root = tmp_path / "data"
     dataset_fixtures.write_pictures(root, pictures=8)
     shutil.copytree(root / "labels", root / "instances")
@@ -457,4 +457,4 @@ def test_labels_by_another_operator_take_no_instance_maps(tmp_path: Path) -> Non
     root = tmp_path / "data"
     dataset_fixtures.write_cityscapes(root)
     plan = plan_of(packing(root, dataset="cityscapes", operator="face-landmarks"), held_out=False)
-    assert not plan.developing.labelling.instances and not any("instance" in note for note in plan.data.notes)
+    assert not plan.preprocessing.labelling.instances and not any("instance" in note for note in plan.data.notes)

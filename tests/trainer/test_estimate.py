@@ -15,7 +15,7 @@ import yaml
 from shards.labels import standard_schema
 from trainer import methods
 from trainer.config import Config, Speed, load, validate
-from trainer.doctor import findings
+from trainer.doctor import findings, main
 from trainer.estimate import estimate, estimates
 from trainer.preview import preview
 from trainer.training import Training
@@ -199,3 +199,25 @@ def test_the_doctor_names_what_would_go_wrong(small_config: MakeConfig, monkeypa
     assert f"another process is training in {config.run}" in wrong
     assert "is taken here" in wrong
     assert [finding.state for finding in said if "does not answer" in finding.text] == ["note"]
+
+
+def test_the_doctor_compares_shards_with_layers_of_a_config(
+    small_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is said of a job's shards: the config's own sizes, batch and remainder, later files winning."""
+    config = small_config("pix2pixhd", batch=8, data__height=32, data__width=64, data__remainder="drop")
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(json.loads(config.model_dump_json())))
+    assert main(["--config", str(file), "--world-size", "8"]) == 2
+    said = capsys.readouterr().out
+    assert "wrong  the config asks for label, height, width = ('sketch', 32, 64), the shards have" in said
+    assert "wrong  20 samples are less than one batch of 8 on each of 8 ranks" in said
+    assert "2 would go wrong" in said
+
+    few = tmp_path / "few.yaml"
+    few.write_text("batch: 2\ndata: {width: 48}\n")
+    assert main(["--config", str(file), str(few), "--world-size", "8"]) == 2
+    said = capsys.readouterr().out
+    assert "('sketch', 32, 48)" in said
+    assert "8 ranks × 0 workers × batch 2: 1 batches per rank and epoch, 4 samples left out" in said
+    assert "1 would go wrong" in said

@@ -2,12 +2,12 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from likeness.loopback import free_port
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
@@ -69,9 +69,7 @@ def start(run: Path, processes: int) -> "subprocess.Popen[bytes]":
     """Starts a run, or makes it go on from its latest checkpoint; its output is appended to `log_of(run)`."""
     launch = [sys.executable]
     if processes > 1:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port("127.0.0.1", 0)
         launch += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
         launch += ["--master_addr", "127.0.0.1", "--master_port", str(port)]
     command = [*launch, str(RUN), "--config", str(config_of(run)), "--resume", "latest"]

@@ -1,6 +1,5 @@
 """The pairs that pictures are judged on: held-out shards, or a CSV that lists photos of any other data."""
 
-import csv
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.rows import Columns, read_rows
 from shards.media.pictures import decode_picture, is_png, read_bytes, read_ids
 from shards.reading import samples
 from shards.reading.samples import OpenShard, Sample
@@ -21,8 +21,9 @@ from shards.reading.stream import open_shards
 from shards.reading.urls import is_url
 from shards.records import Frame, LabelSchema, Manifest, Pair, sha256_of
 
-NEEDED = ("picture", "target", "exemplar")
-OPTIONAL = ("label", "same_style", "group")
+COLUMNS = Columns(
+    "pairs", ("picture", "target", "exemplar"), "give a CSV file of pairs", optional=("label", "same_style", "group")
+)
 FORMATS = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of painted pictures."""
 PNG_DEPTH, GREY_16 = 24, b"\x10\x00"
@@ -119,22 +120,10 @@ class JudgedList(JudgedPairs):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with path.open(newline="", encoding="utf-8-sig") as file:
-                reader = csv.DictReader(file)
-                self.columns = tuple(reader.fieldnames or ())
-                rows = [(reader.line_num, row) for row in reader]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise BadInput(f"{path} cannot be read as a list of pairs: {error}") from error
-        missing = [name for name in NEEDED if name not in self.columns]
-        unknown = [name for name in self.columns if name not in (*NEEDED, *OPTIONAL)]
-        if missing or unknown:
-            raise BadInput(
-                f"{path} has {'no column ' + missing[0] if missing else 'the unknown column ' + unknown[0]}; "
-                f"a list of pairs has {', '.join(NEEDED)} and, if wanted, {', '.join(OPTIONAL)}"
-            )
+        rows = list(read_rows(path, COLUMNS))
         if not rows:
             raise BadInput(f"{path} lists no pair")
+        self.labelled = "label" in rows[0][1]
         self._rows = [self._checked(line, row) for line, row in rows]
         self.identity, self.total = sha256_of(path), len(rows)
         self._groups = {row["picture"]: row.get("group") or row["target"] for row in self._rows}
@@ -142,7 +131,7 @@ class JudgedList(JudgedPairs):
             raise BadInput(f"{path} names a picture twice")
 
     def _checked(self, line: int, row: dict[str, str]) -> dict[str, str]:
-        for name in (*NEEDED, *(["label"] if "label" in self.columns else [])):
+        for name in (*COLUMNS.needed, *(["label"] if self.labelled else [])):
             if not row[name]:
                 raise BadInput(f"{self.path} line {line}: {name} is empty")
             if name != "picture" and not (self.path.parent / row[name]).is_file():
@@ -164,7 +153,7 @@ class JudgedList(JudgedPairs):
         row = self._rows[number]
         target, exemplar = (read_photo(self.path.parent / row[name]) for name in ("target", "exemplar"))
         ids = None
-        if "label" in self.columns:
+        if self.labelled:
             ids = _read_label(self.path.parent / row["label"], target.shape[:2])
         return Photos(self.pair(number), target, exemplar, ids)
 

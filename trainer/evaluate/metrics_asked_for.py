@@ -95,7 +95,7 @@ def sources_of(options: argparse.Namespace, pairs: JudgedPairs) -> Sources:
     kind = kind_of(pairs.schema) if pairs.schema is not None else None
     if options.eyes is not None and (kind is None or kind.points is not LANDMARKS):
         raise BadInput("--eyes goes with shards of faces: only their records say where the eyes are")
-    listed = isinstance(pairs, JudgedList) and "label" in pairs.columns
+    listed = isinstance(pairs, JudgedList) and pairs.labelled
     if options.parser is not None and not (kind is not None and kind.ids) and not listed:
         raise BadInput("--parser goes with shards whose label maps are of classes, or a CSV with the column label")
     if options.inception is not None and options.features != "inception":

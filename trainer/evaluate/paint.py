@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.inputs import Expansion, Input, inputs_of, needs_of, optional_among
+from shards.media.pictures import encode_picture
 from shards.reading.samples import Sample
 from shards.reading.stream import check_instances
 from trainer.batches import label_channels, photo_channels
@@ -90,5 +90,4 @@ def _painted(
 
 def write_picture(folder: Path, key: str, picture: Array) -> None:
     """Writes uint8 (H, W, 3) RGB as the PNG of a pair's key."""
-    content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
-    (folder / f"{key}.png").write_bytes(content)
+    (folder / f"{key}.png").write_bytes(encode_picture(picture))

@@ -12,7 +12,8 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
-from likeness.rating_rows import read_rows, seconds_of, write_rows
+from likeness.rating_rows import seconds_of, write_rows
+from likeness.rows import Columns, read_rows
 from shards.judging.judgements import Agreement, agreement_of
 
 Method = Literal["a", "b"]
@@ -55,7 +56,8 @@ def read_choices(path: Path) -> list[Choice]:
     """
     choices: list[Choice] = []
     first: dict[str, tuple[int, str]] = {}
-    for line, row in read_rows(path, COLUMNS, "answers of a study", "python -m trainer.study"):
+    columns = Columns("answers of a study", COLUMNS, "write some with `python -m trainer.study`")
+    for line, row in read_rows(path, columns):
         for name in ("preferred", "left"):
             if row[name] not in METHODS:
                 raise BadInput(f"{path} line {line}: {name} is {row[name]!r}; it is one of {', '.join(METHODS)}")

@@ -9,11 +9,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from likeness.command import BadInput
 from likeness.rating_page import order_of, rater_generator
+from shards.media.pictures import encode_picture
 from shards.reading.samples import decode_photo
 from shards.records import LabelSchema
 from trainer.study.answers import Choice, Method, read_choices, write_choices
@@ -149,7 +149,4 @@ class Study:
             picture = decode_photo(trial.sample, "exemplar", self.schema)
         else:
             picture = (trial.a if (role == "left") == (self.view(rater).left[place] == "a") else trial.b).read()
-        done, content = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not done:
-            raise ValueError(f"cannot encode an array of shape {picture.shape} as PNG")
-        return content.tobytes()
+        return encode_picture(picture)

@@ -4,10 +4,10 @@ import math
 import sys
 import time
 
-from PIL import Image
 from tqdm import tqdm
 
 from likeness import atomic
+from shards.media.pictures import encode_picture
 from shards.reading.stream import Loaded, first_samples
 from shards.records import Manifest
 from trainer.grid import sample_grid
@@ -94,8 +94,8 @@ class Observer:
         self._detect(metrics)
         grid = sample_grid(training.synthesizer(), self.grid_samples, training.schema, training.device)
         try:
-            with atomic.new_file(training.config.run / "grids" / f"{training.images:010d}.png") as partial:
-                Image.fromarray(grid).save(partial)
+            file = training.config.run / "grids" / f"{training.images:010d}.png"
+            atomic.write_bytes(file, encode_picture(grid))
         except OSError as error:
             tqdm.write(f"warning: no sample grid at {training.images:,} images: {error}", file=sys.stderr)
             return

@@ -13,10 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from likeness import atomic
 from likeness.array import Array
+from shards.media.pictures import encode_picture
 from trainer.tracking.fork_guard import write_line
 from trainer.tracking.journal import JOURNAL, parse_line
 from trainer.tracking.mlflow_client import Outage
@@ -122,8 +121,7 @@ class Tracker:
         """Sends a uint8 (H, W, 3) RGB picture from `grids/<images>.png`, which is written unless it is there."""
         file = Path("grids") / f"{images:010d}.png"
         if not (self.run / file).is_file():
-            with atomic.new_file(self.run / file) as partial:
-                Image.fromarray(picture).save(partial)
+            atomic.write_bytes(self.run / file, encode_picture(picture))
         self._append(images, {"picture": name, "file": str(file)})
 
     def close(self, finished: bool, timeout_s: float | None = None) -> None:

@@ -20,7 +20,6 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy import pictures
 from deploy.__main__ import main
 from deploy.demo import inputs as demo_inputs
 from deploy.demo.drawing import drawing_pad
@@ -30,6 +29,7 @@ from likeness.command import BadInput
 from shards import labels
 from shards.input_files import read_label, read_photo
 from shards.labels import standard_schema
+from shards.media.pictures import encode_picture
 from shards.operators.edges import canny
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
@@ -195,7 +195,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     page.wait_for_selector("text=upload a photo")
     photo = tmp_path / "photo.png"
-    photo.write_bytes(pictures.encoded(rng.integers(0, 256, (90, 120, 3), np.uint8)))
+    photo.write_bytes(encode_picture(rng.integers(0, 256, (90, 120, 3), np.uint8)))
     upload(page, "Upload a photo", photo)
     page.wait_for_selector("text=photo.png, 120×90: its middle, resized to 48×32")
     page.wait_for_selector("[role=alert]:has-text('reads the exemplar')")
@@ -276,7 +276,7 @@ def test_a_label_map_that_is_a_picture(opened: Any, pictured: tuple[Path, Path],
     page.wait_for_selector("[role=alert]:has-text('large.png'):has-text('64×64 pixels, but the model takes 32×32')")
     # The label map of a photo that is uploaded: its edges, or what its owner gives.
     photo = tmp_path / "photo.png"
-    photo.write_bytes(pictures.encoded(np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)))
+    photo.write_bytes(encode_picture(np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)))
     upload(page, "Upload a photo", photo)
     if schema.channels == 1:
         fixed = {"exemplar_label": canny(read_photo(photo, schema))[None], "exemplar": read_photo(photo, schema)}
@@ -405,7 +405,7 @@ def test_what_the_page_begins_with_can_be_drawn(kind: Any) -> None:
 
 
 def test_small_files_of_huge_pictures_are_refused_undecoded(tmp_path: Path) -> None:
-    content = bytearray(pictures.encoded(np.zeros((8, 8, 3), np.uint8)))
+    content = bytearray(encode_picture(np.zeros((8, 8, 3), np.uint8)))
     content[16:24] = struct.pack(">II", 30000, 30000)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "photo.png").write_bytes(content)
@@ -417,8 +417,8 @@ def test_photos_are_cut_around_their_middle(tmp_path: Path) -> None:
     schema = standard_schema("classes", 32, 64)
     photo = np.zeros((64, 64, 3), np.uint8)
     photo[16:48] = np.random.default_rng(2).integers(0, 256, (32, 64, 3))
-    (tmp_path / "tall.png").write_bytes(pictures.encoded(photo))
-    (tmp_path / "fits.png").write_bytes(pictures.encoded(photo[16:48]))
+    (tmp_path / "tall.png").write_bytes(encode_picture(photo))
+    (tmp_path / "fits.png").write_bytes(encode_picture(photo[16:48]))
     tall, fits = (demo_inputs.uploaded(tmp_path / name, schema, None) for name in ("tall.png", "fits.png"))
     assert np.array_equal(tall.photo, photo[16:48]) and np.array_equal(fits.photo, photo[16:48])
     assert "its middle, resized to 64×32" in tall.note and fits.note == "fits.png, 64×32"

@@ -22,8 +22,8 @@ from shards import labels
 from shards.inspection.sheet import contact_sheet, overview
 from shards.inspection.verify import verify
 from shards.operators.photos import Labelling, Photo
-from shards.packing.album import Album, Developing, Unit, encoded, perceptual_hash, write_unit
 from shards.packing.pairs import PRESETS, preset, sample_pairs
+from shards.packing.photo_cache import PhotoCache, Preprocessing, Unit, encode_photo, perceptual_hash, write_unit
 from shards.packing.plan import Packing
 from shards.packing.write import pack, write_shards
 from shards.reading.samples import (
@@ -69,21 +69,21 @@ def photos(kind: LabelKind) -> list[Photo]:
     return made
 
 
-def album(folder: Path, kind: LabelKind, picture_format: str = "jpg") -> Album:
-    """An album of `photos`, all in one unit."""
+def photo_cache(folder: Path, kind: LabelKind, picture_format: str = "jpg") -> PhotoCache:
+    """A cache of `photos`, all in one unit."""
     folder.mkdir()
-    developing = Developing(Labelling("worlds", labels.standard_schema(kind, HEIGHT, WIDTH)), picture_format)
+    preprocessing = Preprocessing(Labelling("worlds", labels.standard_schema(kind, HEIGHT, WIDTH)), picture_format)
     sources = [(name, lambda _, name=name: [p for p in photos(kind) if p.frame.source == name]) for name in SOURCES]
-    write_unit(folder, "unit", sources, developing)
-    return Album(folder, [Unit("unit", ())], developing)
+    write_unit(folder, "unit", sources, preprocessing)
+    return PhotoCache(folder, [Unit("unit", ())], preprocessing)
 
 
 def packed(folder: Path, kind: LabelKind = "sketch", picture_format: str = "jpg", pairs: int = 23) -> Manifest:
     """Packs pairs of `photos` into shards of 10."""
     folder.mkdir()
     schema = labels.standard_schema(kind, HEIGHT, WIDTH)
-    with album(folder.with_name(f"{folder.name}-album"), kind, picture_format) as shown:
-        frames = [frame for made in shown.developments for frame in made.frames]
+    with photo_cache(folder.with_name(f"{folder.name}-cache"), kind, picture_format) as shown:
+        frames = [frame for made in shown.results for frame in made.frames]
         drawn = sample_pairs(frames, PRESETS["default"], pairs, seed=4)
         shards = write_shards(drawn, shown, folder, samples_per_shard=10)
     sources = {"train": SOURCES, "test": ("d.mp4",)}
@@ -173,11 +173,11 @@ def test_reading_samples_imports_neither_torch_nor_webdataset() -> None:
 def test_a_photo_of_another_size_is_refused(tmp_path: Path) -> None:
     photo = photos("classes")[0]
     schema = labels.standard_schema("classes", HEIGHT, WIDTH)
-    developing = Developing(Labelling("given", schema))
+    preprocessing = Preprocessing(Labelling("given", schema))
     with pytest.raises(BadInput, match=r"a\.mp4 frame 0"):
-        encoded(replace(photo, image=photo.image[:16]), developing)
+        encode_photo(replace(photo, image=photo.image[:16]), preprocessing)
     with pytest.raises(BadInput, match="no label picture"):
-        encoded(replace(photo, label_picture=None), developing)
+        encode_photo(replace(photo, label_picture=None), preprocessing)
 
 
 def rewrite(folder: Path, change: Callable[[Members], Members | None], position: int = 12) -> str:

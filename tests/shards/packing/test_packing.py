@@ -22,11 +22,11 @@ import pytest
 
 from likeness.command import BadInput
 from shards.__main__ import main
-from shards.packing.album import perceptual_hash
 from shards.packing.audit import copy_score, hash_distance
 from shards.packing.estimate import estimate
 from shards.packing.merge import merge
 from shards.packing.pairs import Sampling, preset
+from shards.packing.photo_cache import perceptual_hash
 from shards.packing.plan import Packing, plan_of
 from shards.packing.write import pack, part_folder, work_folder
 from shards.reading.samples import decode_pair, iter_samples
@@ -415,27 +415,21 @@ def test_the_doctor_says_what_would_go_wrong(videos: Path, tmp_path: Path, capsy
     assert "2 ranks × 2 workers × batch 4: 6 batches per rank and epoch, 7 repeated" in said
     assert "nothing would go wrong" in said and len(said.splitlines()) < 20
 
-    config = tmp_path / "run.yaml"
-    section = f"train: {tmp_path / 's'}, label: sketch, height: 64, width: 32, workers: 1, remainder: drop"
-    config.write_text(f"run: {tmp_path / 'run'}\nbatch: 8\ndata: {{{section}}}\n")
-    assert main(["doctor", "--config", str(config), "--world-size", "8"]) == 2
+    options = ["--batch", "8", "--world-size", "8", "--workers", "1", "--remainder", "drop"]
+    assert main([*data[:3], *options, "--run", str(tmp_path / "run" / "one")]) == 2
     said = capsys.readouterr().out
-    assert "wrong  the config asks for label, height, width = ('sketch', 64, 32), the shards have" in said
     assert "wrong  41 samples are less than one batch of 8 on each of 8 ranks" in said
-    assert "2 would go wrong" in said
-
-    few = tmp_path / "few.yaml"
-    few.write_text("batch: 4\ndata: {width: 64}\n")
-    assert main(["doctor", "--config", str(config), str(few), "--world-size", "8"]) == 2
-    said = capsys.readouterr().out
-    assert "('sketch', 64, 64)" in said
-    assert "one batch of 4 on each of 8 ranks" in said or "batch 4: 1 batches per rank" in said
+    assert "1 would go wrong" in said
+    assert f"{tmp_path / 'run' / 'one'} has" in said and "GB for checkpoints" in said
 
     shard = tmp_path / "s" / "pairs-000002.tar"
     shard.write_bytes(shard.read_bytes()[:2000])
     assert main(data) == 2
     assert "pairs-000002.tar has 2000 bytes" in capsys.readouterr().out
     assert main(["doctor"]) == 2
+    capsys.readouterr()
+    assert main(["doctor", "--config", "face.yaml", "few.yaml", "--world-size", "8"]) == 2
+    assert "run `python -m trainer.doctor --config face.yaml few.yaml`" in capsys.readouterr().err
 
 
 def test_a_manifest_of_an_older_format_is_refused(videos: Path, tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from likeness.command import BadInput
-from shards.reading.order import Place, Remainder, Step, batches_left, epoch_order, steps
+from shards.reading.order import START, Order, Place, Remainder, Step, batches_left, epoch_order, steps
 
-START = Place()
 sizes_of_shards = st.lists(st.integers(1, 30), min_size=1, max_size=12)
 
 
@@ -20,7 +19,8 @@ def epoch(
     sizes: Sequence[int], ranks: int, batch: int, place: Place = START, remainder: Remainder = "pad", seed: int = 0
 ) -> list[list[Step]]:
     """Per rank, its batches from a place to the end of the epoch."""
-    return [list(steps(sizes, batch, rank, ranks, place, seed, 7, remainder, epochs=1)) for rank in range(ranks)]
+    orders = [Order(batch, rank, ranks, seed, 7, remainder) for rank in range(ranks)]
+    return [list(steps(sizes, order, place, epochs=1)) for order in orders]
 
 
 def fresh(by_rank: list[list[Step]]) -> Counter[int]:
@@ -79,9 +79,10 @@ def test_stopping_and_going_on_elsewhere_loses_nothing(sizes: list[int], data: s
 @given(sizes_of_shards, st.integers(1, 5), st.integers(1, 4), st.integers(0, 40))
 def test_the_rest_is_the_same_sequence(sizes: list[int], ranks: int, batch: int, stop: int) -> None:
     for rank in range(ranks):
-        straight = list(itertools.islice(steps(sizes, batch, rank, ranks, Place(), 3, 7), stop + 9))
+        order = Order(batch, rank, ranks, seed=3, shuffle=7)
+        straight = list(itertools.islice(steps(sizes, order), stop + 9))
         place = Place(straight[stop - 1].epoch, straight[stop - 1].position) if stop else Place()
-        again = itertools.islice(steps(sizes, batch, rank, ranks, place, 3, 7), 9)
+        again = itertools.islice(steps(sizes, order, place), 9)
         assert list(again) == straight[stop:]
 
 

@@ -26,11 +26,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from likeness.command import BadInput
+from shards.reading import download
 from shards.reading import store as storing
 from shards.reading.cache import Cache
 from shards.reading.samples import iter_shard
 from shards.reading.store import Store
-from shards.reading.urls import is_url, redacted
+from shards.reading.urls import is_url, redacted, scrubbed
 from shards.records import Manifest, Shard, load_manifest, parse_manifest, sha256_of
 
 Fault = Callable[[bytes], tuple[int, bytes, int]]
@@ -102,7 +103,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storing, "BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -177,7 +178,7 @@ def refusal(act: Callable[[], object]) -> str:
 def test_a_local_folder_needs_no_package_of_the_network(packed: Path) -> None:
     script = (
         "import sys; sys.modules['fsspec'] = sys.modules['aiohttp'] = None\n"
-        "from shards.store import Store\n"
+        "from shards.reading.store import Store\n"
         "store = Store(sys.argv[1]); print(*(store.open(shard) for shard in store.manifest().shards))\n"
         "assert 'torch' not in sys.modules and 'webdataset' not in sys.modules\n"
     )
@@ -338,8 +339,8 @@ def test_pauses_double_and_leave_the_global_generator_alone(server: Server, monk
     import random
 
     pauses = list[float]()
-    monkeypatch.setattr(storing, "BACKOFF_SECONDS", 0.5)
-    monkeypatch.setattr(storing, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(download, "BACKOFF_SECONDS", 0.5)
+    monkeypatch.setattr(download, "time", SimpleNamespace(sleep=pauses.append))
     server.faults = [status(503)] * 9
     before = random.getstate()
     refusal(Store(f"{server.url}/train", attempts=5).manifest)
@@ -371,7 +372,7 @@ def test_hosts_and_protocols_that_are_none() -> None:
 def test_a_package_that_is_not_installed(url: str, module: str, advice: str) -> None:
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
-        "from shards.store import Store\n"
+        "from shards.reading.store import Store\n"
         "from shards.command import run_command\n"
         f"sys.exit(run_command(Store({url!r}).manifest))\n"
     )
@@ -454,7 +455,7 @@ def test_redacted(url: str, shown: str) -> None:
 def test_words_of_libraries_are_scrubbed() -> None:
     url = "https://user:p%40ss@host/a?sig=abc123signature&x=AKIDTOKEN"
     text = f"bad thing at {url}\n and p@ss, https://host/b?other=AKIDTOKEN sig=abc123signature"
-    shown = storing.scrubbed(text, url)
+    shown = scrubbed(text, url)
     assert shown == "bad thing at https://host/a and ***, https://host/b sig=***"
 
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from likeness.array import Array
 from shards.worlds import WORLDS, render
+from shards.worlds.world import MappedWorld
 from trainer.metrics.reader.points import true_points
 from trainer.metrics.reader.recipe import Recipe
 
@@ -57,7 +58,7 @@ def _scene(recipe: Recipe, number: int, purpose: int) -> Iterator[tuple[Array, A
             render(recipe.world, state, style, size), (recipe.width, recipe.height), interpolation=cv2.INTER_AREA
         )
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-        if world.KIND.ids:
+        if isinstance(world, MappedWorld):
             ids = world.class_ids(state, size)
             yield picture, cv2.resize(ids, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), style
         else:

@@ -1,0 +1,174 @@
+"""`python -m shards pack` and `merge`: shards written from videos and pictures, in one run or in slices."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from likeness.arguments import count, slice_of, whole
+from likeness.subcommands import Subcommands, subcommand
+from shards.operators.arguments import add_operator_arguments
+from shards.operators.photos import OPERATORS
+from shards.packing.pairs import PRESETS, preset
+from shards.packing.quarantine import MAX_BAD
+from shards.records import Manifest
+from shards.sources import SOURCES
+
+PACK = """\
+Decodes every file under --source once, labels its photos, draws pairs and writes pairs-000000.tar ... and
+manifest.json. A sample holds a target photo, an exemplar, another photo with the exemplar's style (consistent), one
+with another style (inconsistent), what the label maps are drawn from, and the target's instance map (which pixels are
+one thing) where every file has one: streets, cityscapes, pictures with a folder instances/. The same input gives the
+same bytes.
+
+datasets:
+{datasets}
+
+Styles: a video, or what the dataset says (weather and time of day, city, styles.csv). Where it says nothing
+(photos, coco-stuff, ade20k, pictures without styles.csv), exemplars are found by retrieval.
+
+presets of the pair sampler:
+  default   an exemplar of the target's style comes from the same video, at most 10 s apart
+  paper     ... at most 10 decoded frames apart, as the paper says (near-duplicates)
+  official  ... at most 300 kept frames apart, in effect the whole video, as the published code does; a target may be
+            its own exemplar, and the other exemplars come from all frames
+
+A list of pairs is a CSV with the columns target and exemplar, and if you like consistent, inconsistent and s (1: one
+style); photos are named as in the dataset, frames of a video as NAME#NUMBER. What a row leaves empty is drawn.
+
+Unreadable files are listed in quarantine.csv, up to --max-bad. What is finished is kept beside --out until all of it
+is: after a kill, the same command goes on from there.
+"""
+
+MERGE = """\
+Joins what `pack --slice 0/N` to `pack --slice N-1/N` wrote beside --out, and removes the slices. The outcome equals
+that of a single run, byte for byte.
+"""
+
+Add = Callable[..., argparse.Action]
+"""A parser's `add_argument`."""
+
+
+def add_pack(commands: Subcommands) -> None:
+    """Adds the command `pack`."""
+    datasets = "\n".join(f"  {name:<16}{text}" for name, text in SOURCES.items())
+    summary = "write shards of pairs from videos and pictures"
+    add = subcommand(commands, "pack", _pack, summary, PACK.format(datasets=datasets)).add_argument
+    _add_files(add)
+    _add_labels(add)
+    _add_pairs(add)
+    _add_held_out(add)
+
+
+def add_merge(commands: Subcommands) -> None:
+    """Adds the command `merge`."""
+    add = subcommand(commands, "merge", _merge, "join the slices of a job array", MERGE).add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="the folder that the slices were packed for")
+    add("slices", type=Path, nargs="*", metavar="SLICE", help="their folders; without any, those beside --out")
+
+
+def _add_files(add: Add) -> None:
+    add("--source", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    add("--dataset", choices=tuple(SOURCES), default="videos", help="what lies there, see above")
+    add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the shards")
+    add("--dry-run", action="store_true", help="print what it would come to, in pairs and bytes, and stop")
+    add("--seed", type=whole, default=0, metavar="K", help="equal seeds give equal pairs")
+    add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
+    add("--workers", type=count, metavar="N", help="processes that decode and label; without it, one per core")
+    add("--samples-per-shard", type=count, default=1000, metavar="N", help="samples in one tar file")
+    add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
+    add("--slice", type=slice_of, metavar="I/N", help="write slice I (from 0) of N only, for job arrays; then merge")
+    add("--max-bad", type=float, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
+    add("--file-timeout", type=float, default=1800.0, metavar="S", help="seconds that one video may take")
+
+
+def _add_labels(add: Add) -> None:
+    add(
+        "--labels",
+        choices=("auto", *OPERATORS),
+        default="auto",
+        help="where labels come from: sidecars of a world, 68 face landmarks that are detected, body poses, a "
+        "segmentation model, the dataset's label pictures of class ids (given) or colours (picture), or edges of the "
+        "photo; auto takes what is there",
+    )
+    add("--every", type=count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
+    add_operator_arguments(add)
+
+
+def _add_pairs(add: Add) -> None:
+    add("--pairs", type=count, metavar="N", help="how many pairs; without it, --repeat per frame")
+    add("--repeat", type=count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
+    add("--exemplars", type=count, metavar="N", help="exemplars that each target gets in a row, not 1")
+    add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
+    add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
+    add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
+    add(
+        "--least-distance",
+        type=int,
+        metavar="BITS",
+        help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
+    )
+    add("--nearest", type=count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
+    add("--features", type=Path, metavar="ONNX", help="the model that says what is near, instead of colours and edges")
+    add("--judged", type=Path, metavar="CSV", help="what people said of pairs (python -m shards judge)")
+    add("--pair-list", type=Path, metavar="CSV", help="take targets and exemplars from a list, see above")
+
+
+def _add_held_out(add: Add) -> None:
+    add(
+        "--test-out",
+        type=Path,
+        metavar="DIR",
+        help="a new folder for held-out pairs: sources of their own, and exemplars of another style than the target",
+    )
+    add("--test-pairs", type=count, default=200, metavar="N", help="how many held-out pairs")
+    add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
+    add("--halves", action="store_true", help="hold out the second half of every video instead (the dance split)")
+
+
+# Both import what they run when they run: help need not wait for webdataset, which imports torch.
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from shards.packing.plan import Packing, plan_of
+    from shards.packing.write import pack
+
+    # The fields of Packing whose options have the same name.
+    files = ("source", "dataset", "seed", "size", "samples_per_shard", "max_bad")
+    labels = ("every", "predictor", "openpose", "densepose", "parser", "edges")
+    pairs = ("pairs", "judged", "pair_list", "features", "test_pairs", "test_fraction", "halves")
+    changes = ("same_style_rate", "repeat", "exemplars", "least_distance", "nearest")
+    packing = Packing(
+        sampling=preset(options.preset, options.window_seconds, **{name: getattr(options, name) for name in changes}),
+        operator=options.labels,
+        picture_format=options.format,
+        timeout_s=options.file_timeout,
+        **{name: getattr(options, name) for name in (*files, *labels, *pairs)},
+    )
+    if options.dry_run:
+        from shards.packing.estimate import estimate
+
+        held_out = options.test_out is not None
+        print(estimate(plan_of(packing, held_out), options.out, held_out).table())
+        return
+    workers = options.workers or len(os.sched_getaffinity(0))
+    for folder, manifest in pack(packing, options.out, options.test_out, workers, options.slice):
+        print(_summary(folder, manifest))
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from shards.packing.merge import merge
+
+    print(_summary(options.out, merge(options.out, options.slices or None)))
+
+
+def _summary(folder: Path, manifest: Manifest) -> str:
+    total = sum(shard.bytes for shard in manifest.shards)
+    audit = manifest.audit
+    copied = "" if audit["copy_score"] is None else f", copy score {audit['copy_score']:.2f}"
+    lines = [
+        f"{folder}: {manifest.samples:,} pairs from {len(manifest.sources[manifest.split]):,} sources in "
+        f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB{copied}",
+        *(f"  {note}" for note in manifest.notes),
+    ]
+    return "\n".join(lines)
