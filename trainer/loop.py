@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from accelerate.utils import gather_object
@@ -20,7 +21,7 @@ from shards.inputs import needs_of
 from shards.reading.store import Store
 from shards.reading.stream import Loaded, Stream, check_instances, first_samples, open_shards
 from shards.records import Manifest
-from trainer.batches import Ready, ahead, reading_of
+from trainer.batches import Ready, ahead, reading_of, to_device
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Checkpoint, Snapshot
 from trainer.checkpoints.saving import Saver
@@ -28,6 +29,7 @@ from trainer.config import Config
 from trainer.grid import sample_grid
 from trainer.health import Detectors, Skipped
 from trainer.held_out import HeldOut
+from trainer.players.norm_statistics import SETTLING_BATCH
 from trainer.ranks.preemption import StopRequests
 from trainer.ranks.pulse import LAG, Iteration, Pulse
 from trainer.ranks.rendezvous import open_store
@@ -230,10 +232,33 @@ class Run:
             "norms. Go on from an earlier checkpoint with a lower optimizer.learning_rate, or with --precision fp32"
         )
 
+    def _settle(self) -> None:
+        """Before the averages are looked at or saved: gives their norms statistics of their own.
+
+        From the first samples of the training stream in its first epoch, in their order; every rank reads all of them.
+        """
+        training, config = self.training, self.training.config
+        if training.settled:
+            return
+        reading = replace(
+            reading_of(training.method, SETTLING_BATCH),
+            seed=config.seed,
+            shuffle=config.data.shuffle,
+            flip=config.data.flip,
+            epochs=1,
+            max_bad=config.data.max_bad,
+        )
+        stream = islice(Stream(self.manifest, self.store, reading), -(-training.method.settling // SETTLING_BATCH))
+        training.settle(
+            to_device(loaded, training.schema, training.device).first(len(loaded.keys) - loaded.padding)
+            for loaded in stream
+        )
+
     def _measure(self) -> dict[str, float] | None:
         """Measures held-out pairs and draws the sample grid; None when a stop was asked for meanwhile."""
         training = self.training
         self.dog.at(training.steps, "evaluating")
+        self._settle()
 
         def going_on() -> bool:
             self.dog.at(training.steps, "evaluating")
@@ -267,6 +292,7 @@ class Run:
 
     def _snapshot(self, figures: dict[str, float]) -> Snapshot | None:
         self.dog.at(self.training.steps, "saving")
+        self._settle()
         if self.observer:
             # The tracker may have got its run's id only now.
             self.training.run_id = self.observer.tracker.run_id
@@ -308,7 +334,7 @@ class Observer:
         self.fixed: Loaded = first_samples(held_out.manifest, held_out.store, rows, held_out.reading)
         self.detectors = Detectors(training.method.signs)
         self.sums: dict[str, float] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
         self.bar = tqdm(total=config.images, initial=training.images, unit="img", desc="training", smoothing=0.05)
         self.seen = self.logged_images = training.images
         self.logged_at, self.waited_s = time.perf_counter(), 0.0
@@ -318,9 +344,10 @@ class Observer:
         config = self.training.config
         self.waited_s += waited_s
         if not iteration.skipped:
-            self.count += 1
+            # Not every player has a turn in every iteration.
             for name, value in iteration.figures.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
         self.bar.update(iteration.images - self.seen)
         before, self.seen = self.seen, iteration.images
         if crossed(before, self.seen, config.tracking.log_every) or self.seen >= config.images:
@@ -328,7 +355,7 @@ class Observer:
 
     def _log(self, skipped: int) -> None:
         elapsed_s = time.perf_counter() - self.logged_at
-        figures = {name: total / self.count for name, total in self.sums.items()}
+        figures = {name: total / self.counts[name] for name, total in self.sums.items()}
         figures["images_per_s"] = (self.seen - self.logged_images) / elapsed_s
         figures["data_wait_share"] = self.waited_s / elapsed_s
         figures["skipped_iterations"] = float(skipped)
@@ -336,7 +363,7 @@ class Observer:
         totals = {name.removesuffix("/total"): f"{v:.3f}" for name, v in figures.items() if name.endswith("/total")}
         self.bar.set_postfix({**totals, "data wait": f"{figures['data_wait_share']:.0%}"})
         self._detect(figures)
-        self.sums, self.count = {}, 0
+        self.sums, self.counts = {}, {}
         self.logged_at, self.logged_images, self.waited_s = time.perf_counter(), self.seen, 0.0
 
     def _detect(self, figures: dict[str, float]) -> None:
