@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
+from torch.nn.modules._functions import SyncBatchNorm
 
 
 class InstanceNorm2d(nn.InstanceNorm2d):
@@ -69,12 +70,12 @@ class SampleNorm2d(nn.Module):
         return out.to(features.dtype)
 
 
-class BatchNorm2d(nn.SyncBatchNorm):
+class BatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the samples of all ranks; (N, C, H, W) to the same shape and type. Every rank has equally many.
 
     Mean and biased variance of each channel are those of the whole batch, on any number of ranks, and so are the
     running ones (momentum 0.1, unbiased variance), which are the same on all ranks. All ranks have to call it equally
-    often in training. On GPUs it is torch's SyncBatchNorm, which refuses tensors of a CPU. Rounds once, as
+    often in training. On GPUs torch's SyncBatchNorm does the sums, which refuses tensors of a CPU. Rounds once, as
     `InstanceNorm2d` does.
     """
 
@@ -84,12 +85,11 @@ class BatchNorm2d(nn.SyncBatchNorm):
     def forward(self, features: Tensor) -> Tensor:
         exact = _exact(features)
         if not self.training or self.alone or _ranks() == 1:
-            # The forward of plain batch norms, which SyncBatchNorm overrides.
-            out = super(nn.SyncBatchNorm, self).forward(exact)
+            out = super().forward(exact)
         elif exact.device.type == "cpu":
             out = self._over_ranks(exact)
         else:
-            out = super().forward(exact)
+            out = self._synchronised(exact)
         return out.to(features.dtype)
 
     def _over_ranks(self, features: Tensor) -> Tensor:
@@ -97,20 +97,33 @@ class BatchNorm2d(nn.SyncBatchNorm):
         centred = features - mean.view(1, -1, 1, 1)
         # Two sums over ranks instead of one, because the mean of squares less the square of the mean loses digits.
         variance = _mean_over_ranks(centred.square().mean((0, 2, 3)))
-        if self.track_running_stats:
+        count = features.numel() // features.shape[1] * _ranks()
+        if self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
-                self._track(mean, variance, features.numel() // features.shape[1] * _ranks())
+                self.running_mean.lerp_(mean, self._factor())
+                self.running_var.lerp_(variance * (count / (count - 1)), self._factor())
+        self._counted()
         out: Tensor = centred * (variance + self.eps).rsqrt().view(1, -1, 1, 1)
         if self.affine:
             out = out * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
         return out
 
-    def _track(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+    def _synchronised(self, features: Tensor) -> Tensor:
+        """What nn.SyncBatchNorm calls; the module itself is refused by DDP on CPUs, whatever it does there."""
+        statistics = (self.running_mean, self.running_var, self.eps, self._factor())
+        out: Tensor = SyncBatchNorm.apply(  # type: ignore[no-untyped-call]
+            features, self.weight, self.bias, *statistics, distributed.group.WORLD, _ranks()
+        )
+        self._counted()
+        return out
+
+    def _factor(self) -> float:
+        assert self.momentum is not None, "plain means of batches are measured alone"
+        return self.momentum
+
+    def _counted(self) -> None:
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
 
 
 def with_statistics(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -61,8 +61,8 @@ class Tracker:
     def _drop_lines_beyond(self, images: int, stores: Iterable[Sent]) -> None:
         """Takes lines out of the journal, and out of what the stores are known to have of it."""
         lines = self.journal.read_bytes().splitlines(keepends=True) if self.journal.is_file() else []
-        parsed = [parsed(text) for text in lines]
-        kept = [line is not None and line["images"] <= images for line in parsed]
+        read = [parsed(text) for text in lines]
+        kept = [line is not None and line["images"] <= images for line in read]
         for sent in stores:
             sent.lines, sent.pictures = sum(kept[: sent.lines]), sum(kept[: sent.pictures])
         atomic.write_bytes(self.journal, b"".join(text for text, keep in zip(lines, kept, strict=True) if keep))
