@@ -17,7 +17,7 @@ from trainer.networks.norms import BatchNorm2d
 from trainer.options import Options
 from trainer.schedules import Schedule
 
-CODE = 8
+CODE = 6
 """Numbers of a style code."""
 
 
@@ -35,7 +35,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class Encoder(nn.Module):
-    """A photo (N, 3, H, W) to the mean and the logarithm of the variance of its style code, each (N, 8)."""
+    """A photo (N, 3, H, W) to the mean and the logarithm of the variance of its style code, each (N, 6)."""
 
     def __init__(self, base: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class Painter(nn.Module):
-    """A label map (N, C_L, H, W) and a style code (N, 8) to three channels (N, 3, H, W), of any size of value."""
+    """A label map (N, C_L, H, W) and a style code (N, 6) to three channels (N, 3, H, W), of any size of value."""
 
     def __init__(self, channels: int, base: int) -> None:
         super().__init__()
@@ -104,6 +104,7 @@ class PairedVAE(Method):
     ways = (("label", "style"),)
     reads = ("target", "exemplar")
     noise = CODE
+    style_length = CODE
     settling = 12
     # For the held-out figures alone, which are then those of all methods.
     needs_perceptual = True
