@@ -155,7 +155,7 @@ class Training:
         Returns figures by name, of this rank (losses, and gradient norms; means over the turns in which they occur),
         and a () float32 flag: 1 where a loss or gradient was not finite on any rank. Then neither that player nor
         those after it have been stepped, and norms have the statistics that they had before. Nothing here waits for
-        the device.
+        the device, except torch's synchronised batch norm for its counts.
         """
         self._enter_stage()
         if self.config.speed.channels_last:

@@ -1,10 +1,12 @@
 """Who plays when, at which rate, and what norms with statistics and frozen networks come to: on the example."""
 
+import inspect
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules._functions import SyncBatchNorm
 
 from likeness.command import BadInput
 from tests.trainer.methods.record_losses import batch
@@ -212,3 +214,9 @@ def test_batch_norm_of_one_process_is_torchs() -> None:
     rough = ours(features.bfloat16())
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough, theirs(features.bfloat16().float()).bfloat16(), rtol=0, atol=0)
+
+
+def test_torchs_synchronised_norm_takes_what_ours_hands_it() -> None:
+    """It runs on GPUs only; here at least the order of its arguments is seen."""
+    wanted = "input weight bias running_mean running_var eps momentum process_group world_size"
+    assert [*inspect.signature(SyncBatchNorm.forward).parameters][1:] == wanted.split()
