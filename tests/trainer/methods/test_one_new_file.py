@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from tests.trainer.methods import record_losses, test_methods
-from tests.trainer.methods.with_example import EXAMPLE
+from tests.trainer.methods.with_example import EXAMPLE, WITH_EXAMPLE
 from tests.trainer.test_loop import assert_same_checkpoint, tensors_of
 from trainer import methods
 from trainer.config import Config
@@ -26,7 +26,6 @@ from trainer.tracking.journal import read_journal
 
 ROOT = Path(__file__).parents[3]
 NAME = "paired_vae"
-WITH_EXAMPLE = Path(__file__).with_name("with_example.py")
 MakeConfig = Callable[..., Config]
 
 

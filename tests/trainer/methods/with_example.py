@@ -10,6 +10,8 @@ from pathlib import Path
 from trainer import methods
 
 EXAMPLE = Path(__file__).with_name("example")
+WITH_EXAMPLE = Path(__file__)
+"""This script."""
 
 if __name__ == "__main__":
     methods.__path__.append(str(EXAMPLE))
