@@ -5,10 +5,8 @@ activations are large and cheap to make. A norm that keeps running statistics mu
 twice.
 """
 
-from typing import ClassVar
-
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
