@@ -144,7 +144,8 @@ def player_bytes(config: Config, costs: Estimate) -> dict[str, int]:
     from trainer import methods
 
     players = methods.find(config.method).players
-    return {player: 4 * sum(costs.parameters[name] for name in names) for player, names in players.items()}
+    sizes = {player: sum(costs.parameters[name] for name in names) for player, names in players.items()}
+    return {player: round(4 * size * costs.turns_by_player[player]) for player, size in sizes.items()}
 
 
 def predict_gpus(config: Config, ranks: int, batch: int, options: argparse.Namespace) -> dict[str, float]:

@@ -36,7 +36,7 @@ ALLOWED = {"trainer/networks/": "trainer.networks", "likeness/onnx_runtime.py": 
 TORCH_IN_SHARDS = "shards/reading/stream.py"
 MAY_NAME = {
     # The drill trains some method; this is the default of an option.
-    "trainer/drill.py": {"style_consistent"},
+    "trainer/drill/outcome.py": {"style_consistent"},
     # What one paper published of itself and of others, and what it claims of them.
     "trainer/tables/published.py": {"style-consistent", "pix2pixHD", "MUNIT", "PairedMUNIT"},
     "trainer/tables/markdown.py": {"style-consistent", "pix2pixHD"},

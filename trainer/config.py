@@ -3,8 +3,9 @@
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self, cast, get_args, get_origin
 
+import torch
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
@@ -81,6 +82,13 @@ class Perceptual(Options):
     resize_below: int = Field(224, ge=0, description="resize pictures less high than this to a square of it; 0: never")
 
 
+class Player(Options):
+    """What one player's Adam has otherwise than the others'."""
+
+    learning_rate: float | None = Field(None, gt=0, description="learning rate of this player; null: everybody's")
+    betas: tuple[float, float] | None = Field(None, description="Adam's moment decays for this player; null: as all")
+
+
 class Optimizer(Options):
     """Adam, one instance per player."""
 
@@ -91,11 +99,17 @@ class Optimizer(Options):
     halve_every: int | None = Field(None, gt=0, description="images after each of which the rate halves; null: never")
     weight_decay: float = Field(0.0, ge=0, description="Adam's weight decay, an L2 term in every gradient")
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the generator's moving average, per step")
+    players: dict[str, Player] = Field({}, description="settings of single players, by the method's name for them")
 
     @property
     def schedule(self) -> Schedule:
         """How the learning rate falls."""
         return Schedule(self.constant_images, self.decay_images, self.halve_every)
+
+    def of(self, player: str) -> "Optimizer":
+        """The settings of one player: its own where it has any, else everybody's."""
+        own = self.players.get(player, Player())
+        return self.model_copy(update={name: value for name, value in own if value is not None})
 
 
 class Tracking(Options):
@@ -181,6 +195,20 @@ class Config(Options):
     def _whole_parts(self) -> Self:
         if self.batch % self.accumulate:
             raise ValueError(f"batch {self.batch} cannot be cut into accumulate {self.accumulate} equal parts")
+        return self
+
+    @model_validator(mode="after")
+    def _known_players(self) -> Self:
+        if not self.optimizer.players:
+            return self
+        # Who plays depends on options; networks are built without content, which takes no time.
+        with torch.device("meta"):
+            known = list(methods.find(self.method)(self.options, self.data.label_schema).learning())
+        for name in self.optimizer.players:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f"did you mean {near[0]!r}?" if near else f"{self.method} has {', '.join(known)}"
+                raise _BadSetting(f"optimizer.players.{name}", f"unknown player 'optimizer.players.{name}'; {hint}")
         return self
 
     @model_validator(mode="after")
@@ -292,9 +320,19 @@ def describe(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, st
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Options:
             yield from describe(inner, f"{prefix}{name}.")
+        elif values := _values(inner):
+            yield from describe(values, f"{prefix}{name}.NAME.")
         else:
             default = "required" if field.is_required() else str(field.default)
             yield f"{prefix}{name}", default, field.description or ""
+
+
+def _values(annotation: Any) -> type[BaseModel] | None:
+    """The kind of section that a dictionary of sections holds under each name; None for anything else."""
+    if get_origin(annotation) is not dict:
+        return None
+    _, kind = get_args(annotation)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 def _presets() -> list[Path]:
@@ -367,6 +405,12 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -
 
 
 def _section(model: type[BaseModel], path: list[str]) -> list[str]:
-    for name in path:
-        model = cast(type[BaseModel], model.model_fields[name].annotation)
+    names = iter(path)
+    for name in names:
+        annotation = model.model_fields[name].annotation
+        if values := _values(annotation):
+            model = values
+            next(names)  # A name of the user's own, such as a player's.
+        else:
+            model = cast(type[BaseModel], annotation)
     return list(model.model_fields)

@@ -4,7 +4,10 @@ Networks are built on torch's meta device, where tensors have shapes and no cont
 """
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -17,34 +20,39 @@ from trainer.checkpoints.synthesis import FINISHED
 from trainer.config import Config
 from trainer.method import Batch, Method
 from trainer.networks.vgg import VGG19
+from trainer.players import norm_statistics
 from trainer.players.engines import set_trainable
 from trainer.speed.recompute import recompute_in
 
 PEAK_SHARE = 0.4
 """The share of the matmul peak that training is assumed to reach."""
+ITERATIONS = 64
+"""Iterations over which costs are averaged: players need not have equally many turns in each."""
 MATMUL = {"cpu": 1024, "cuda": 8192}
 """Side of the matrices whose product measures the peak."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Costs of a run on one rank, in one stage of its training.
-
-    parameters: by network; averages and the loss network are extra. flops_by_player: floating-point operations per
-    image, forward and backward; flops: their sum. held_bytes: weights, averages, buffers, the loss network, the moments
-    that Adam keeps of what learns, and the largest player's gradients.
-    activation_bytes: what is kept for the backward pass of the most demanding player, for one part of the batch.
-    checkpoint_bytes: one checkpoint on the disk.
-    """
+    """Costs of a run on one rank, in one stage of its training."""
 
     parameters: dict[str, int]
+    """By network; averages and the loss network are extra."""
     flops_by_player: dict[str, int]
+    """Floating-point operations per image, forward and backward, in all turns of a player; means over iterations."""
+    turns_by_player: dict[str, float]
+    """Turns per iteration; means over iterations."""
     held_bytes: int
+    """Weights, averages, buffers, the loss network, the moments that Adam keeps of what learns, and the largest
+    player's gradients."""
     activation_bytes: int
+    """What is kept for the backward pass of the most demanding player, for one part of the batch."""
     checkpoint_bytes: int
+    """One checkpoint on the disk."""
 
     @property
     def flops(self) -> int:
+        """Of all players."""
         return sum(self.flops_by_player.values())
 
     @property
@@ -64,6 +72,7 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
     kind = methods.find(config.method)
     with torch.device("meta"):
         method = kind(config.options, schema)
+        norm_statistics.check(method.networks, config)
         if method.needs_perceptual:
             loss = config.perceptual
             network = VGG19(loss.divisor, loss.imagenet_norm, loss.resize_below)
@@ -71,7 +80,7 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
     if config.speed.recompute:
         recompute_in(network for network in (*method.networks.values(), method.perceptual) if network is not None)
     part = config.batch // config.accumulate
-    flops, saved = _play(method, _batch(part, schema, method.noise), images)
+    flops, turns, saved = _iterations(method, _batch(part, schema, method.noise), images, config.batch)
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in method.networks.items()}
     players = method.stage(images).players
     per_player = {player: sum(counts[name] for name in names) for player, names in players.items()}
@@ -83,7 +92,8 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
     checkpoint_bytes = 4 * (sum(counts.values()) + averaged + 2 * learning) + buffers
     return Estimate(
         parameters=counts,
-        flops_by_player={player: count // part for player, count in flops.items()},
+        flops_by_player={player: int(count / part) for player, count in flops.items()},
+        turns_by_player=turns,
         held_bytes=checkpoint_bytes + 4 * (frozen + max(per_player.values())),
         activation_bytes=saved // half,
         checkpoint_bytes=checkpoint_bytes,
@@ -102,8 +112,35 @@ def _batch(size: int, schema: LabelSchema, noise: int) -> Batch:
     return Batch(label, photos[0], exemplar_label, photos[1], photos[2], photos[3], flags, instances, draws)
 
 
-def _play(method: Method, batch: Batch, images: int) -> tuple[dict[str, int], int]:
-    """Floating-point operations of each player's turn, and the most bytes that one keeps for its backward pass."""
+def _iterations(
+    method: Method, batch: Batch, images: int, wide: int
+) -> tuple[dict[str, Fraction], dict[str, float], int]:
+    """What an iteration costs each player, on average over those that follow: floating-point operations, and turns.
+
+    Also the most bytes that a turn keeps for its backward pass. wide: images of an iteration.
+    """
+    end = min((start for start in method.stage_starts if start > images), default=images + ITERATIONS * wide)
+    firsts: dict[tuple[str, ...], int] = {}
+    counts: Counter[tuple[str, ...]] = Counter()
+    for at in range(images, min(end, images + ITERATIONS * wide), wide):
+        turns = method.turns(at)
+        firsts.setdefault(turns, at)
+        counts[turns] += 1
+    flops = dict.fromkeys(method.stage(images).players, Fraction(0))
+    often = dict.fromkeys(flops, 0.0)
+    most = 0
+    for turns, at in firsts.items():
+        share = Fraction(counts[turns], counts.total())
+        operations, kept = _play(method, batch, turns, at)
+        most = max(most, kept)
+        for player, count in operations.items():
+            flops[player] += share * count
+            often[player] += float(share * turns.count(player))
+    return flops, often, most
+
+
+def _play(method: Method, batch: Batch, turns: Sequence[str], images: int) -> tuple[dict[str, int], int]:
+    """Floating-point operations of each player in its turns, and the most bytes that a turn keeps for backward."""
     kept: dict[int, tuple[Any, int]] = {}
     own = {p.untyped_storage()._cdata for network in method.networks.values() for p in network.parameters()}
 
@@ -115,16 +152,17 @@ def _play(method: Method, batch: Batch, images: int) -> tuple[dict[str, int], in
         return tensor
 
     most = 0
-    flops: dict[str, int] = {}
+    flops: Counter[str] = Counter()
     play = method.play(batch, images)
-    for player, names in method.stage(images).players.items():
-        set_trainable(method.networks, names)
+    players = method.stage(images).players
+    for player in turns:
+        set_trainable(method.networks, players[player])
         kept.clear()
         with FlopCounterMode(display=False) as counter:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 _, terms = next(play)
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
-        flops[player] = counter.get_total_flops()
+        flops[player] += counter.get_total_flops()
         most = max(most, sum(size for _, size in kept.values()))
     play.close()
     return flops, most

@@ -78,7 +78,7 @@ def signs(metrics: Mapping[str, float]) -> dict[str, str]:
     """Signs of illness that any GAN may show in one line of metrics: what it is, and what it means."""
     present: dict[str, str] = {}
     for player in sorted(name.split("/")[0] for name in metrics if name.endswith("/fake")):
-        if all(value < SATURATED for value in terms_of(player, metrics).values()):
+        if all(abs(value) < SATURATED for value in terms_of(player, metrics).values()):
             present[f"{player} is saturated"] = (
                 "all its losses are below 0.001: it is always right, and its opponent learns nothing; lower its "
                 "learning rate or go back to an earlier checkpoint"

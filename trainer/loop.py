@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from accelerate.utils import gather_object
@@ -22,13 +23,14 @@ from shards.inputs import needs_of
 from shards.reading.store import Store
 from shards.reading.stream import Stream, check_instances, open_shards
 from shards.records import Manifest
-from trainer.batches import Ready, ahead, reading_of
+from trainer.batches import Ready, ahead, reading_of, to_device
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Checkpoint, Snapshot
 from trainer.checkpoints.saving import Saver
 from trainer.config import Config
 from trainer.health import Skipped
 from trainer.held_out import HeldOut
+from trainer.players.norm_statistics import SETTLING_BATCH
 from trainer.ranks.delayed_metrics import LAG, DelayedMetrics
 from trainer.ranks.preemption import StopRequests
 from trainer.ranks.rendezvous import open_store
@@ -247,10 +249,33 @@ class Run:
             "norms. Go on from an earlier checkpoint with a lower optimizer.learning_rate, or with --precision fp32"
         )
 
+    def _settle(self) -> None:
+        """Before the averages are looked at or saved: gives their norms statistics of their own.
+
+        From the first samples of the training stream in its first epoch, in their order; every rank reads all of them.
+        """
+        training, config = self.training, self.training.config
+        if training.settled:
+            return
+        reading = replace(
+            reading_of(training.method, SETTLING_BATCH),
+            seed=config.seed,
+            shuffle=config.data.shuffle,
+            flip=config.data.flip,
+            epochs=1,
+            max_bad=config.data.max_bad,
+        )
+        stream = islice(Stream(self.manifest, self.store, reading), -(-training.method.settling // SETTLING_BATCH))
+        training.settle(
+            to_device(loaded, training.schema, training.device).first(len(loaded.keys) - loaded.padding)
+            for loaded in stream
+        )
+
     def _measure(self) -> dict[str, float] | None:
         """Measures held-out pairs and draws the sample grid; None when a stop was asked for meanwhile."""
         training = self.training
         self.watchdog.at(training.steps, "evaluating")
+        self._settle()
 
         def go_on() -> bool:
             self.watchdog.at(training.steps, "evaluating")
@@ -284,6 +309,7 @@ class Run:
 
     def _snapshot(self, metrics: dict[str, float]) -> Snapshot | None:
         self.watchdog.at(self.training.steps, "saving")
+        self._settle()
         if self.observer:
             # The tracker may have got its run's id only now.
             self.training.run_id = self.observer.tracker.run_id

@@ -16,24 +16,26 @@ from trainer.schedules import Schedule
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples on the device, as networks read them.
-
-    label, exemplar_label: (N, C_L, H, W) in [0, 1]. target, exemplar, consistent, inconsistent:
-    (N, 3, H, W) RGB in [-1, 1]. same_style: (N,), 1 where target and exemplar share a style.
-    instances: (N, H, W) int32, the target's objects by number; a number means nothing in another picture.
-    noise: (N, method.noise) standard normal, drawn by sample and epoch: the same on any number of ranks and parts.
-    What a method does not read is an empty tensor.
-    """
+    """Samples on the device, as networks read them. What a method does not read is an empty tensor."""
 
     label: Tensor
+    """The label map to paint: (N, C_L, H, W) in [0, 1]."""
     target: Tensor
+    """The photo of that label map: (N, 3, H, W) RGB in [-1, 1]."""
     exemplar_label: Tensor
+    """The exemplar's label map: (N, C_L, H, W) in [0, 1]."""
     exemplar: Tensor
+    """The photo whose style is wanted: (N, 3, H, W) RGB in [-1, 1]."""
     consistent: Tensor
+    """Another photo in the exemplar's style: (N, 3, H, W) RGB in [-1, 1]."""
     inconsistent: Tensor
+    """A photo in another style: (N, 3, H, W) RGB in [-1, 1]."""
     same_style: Tensor
+    """(N,), 1 where target and exemplar share a style."""
     instances: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(N, H, W) int32, the target's objects by number; a number means nothing in another picture."""
     noise: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(N, method.noise) standard normal, drawn by sample and epoch: the same on any number of ranks and parts."""
 
     def first(self, count: int) -> "Batch":
         """The first `count` samples."""
@@ -61,14 +63,12 @@ Losses = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Stage:
-    """What a method does at some time of its training.
-
-    players: player to the networks that its optimizer steps, in the order in which `play` yields them.
-    synthesizers: the networks that `synthesize` runs.
-    """
+    """What a method does at some time of its training."""
 
     players: Mapping[str, tuple[str, ...]]
+    """Player to the networks that its optimizer steps, in the order in which they play unless `turns` says another."""
     synthesizers: tuple[str, ...]
+    """The networks that `synthesize` runs."""
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,10 @@ class Method(ABC):
     options_type: ClassVar[type[Options]]
     """What the config's `options` section may hold."""
     players: Mapping[str, tuple[str, ...]]
-    """Player to the networks that its optimizer steps, in the order in which `play` yields them."""
+    """Player to the networks that its optimizer steps, in the order in which they play unless `turns` says another."""
     synthesizers: tuple[str, ...]
-    """The networks that `synthesize` runs; their moving averages are kept, evaluated and exported."""
+    """The networks that `synthesize` runs; their moving averages are kept, evaluated and exported. One that no player
+    ever steps is frozen: it stays as it was built, or as `start` gave it, and is in eval mode."""
     inputs: tuple[str, ...]
     """What `synthesize` takes, in order; the inputs of the exported model. See `shards.inputs` for what they are."""
     ways: tuple[tuple[str, ...], ...] = ()
@@ -131,7 +132,11 @@ class Method(ABC):
     alone: str | None = None
     """Why it trains on a single process only; None where it does not matter."""
     given: tuple[str, ...] = ()
-    """Networks that paint from the first image and do not learn then: a fresh run's `start` has to give them."""
+    """Networks that paint from the first image and do not learn then: a fresh run's `start` has to give them. Those
+    that `__init__` builds with their weights need no `start`, and are not named here."""
+    settling: int = 0
+    """Training samples from which averaged networks get norm statistics of their own, see `settle`; 0: they have those
+    of the networks that learn."""
 
     networks: dict[str, nn.Module]
     perceptual: nn.Module | None = None
@@ -144,9 +149,10 @@ class Method(ABC):
 
     @abstractmethod
     def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
-        """One iteration: yields each player with its weighted losses; their sum is what is differentiated.
+        """One iteration: yields the players in the order of `turns`, each with its weighted losses.
 
-        `images` counts the images seen before this batch: schedules do not depend on the batch size.
+        Their sum is what is differentiated; it may be negative. Every parameter of a player gets a gradient in each of
+        its turns. `images` counts the images seen before this batch: schedules do not depend on the batch size.
         """
 
     @abstractmethod
@@ -164,9 +170,33 @@ class Method(ABC):
         """
         return Stage(self.players, self.synthesizers)
 
-    def rate(self, images: int, schedule: Schedule) -> float:
-        """The factor of the learning rate for the step after so many images."""
+    def turns(self, images: int) -> tuple[str, ...]:
+        """The players of the iteration after so many images, in order: those of its stage, once each.
+
+        A method may repeat a player, or leave one out: it then keeps its weights and moments as they are. Logged
+        losses and gradient norms of a player are means over its turns.
+        """
+        return tuple(self.stage(images).players)
+
+    def rate(self, player: str, images: int, schedule: Schedule) -> float:
+        """The factor of a player's learning rate for its steps after so many images."""
         return schedule.at(images)
+
+    def learning(self) -> dict[str, frozenset[str]]:
+        """Every player of any stage, and all networks that it ever steps."""
+        found: dict[str, frozenset[str]] = {}
+        for start in self.stage_starts:
+            for player, names in self.stage(start).players.items():
+                found[player] = found.get(player, frozenset()) | frozenset(names)
+        return found
+
+    def settle(self, networks: Mapping[str, nn.Module], batch: Batch) -> None:
+        """Runs averaged networks on a training batch, in which their norms measure statistics of their own.
+
+        Only where `settling` is more than 0; without gradients. networks: those that the stage at hand paints with,
+        all but their norms in eval mode.
+        """
+        self.synthesize(networks, self.inputs_of(networks, batch))
 
     def taken_over(self, name: str, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """What the network of that name takes of its namesake's tensors in the checkpoint that a run starts from."""

@@ -8,7 +8,7 @@ import yaml
 from likeness.command import BadInput
 from shards.reading.stream import open_shards
 from trainer.config import Config
-from trainer.estimate import PEAK_SHARE, estimates, peak_flops
+from trainer.estimate import PEAK_SHARE, Estimate, estimates, peak_flops
 
 DAY_S = 86_400
 
@@ -17,6 +17,18 @@ def preview(config: Config, ranks: int) -> str:
     """A YAML config that gives the same run, with the estimates as comments behind it."""
     resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     return resolved + "".join(f"# {line}\n" for line in _lines(config, ranks))
+
+
+def _player_lines(config: Config, costs: Estimate) -> Iterator[str]:
+    """What players have otherwise than each other: turns, and settings of Adam. Nothing where they are alike."""
+    turns = costs.turns_by_player
+    if any(count != 1 for count in turns.values()):
+        yield f"{'turns':<16} per step: {', '.join(f'{player} {count:g}' for player, count in turns.items())}"
+    for player in turns:
+        if player in config.optimizer.players:
+            own = config.optimizer.of(player)
+            rate, (first, second) = own.learning_rate, own.betas
+            yield f"{'optimizer':<16} {player}: learning rate {rate:g}, betas {first:g} and {second:g}"
 
 
 def _lines(config: Config, ranks: int) -> Iterator[str]:
@@ -36,6 +48,7 @@ def _lines(config: Config, ranks: int) -> Iterator[str]:
     for (start, costs), end in zip(stages.items(), ends, strict=True):
         if len(stages) > 1:
             yield f"{'stage':<16} {start:>13,} to {end:,} images"
+        yield from _player_lines(config, costs)
         yield f"{'arithmetic':<16} {costs.flops / 1e9:>13,.1f} GFLOP per image, forward and backward of all players"
         yield (
             f"{'memory':<16} {costs.memory_bytes / 1e9:>13,.2f} GB per rank: {costs.held_bytes / 1e9:,.2f} for "

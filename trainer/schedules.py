@@ -11,15 +11,14 @@ def linear_decay(images: int, constant: int, decay: int) -> float:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate falls.
-
-    constant, decay: images at the full rate, and images of the linear decay to 0 after them. halve_every: images after
-    each of which the rate is halved as well; None for never (MUNIT 3).
-    """
+    """How the learning rate falls."""
 
     constant: int
+    """Images at the full rate."""
     decay: int
+    """Images of the linear decay to 0 after them."""
     halve_every: int | None = None
+    """Images after each of which the rate is halved as well; None for never (MUNIT 3)."""
 
     def at(self, images: int) -> float:
         """The factor of the learning rate after so many images: (0, 1], and 0 once the decay has ended."""

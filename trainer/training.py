@@ -1,5 +1,6 @@
 """The state of a training run, and one iteration of it. It knows players, not methods."""
 
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,9 +21,9 @@ from trainer.checkpoints import random_state
 from trainer.checkpoints.files import Checkpoint, Snapshot, State
 from trainer.checkpoints.weights import load_network, on_host
 from trainer.config import Config
-from trainer.method import Batch, Synthesizer
+from trainer.method import Batch, Losses, Synthesizer
 from trainer.perceptual import load_vgg19
-from trainer.players import zero
+from trainer.players import norm_statistics, zero
 from trainer.players.ema import MovingAverages
 from trainer.players.engines import Engine, make_engine, set_trainable
 from trainer.players.zero import asked_for_zero
@@ -47,7 +48,7 @@ class Training:
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
             kwargs_handlers=[
-                # Every player uses all its parameters, and instance norm keeps no buffers.
+                # Every player uses all its parameters; norms that keep buffers see to it that all ranks' are equal.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
                 # accelerate thinks of GPUs only, where DeepSpeed is concerned.
                 InitProcessGroupKwargs(timeout=timeout, **({"backend": "gloo"} if zero.on_cpu() else {})),
@@ -60,11 +61,15 @@ class Training:
         if self.method.needs_perceptual:
             loss = config.perceptual
             self.method.perceptual = load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
+        norm_statistics.check(self.method.networks, config)
         self._place_networks()
+        self._frozen = self._freeze()
         self.averages = MovingAverages(
             {name: self.method.networks[name] for name in self.method.synthesizers}, config.optimizer.ema
         )
         self.run_id: str | None = None
+        self.settled = not self.method.settling or resume is not None
+        """Whether the averages' norms have the statistics of the averages' weights; a checkpoint's have."""
         if resume is not None:
             self._restore_networks(resume)
         elif config.start is not None:
@@ -105,7 +110,7 @@ class Training:
             set_trainable(self.method.networks, names)
             engines[player] = make_engine(
                 {name: self.method.networks[name] for name in names},
-                self.config.optimizer,
+                self.config.optimizer.of(player),
                 self.accelerator,
                 self.config.batch,
                 self.config.accumulate,
@@ -138,45 +143,89 @@ class Training:
         if speed.compile:
             compile_networks(networks, self.device)
 
-    def step(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
-        """One iteration: every player in turn, each over all parts of the batch.
+    def _freeze(self) -> frozenset[str]:
+        """Has networks that no player ever steps stay as they are, norms included. Returns their names."""
+        learning = frozenset().union(*self.method.learning().values())
+        frozen = frozenset(self.method.networks) - learning
+        for name in frozen:
+            self.method.networks[name].eval().requires_grad_(False)
+        return frozen
 
-        Returns figures by name, of this rank (losses, and gradient norms), and a () float32 flag: 1 where a loss or
-        gradient was not finite on any rank. Then neither that player nor those after it have been stepped. Nothing
-        here waits for the device.
+    def step(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """One iteration: the players in their turns, each over all parts of the batch.
+
+        Returns figures by name, of this rank (losses, and gradient norms; means over the turns in which they occur),
+        and a () float32 flag: 1 where a loss or gradient was not finite on any rank. Then neither that player nor
+        those after it have been stepped, and norms have the statistics that they had before. Nothing here waits for
+        the device, except torch's synchronised batch norm for its counts.
         """
         self._enter_stage()
-        optimizer, parts = self.config.optimizer, self.config.accumulate
-        rate = optimizer.learning_rate * self.method.rate(self.images, optimizer.schedule)
         if self.config.speed.channels_last:
             batch = batch.to(memory_format=torch.channels_last)
-        plays = [self.method.play(part, self.images) for part in batch.parts(parts)]
-        figures: dict[str, Tensor] = {}
+        turns = self.method.turns(self.images)
+        plays = [self.method.play(part, self.images) for part in batch.parts(self.config.accumulate)]
+        running = [(buffer, buffer.clone()) for buffer in norm_statistics.buffers_of(self.method.networks)]
+        figures: dict[str, list[Tensor]] = {}
         skip = torch.zeros((), dtype=torch.float32, device=self.device)
-        for player, names in self.players.items():
-            set_trainable(self.method.networks, names)
-            engine = self.engines[player]
-            for number, play in enumerate(plays, start=1):
-                played, terms = engine.run(lambda play=play: next(play), number == parts)  # type: ignore[misc]
-                if played != player:
-                    raise RuntimeError(f"{self.config.method} yields {played!r} where its players say {player!r}")
-                total = torch.stack(list(terms.values())).sum() / parts
-                # A loss that is not finite, or a player before this one that was skipped, spoils every gradient on
-                # every rank, so that all ranks skip the same steps without asking each other.
-                spoiled = 0 * total.detach() + torch.where(skip > 0, torch.nan, 0.0)
-                engine.backward(total * (1 + spoiled), number == parts)
-                for name, value in {**terms, "total": total * parts}.items():
-                    key = f"{player}/{name}"
-                    figures[key] = figures.get(key, torch.zeros((), device=self.device)) + value.detach() / parts
-            norm = engine.step(rate)
-            figures[f"gradient/{player}"] = norm
+        for player in turns:
+            losses, norm = self._turn(player, plays, skip)
+            for name, value in losses.items():
+                figures.setdefault(f"{player}/{name}", []).append(value)
+            figures.setdefault(f"gradient/{player}", []).append(norm)
             skip = torch.maximum(skip, 1 - torch.isfinite(norm).float())
         for play in plays:
             play.close()
+        for buffer, before in running:
+            buffer.copy_(torch.where(skip > 0, before, buffer))
         self.steps += 1
         self.images += self.config.batch * self.accelerator.num_processes
         self.averages.update(self.method.networks, {name: self._steps_of(name) for name in self.averages.networks})
-        return figures, skip
+        self.settled = not self.method.settling
+        return {name: sum(values[1:], values[0]) / len(values) for name, values in figures.items()}, skip
+
+    def _turn(
+        self, player: str, plays: Sequence[Generator[tuple[str, Losses], None, None]], skip: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """A player's turn, over all parts of a batch. Returns its losses, means over the parts, and its gradient norm.
+
+        skip: () float32, 1 where an earlier player was skipped; then this one is, too.
+        """
+        if player not in self.players:
+            raise RuntimeError(
+                f"{self.config.method} has no player {player!r} now; there are {', '.join(self.players)}"
+            )
+        parts = len(plays)
+        set_trainable(self.method.networks, self.players[player])
+        engine = self.engines[player]
+        losses: dict[str, Tensor] = {}
+        for number, play in enumerate(plays, start=1):
+            played, terms = engine.run(lambda play=play: next(play, (None, {})), number == parts)  # type: ignore[misc]
+            if played != player:
+                raise RuntimeError(f"{self.config.method} yields {played!r} where its turns say {player!r}")
+            total = torch.stack(list(terms.values())).sum() / parts
+            # A loss that is not finite, or a player before this one that was skipped, spoils every gradient on
+            # every rank, so that all ranks skip the same steps without asking each other.
+            spoiled = 0 * total.detach() + torch.where(skip > 0, torch.nan, 0.0)
+            engine.backward(total * (1 + spoiled), number == parts)
+            for name, value in {**terms, "total": total * parts}.items():
+                losses[name] = losses.get(name, torch.zeros((), device=self.device)) + value.detach() / parts
+        optimizer = self.config.optimizer
+        rate = self.method.rate(player, self.images, optimizer.schedule)
+        return losses, engine.step(optimizer.of(player).learning_rate * rate)
+
+    def settle(self, batches: Iterable[Batch]) -> None:
+        """Gives the averages' norms statistics of their own from these batches, where the method asks for it.
+
+        To be called by all ranks with the same batches, of `SETTLING_BATCH` samples, before the averages are looked at
+        or saved. Leaves training itself as it is: the next step gives the averages the statistics of what learns.
+        """
+        if self.settled:
+            return
+        averages = self.averages.networks
+        painters = {name: averages[name] for name in self.method.stage(self.images).synthesizers}
+        settling = [network for name, network in painters.items() if name not in self._frozen]
+        norm_statistics.settle(settling, batches, lambda batch: self.method.settle(painters, batch))
+        self.settled = True
 
     def _steps_of(self, network: str) -> int:
         """The steps since a network began to learn; those of the run for one that did at once, or never does."""

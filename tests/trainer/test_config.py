@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from likeness.command import BadInput
+from likeness.command import BadInput, run_command
 from trainer import run
 from trainer.config import Config, describe, load
 
@@ -153,3 +153,44 @@ def test_secrets_in_urls_are_refused_and_not_repeated() -> None:
         with pytest.raises(BadInput, match=r"tracking\.uri .* \(MLFLOW_TRACKING_USERNAME") as error:
             load(FACE, ["--tracking.uri", url])
         assert "hushhush" not in str(error.value)
+
+
+def test_a_player_may_have_settings_of_its_own() -> None:
+    overrides = ["--optimizer.players.realism.learning_rate", "4e-4", "--optimizer.players.style.betas", "[0, 0.9]"]
+    optimizer = load(FACE, overrides).optimizer
+    assert (optimizer.of("realism").learning_rate, optimizer.of("realism").betas) == (4e-4, optimizer.betas)
+    assert (optimizer.of("style").learning_rate, optimizer.of("style").betas) == (optimizer.learning_rate, (0, 0.9))
+    assert optimizer.of("generator").model_dump() == optimizer.model_dump()
+    names = [name for name, _, _ in describe(Config)]
+    assert {"optimizer.players.NAME.learning_rate", "optimizer.players.NAME.betas"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("realist.learning_rate", "unknown player 'optimizer.players.realist'; did you mean 'realism'"),
+        (
+            "critic.learning_rate",
+            "unknown player 'optimizer.players.critic'; style_consistent has generator, realism, style",
+        ),
+        ("style.learning_rat", "unknown key 'optimizer.players.style.learning_rat'; did you mean 'learning_rate'"),
+    ],
+)
+def test_settings_of_a_player_that_there_is_not_are_named(
+    setting: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run.py", "--config", str(FACE), f"--optimizer.players.{setting}", "2e-4"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert run_command(run.main) == 2
+    assert f"error: the command line: {message}" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_players_have_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run.py", "--config", str(CONFIGS / "demo.yaml"), "--dry-run"]
+    monkeypatch.setattr(sys, "argv", [*command, "--optimizer.players.realism.learning_rate", "4e-4"])
+    assert run.main() == 0
+    printed = capsys.readouterr().out
+    assert "realism: learning rate 0.0004, betas 0.5 and 0.999" in printed
+    assert yaml.safe_load(printed)["optimizer"]["players"] == {"realism": {"learning_rate": 0.0004, "betas": None}}

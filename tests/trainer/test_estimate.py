@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from likeness.command import BadInput
 from shards.labels import standard_schema
 from trainer import methods
 from trainer.config import Config, Speed, load, validate
@@ -221,3 +222,23 @@ def test_the_doctor_compares_shards_with_layers_of_a_config(
     assert "('sketch', 32, 48)" in said
     assert "8 ranks × 0 workers × batch 2: 1 batches per rank and epoch, 4 samples left out" in said
     assert "1 would go wrong" in said
+
+
+def test_costs_follow_turns(small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The discriminator has two turns, or one in every second step of two images."""
+    from tests.trainer.methods.with_example import EXAMPLE
+    from trainer import methods, preview
+
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(EXAMPLE)])
+    schema = standard_schema("sketch", 32, 32)
+    twice = estimate(small_config("paired_vae"), schema, 0)
+    config = small_config("paired_vae", options__rest_every=4)
+    rests = estimate(config, schema, 0)
+    assert twice.turns_by_player == {"discriminator": 2, "generator": 1}
+    assert rests.turns_by_player == {"discriminator": 1.5, "generator": 1}
+    assert rests.flops_by_player["generator"] == twice.flops_by_player["generator"]
+    assert rests.flops_by_player["discriminator"] == pytest.approx(0.75 * twice.flops_by_player["discriminator"])
+    assert rests.held_bytes == twice.held_bytes
+    assert "discriminator 1.5, generator 1" in preview.preview(config, 1)
+    with pytest.raises(BadInput, match="accumulate 2 would give the batch norms"):
+        estimate(small_config("paired_vae", accumulate=2), schema)

@@ -33,6 +33,12 @@ def style_terms(consistent: float, fake: float, inconsistent: float) -> dict[str
     }
 
 
+def test_negative_losses_are_not_taken_for_saturation() -> None:
+    """A Wasserstein critic's have no sign, and are far from 0 when it is right."""
+    assert "critic is saturated" not in signs({"critic/real": -5.0, "critic/fake": -3.0, "critic/total": -8.0})
+    assert "critic is saturated" in signs({"critic/real": -1e-5, "critic/fake": 1e-5, "critic/total": 0.0})
+
+
 def test_a_discriminator_that_sees_no_difference_is_uninformed(method: Method) -> None:
     """It settles at 1/3, with a total of 1/3 (specification 9.3)."""
     terms = style_terms(1 / 3, 1 / 3, 1 / 3)

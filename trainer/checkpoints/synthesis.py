@@ -24,28 +24,39 @@ FINISHED = 10**12
 
 @dataclass(frozen=True)
 class Synthesis:
-    """A generator ready to make pictures: what export and evaluation need of a checkpoint.
-
-    module: takes the tensors named in `inputs`, in order, and gives (N, 3, H, W) in (-1, 1); on the CPU,
-    in eval mode, with averaged weights. sha256: the checkpoint's digest, "untrained" without one. folder: the
-    checkpoint's, None without one. size_multiple, style_length, reach: see `trainer.method.Method`.
-    """
+    """A generator ready to make pictures: what export and evaluation need of a checkpoint."""
 
     module: nn.Module
+    """Takes the tensors named in `inputs`, in order, and gives (N, 3, H, W) in (-1, 1); on the CPU, in eval mode, with
+    averaged weights, whose norms have settled where the method has them settle."""
     inputs: tuple[str, ...]
+    """What the module takes, in order."""
     schema: LabelSchema
+    """Of the label maps that it was trained on."""
     method: str
+    """The method's name."""
     config: dict[str, Any]
+    """The run's settings, as JSON has them."""
     images_seen: int
+    """When the weights were as they are; 0 for untrained ones."""
     sha256: str
+    """The checkpoint's digest, "untrained" without one."""
     run_id: str | None
+    """Of the MLflow run, None without one."""
     tracking_uri: str | None
+    """Where that run is tracked, None without a checkpoint."""
     test_shards: str | None
+    """Folder or URL of the run's held-out shards, None without any."""
     perceptual: str
+    """The weights of the loss network that it was trained with."""
     folder: Path | None = None
+    """The checkpoint's, None without one."""
     size_multiple: int = SIZE_MULTIPLE
+    """See `trainer.method.Method`."""
     style_length: int = STYLE_LENGTH
+    """See `trainer.method.Method`."""
     reach: int | None = None
+    """See `trainer.method.Method`."""
 
 
 def load_for_synthesis(path: Path, inputs: tuple[str, ...] | None = None) -> Synthesis:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from likeness.command import DONE, BadInput, run_command
-from trainer.drill.outcome import Outcome, drill
+from trainer.drill.outcome import METHOD, Outcome, drill
 
 HELP = """\
 Trains a tiny network on drawn faces without interruption; then trains it again, kills that run with SIGKILL and
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kills", type=int, default=5, help="how often the run is killed (default: 5)")
     add("--seed", type=int, default=0, help="seed of the points and signals (default: 0)")
     add("--processes", type=int, default=1, help="ranks of the run, on this machine's CPU (default: 1)")
-    add("--method", default="style_consistent", help="the method that trains (default: style_consistent)")
+    add("--method", default=METHOD, help=f"the method that trains (default: {METHOD})")
     add("--folder", type=Path, help="where to work, such as the cluster's filesystem (default: a temporary folder)")
     add("--json", action="store_true", help="print the outcome as JSON, for machines")
     return parser

@@ -18,6 +18,8 @@ from trainer.drill.kills import Kill, interrupt
 from trainer.drill.runs import config_of, log_of, pack_faces, settings, start
 
 IMAGES_PER_KILL = 24
+METHOD = "style_consistent"
+"""What a drill trains unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Outcome:
 
 
 def drill(
-    folder: Path, kills: int, seed: int, processes: int = 1, method: str = "style_consistent", quiet: bool = False
+    folder: Path, kills: int, seed: int, processes: int = 1, method: str = METHOD, quiet: bool = False
 ) -> Outcome:
     """Runs the drill in an empty folder. Raises BadInput when the uninterrupted run already fails."""
     begun = time.monotonic()

@@ -199,7 +199,7 @@ class Pix2PixHD(Method):
             return "global"
         return "fixed" if images < options.global_images + options.fixed_images else "joint"
 
-    def rate(self, images: int, schedule: Schedule) -> float:
+    def rate(self, player: str, images: int, schedule: Schedule) -> float:
         """The coarse stage has its own decay, to 0 over its second half; the schedule begins after it.
 
         The enhancer's rate and moments go on when the global generator joins it (specification 6).

@@ -47,7 +47,7 @@ class Observer:
         self.bar = tqdm(total=config.images, initial=training.images, unit="img", desc="training", smoothing=0.05)
         # Since the last line of the journal: sums of metrics over `count` iterations, and seconds waited for data.
         self.sums: dict[str, float] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
         self.waited_s = 0.0
         self.seen = self.logged_images = training.images
         self.logged_at = time.perf_counter()
@@ -60,9 +60,10 @@ class Observer:
         config = self.training.config
         self.waited_s += waited_s
         if not iteration.skipped:
-            self.count += 1
+            # Not every player has a turn in every iteration.
             for name, value in iteration.metrics.items():
                 self.sums[name] = self.sums.get(name, 0.0) + value
+                self.counts[name] = self.counts.get(name, 0) + 1
         self.bar.update(iteration.images - self.seen)
         before, self.seen = self.seen, iteration.images
         if crossed(before, self.seen, config.tracking.log_every) or self.seen >= config.images:
@@ -70,7 +71,7 @@ class Observer:
 
     def _log(self, skipped: int) -> None:
         elapsed_s = time.perf_counter() - self.logged_at
-        metrics = {name: total / self.count for name, total in self.sums.items()}
+        metrics = {name: total / self.counts[name] for name, total in self.sums.items()}
         metrics["images_per_s"] = (self.seen - self.logged_images) / elapsed_s
         metrics["data_wait_share"] = self.waited_s / elapsed_s
         metrics["skipped_iterations"] = float(skipped)
@@ -78,7 +79,7 @@ class Observer:
         totals = {name.removesuffix("/total"): f"{v:.3f}" for name, v in metrics.items() if name.endswith("/total")}
         self.bar.set_postfix({**totals, "data wait": f"{metrics['data_wait_share']:.0%}"})
         self._detect(metrics)
-        self.sums, self.count = {}, 0
+        self.sums, self.counts = {}, {}
         self.logged_at, self.logged_images, self.waited_s = time.perf_counter(), self.seen, 0.0
 
     def _detect(self, metrics: dict[str, float]) -> None:

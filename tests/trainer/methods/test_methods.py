@@ -1,51 +1,24 @@
 """One test over all methods: whatever lies in trainer/methods/ keeps the contract."""
 
 import json
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
-from shards.labels import standard_schema
+from tests.trainer.methods.record_losses import GOLDEN, LATE, batch, first_losses, make, record
 from trainer import methods
 from trainer.method import Batch, Method, Synthesizer
-from trainer.perceptual import load_vgg19
+from trainer.networks.norms import BatchNorm2d, with_statistics
 
-SCHEMA = standard_schema("sketch", 32, 32)
-GOLDEN = Path(__file__).parents[2] / "golden" / "first_losses.json"
-
-
-def make(name: str, options: dict[str, int]) -> Method:
-    torch.manual_seed(0)
-    kind = methods.find(name)
-    method = kind(kind.options_type(**options), SCHEMA)
-    if kind.needs_perceptual:
-        method.perceptual = load_vgg19("random:0", divisor=16, resize_below=0)
-    return method
-
-
-def batch(method: Method, count: int = 2) -> Batch:
-    torch.manual_seed(1)
-    photos = [torch.rand(count, 3, 32, 32) * 2 - 1 for _ in range(4)]
-    labels = [torch.rand(count, SCHEMA.channels, 32, 32) for _ in range(2)]
-    return Batch(
-        label=labels[0],
-        target=photos[0],
-        exemplar_label=labels[1],
-        exemplar=photos[1],
-        consistent=photos[2],
-        inconsistent=photos[3],
-        same_style=torch.arange(count) % 2 == 0,
-        instances=torch.randint(0, 3, (count, 8, 8), dtype=torch.int32).repeat_interleave(4, 1).repeat_interleave(4, 2),
-        noise=torch.randn(count, method.noise),
-    )
+ITERATIONS = 16
+"""Iterations in a row in which every player has to have had a turn."""
 
 
 @pytest.fixture(params=methods.available())
-def method(request: pytest.FixtureRequest, tiny_options: Callable[[str], dict[str, int]]) -> Method:
-    return make(request.param, tiny_options(request.param))
+def method(request: pytest.FixtureRequest) -> Method:
+    return make(request.param)
 
 
 def test_published_systems_are_found() -> None:
@@ -64,21 +37,39 @@ def test_each_player_gets_every_gradient_and_nobody_else_any(method: Method) -> 
     given = batch(method)
     for tensor in (given.target, given.exemplar, given.consistent, given.inconsistent, given.label):
         tensor.requires_grad_(False)
-    plays = method.play(given, images=10**9)
-    for player, names in method.players.items():
+    played: set[str] = set()
+    for turns, images in iterations(method).items():
+        played |= set(turns)
+        check_gradients(method, given, turns, images)
+    assert played == set(method.stage(LATE).players)
+    if method.perceptual is not None:
+        assert all(parameter.grad is None for parameter in method.perceptual.parameters())
+
+
+def iterations(method: Method) -> dict[tuple[str, ...], int]:
+    """The turns that there are in `ITERATIONS` iterations of one image, and the images at which they first come."""
+    found: dict[tuple[str, ...], int] = {}
+    for images in range(LATE, LATE + ITERATIONS):
+        found.setdefault(method.turns(images), images)
+    return found
+
+
+def check_gradients(method: Method, given: Batch, turns: tuple[str, ...], images: int) -> None:
+    plays = method.play(given, images)
+    players = method.stage(images).players
+    for player in turns:
+        names = players[player]
         for name, network in method.networks.items():
             network.requires_grad_(name in names)
         played, losses = next(plays)
         assert played == player
-        assert all(torch.isfinite(loss) and loss >= 0 for loss in losses.values())
+        assert all(torch.isfinite(loss) for loss in losses.values())
         torch.stack(list(losses.values())).sum().backward()
         for name, network in method.networks.items():
             for parameter in network.parameters():
                 assert (parameter.grad is not None) == (name in names)
                 parameter.grad = None
-    assert next(plays, None) is None, "as many turns as players"
-    if method.perceptual is not None:
-        assert all(parameter.grad is None for parameter in method.perceptual.parameters())
+    assert next(plays, None) is None, "as many yields as turns"
 
 
 def test_first_losses_are_those_on_record(method: Method, request: pytest.FixtureRequest) -> None:
@@ -88,16 +79,32 @@ def test_first_losses_are_those_on_record(method: Method, request: pytest.Fixtur
     which computes them anew to a few digits fewer than it prints.
     """
     name = request.node.callspec.params["method"]
-    losses = {
-        f"{player}/{term}": value.item()
-        for player, terms in method.play(batch(method), images=10**9)
-        for term, value in terms.items()
-    }
+    losses = first_losses(method)
     golden = json.loads(GOLDEN.read_text())
+    assert name in golden, f"a new method? python -m tests.trainer.methods.record_losses {name}"
     assert losses == pytest.approx(golden[name], rel=1e-4, abs=1e-7), json.dumps({name: losses}, indent=1)
 
 
+def test_recording_changes_nothing_that_is_on_record(
+    method: Method, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    name = request.node.callspec.params["method"]
+    file = tmp_path / GOLDEN.name
+    file.write_text(GOLDEN.read_text())
+    record([name], file)
+    ours, golden = json.loads(file.read_text()), json.loads(GOLDEN.read_text())
+    assert ours.pop(name) == pytest.approx(golden.pop(name), rel=1e-4, abs=1e-7)
+    assert ours == golden
+
+
+def test_norms_measure_samples_apart_or_over_all_ranks(method: Method) -> None:
+    for network in method.networks.values():
+        assert all(isinstance(norm, BatchNorm2d) for _, norm in with_statistics(network))
+
+
 def test_samples_of_a_batch_do_not_mix(method: Method) -> None:
+    if any(True for network in method.networks.values() for _ in with_statistics(network)):
+        pytest.skip("batch norms mix them on purpose")
     together = [loss for _, losses in make_plays(method, batch(method)) for loss in losses.values()]
     alone = [
         [loss for _, losses in make_plays(method, one) for loss in losses.values()]
@@ -108,7 +115,7 @@ def test_samples_of_a_batch_do_not_mix(method: Method) -> None:
 
 
 def make_plays(method: Method, given: Batch) -> list[tuple[str, dict[str, torch.Tensor]]]:
-    return list(method.play(given, images=10**9))
+    return list(method.play(given, LATE))
 
 
 def _second(given: Batch) -> Batch:

@@ -411,8 +411,8 @@ def test_the_rate_begins_anew_after_the_coarse_stage(tiny: Callable[..., Pix2Pix
     method = tiny(enhancer=True, global_images=100, fixed_images=10)
     schedule = Schedule(constant=50, decay=50)
     rates = {0: 1, 50: 1, 75: 0.5, 99: 0.02, 100: 1, 110: 1, 150: 1, 175: 0.5, 200: 0}
-    assert {images: method.rate(images, schedule) for images in rates} == pytest.approx(rates)
-    assert tiny().rate(75, schedule) == 0.5
+    assert {images: method.rate("generator", images, schedule) for images in rates} == pytest.approx(rates)
+    assert tiny().rate("generator", 75, schedule) == 0.5
 
 
 @pytest.mark.parametrize(("classes", "features"), [(False, "instances"), (True, "instances"), (True, "classes")])

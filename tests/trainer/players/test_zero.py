@@ -16,6 +16,8 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from likeness.command import BadInput
+from tests.trainer.methods.with_example import EXAMPLE, WITH_EXAMPLE
+from trainer import methods
 from trainer.checkpoints.files import Checkpoint, find
 from trainer.config import Config
 from trainer.loop import train
@@ -33,7 +35,12 @@ installed = pytest.mark.skipif(
 )
 
 
-def launch(name: str, config: Config, folder: Path, *more: str) -> "subprocess.CompletedProcess[str]":
+RUN = (str(ROOT / "trainer" / "run.py"),)
+
+
+def launch(
+    name: str, config: Config, folder: Path, *more: str, script: tuple[str, ...] = RUN
+) -> "subprocess.CompletedProcess[str]":
     """`accelerate launch` with one of our files, on two processes, on the CPU."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -46,7 +53,7 @@ def launch(name: str, config: Config, folder: Path, *more: str) -> "subprocess.C
     file.write_text(yaml.safe_dump(json.loads(config.model_dump_json())))
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{name}.yaml")]
     command += ["--num_processes", "2", "--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
-    command += [str(ROOT / "trainer" / "run.py"), "--config", str(file), *more]
+    command += [*script, "--config", str(file), *more]
     return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=400)
 
 
@@ -125,6 +132,30 @@ def test_offloaded_training_goes_on_from_plain_training(plain: Path, config_of: 
     done = launch("zero2-offload", config_of("offloaded"), folder, "--resume", "latest")
     assert done.returncode == 0, done.stderr
     assert_alike(folder / "offloaded", plain)
+
+
+@installed
+def test_turns_and_rates_of_players_train_alike(
+    small_config: MakeConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contract's example: repeated turns, two rates, batch norms, averages that settle."""
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(EXAMPLE)])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    rates = {"learning_rate": 1e-4, "players": {"discriminator": {"learning_rate": 4e-4, "betas": [0.0, 0.9]}}}
+    ends = []
+    for name in ("cpu", "zero1"):
+        config = small_config("paired_vae", run=str(folder / f"example-{name}"), optimizer=rates, options__rest_every=8)
+        done = launch(name, config, folder, script=(str(WITH_EXAMPLE), "trainer.run"))
+        assert done.returncode == 0, done.stderr
+        ends.append(Checkpoint(config.run / "checkpoint-0000000008"))
+    plain, ours = ends
+    for stem in ("encoder", "generator", "discriminator", "palette", "generator.ema"):
+        theirs = plain.tensors(stem)
+        for name, value in ours.tensors(stem).items():
+            torch.testing.assert_close(value, theirs[name], rtol=0, atol=TOLERANCE, msg=lambda m, n=name: f"{n}: {m}")
+    for player, steps in (("discriminator", 3), ("generator", 2)):
+        for end in ends:
+            assert end.tensors(f"{player}.optimizer")[f"{player}.last.weight/step"] == steps
 
 
 @installed

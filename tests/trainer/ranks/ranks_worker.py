@@ -1,4 +1,7 @@
-"""Run by torchrun in test_ranks.py: every method on this rank's share of fixed batches, in double precision."""
+"""Run by torchrun in test_ranks.py: every method on this rank's share of fixed batches, in double precision.
+
+The example of the contract is among the methods; where averages settle, they do so after the last iteration.
+"""
 
 import json
 import os
@@ -8,12 +11,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from trainer import methods
 from trainer.config import validate
 from trainer.method import Batch
 from trainer.ranks.delayed_metrics import DelayedMetrics
 from trainer.training import Training
 
 STEPS, GLOBAL_BATCH = 20, 4
+EXAMPLE = Path(__file__).parents[1] / "methods" / "example"
 
 
 def batches(channels: int, noise: int) -> list[Batch]:
@@ -40,6 +45,7 @@ def batches(channels: int, noise: int) -> list[Batch]:
 
 def main(configs_file: str, out: str) -> None:
     torch.set_default_dtype(torch.float64)
+    methods.__path__.append(str(EXAMPLE))
     for name, data in json.loads(Path(configs_file).read_text()).items():
         config = validate(data, name)
         # The configs name the global batch; every rank takes its share of it.
@@ -53,6 +59,7 @@ def main(configs_file: str, out: str) -> None:
             share = batch.parts(ranks)[rank]
             metrics, skip = training.step(share)
             delayed.send(training.images, metrics, skip, False, ())
+        training.settle(batches(training.schema.channels, training.method.noise)[:3])
         metrics_of_all = [iteration.metrics for iteration in delayed.receive(lag=0)]
         state = {
             f"{network}.{key}": value.contiguous()
