@@ -15,7 +15,8 @@ class Item:
 
     source: its name, unique in the dataset: the path relative to the dataset's folder, with forward slashes.
     path: the file itself. style: the style key; items with equal keys have one style.
-    label: for still pictures, the PNG with one class id per pixel; None where labels are detected.
+    label: for still pictures, the PNG with one class id per pixel, or a picture of colours; None where labels are made
+    of the photo.
     split: the publisher's own split, None where it has none.
     instances: for still pictures, the PNG of 16 or 8 bits with an instance number per pixel; None where there is none.
     """
@@ -57,7 +58,7 @@ class Classes:
 class Dataset:
     """A source as it lies on the disk.
 
-    items: in the order of their names. classes: what label pictures hold, None for videos.
+    items: in the order of their names. classes: what label pictures hold; None where there are none, or colours in them.
     styled: whether style keys tell the style; where they do not (a picture's own name), exemplars are found by
     retrieval. aspect: width over height of the packed pictures. notes: counts of what was left out and why, in words
     that a person reads, such as "3 pictures have no attributes".
