@@ -20,7 +20,8 @@ class Item:
     style: str
     """The style key; items with equal keys have one style."""
     label: Path | None = None
-    """For still pictures, the PNG with one class id per pixel; None where labels are detected."""
+    """For still pictures, the PNG with one class id per pixel, or a picture of colours; None where labels are made of the
+    photo."""
     split: Split | None = None
     """The publisher's own split, None where it has none."""
     instances: Path | None = None
@@ -59,7 +60,7 @@ class Dataset:
     items: tuple[Item, ...]
     """In the order of their names."""
     classes: Classes | None = None
-    """What label pictures hold, None for videos."""
+    """What label pictures hold; None where there are none, or colours in them."""
     styled: bool = True
     """Whether style keys tell the style; where they do not (a picture's own name), exemplars are found by retrieval."""
     aspect: float = 1.0

@@ -144,7 +144,7 @@ def test_an_error_does_not_wait_for_the_next_label(
 ) -> None:
     """After two faces come half a minute of frames without any; meanwhile the model fails."""
     video, out, session = figures / "video-0000.mp4", tmp_path / "out.mp4", Session(model)
-    given = argparse.Namespace(predictor=None, openpose=None, densepose=None, parser=None)
+    given = argparse.Namespace(predictor=None, openpose=None, densepose=None, parser=None, edges=None)
     labelling = auto_labelling(session.schema, given)
     faces = list(every_frame(video, replace(labelling, operator="worlds"), Counter()))[:2]
 
@@ -168,7 +168,7 @@ def test_an_error_does_not_wait_for_the_next_label(
 
 def test_a_video_may_take_as_long_as_the_model_needs(model: Path) -> None:
     """The limit of `python -m shards pack` is for files that hang; it counts what the model takes, too."""
-    given = argparse.Namespace(predictor=None, openpose=None, densepose=None, parser=None)
+    given = argparse.Namespace(predictor=None, openpose=None, densepose=None, parser=None, edges=None)
     assert auto_labelling(Session(model).schema, given).timeout_s is None
 
 
