@@ -20,8 +20,10 @@ class Item:
     style: str
     """The style key; items with equal keys have one style."""
     label: Path | None = None
-    """For still pictures, the PNG with one class id per pixel, or a picture of colours; None where labels are made of the
-    photo."""
+    """For still pictures, the PNG with one class id per pixel, or a picture of colours.
+
+    None where labels are made of the photo.
+    """
     split: Split | None = None
     """The publisher's own split, None where it has none."""
     instances: Path | None = None
