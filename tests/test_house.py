@@ -263,6 +263,20 @@ def test_rooms_are_small() -> None:
     assert {room: size for room, size in sizes.items() if size > LARGEST} == {}
 
 
+def test_the_page_shows_every_room() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    tree = page.split("```")[1].strip().splitlines()
+    shown: list[str] = []
+    for line in tree:
+        name = line.split("/")[0]
+        shown.append(
+            name if not name.startswith(" ") else f"{next(r for r in reversed(shown) if '/' not in r)}/{name.strip()}"
+        )
+    deeper = ("trainer/convert/systems", "trainer/metrics/reader", "shards/worlds/")
+    rooms = {place.rpartition("/")[0] for place in files()}
+    assert {room for room in rooms if not room.startswith(deeper)} == {*shown}
+
+
 def test_names_of_files() -> None:
     assert not [place for place in files() if Path(place).stem in ("utils", "helpers")]
     # Not sys.path: libraries that other tests import append folders of their own to it.
