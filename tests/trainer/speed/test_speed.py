@@ -46,7 +46,7 @@ def test_compiled_networks_train_alike_and_keep_their_names(small_config: MakeCo
 
 def test_without_a_compiler_a_warning_says_why_and_training_goes_on() -> None:
     program = (
-        "import torch; from trainer.compiling import compile_networks\n"
+        "import torch; from trainer.speed.compiling import compile_networks\n"
         "network = torch.nn.Linear(2, 2)\n"
         "compile_networks([network], torch.device('cpu'))\n"
         "print(network(torch.ones(1, 2)).shape)"
@@ -113,7 +113,7 @@ def test_freed_memory_stays_in_the_process() -> None:
         "import ctypes, resource, sys, torch\n"
         # Where the kernel gives huge pages unasked, hundreds of these faults would be one.
         "assert ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) == 0  # PR_SET_THP_DISABLE\n"
-        "from trainer.host_memory import keep_freed_memory\n"
+        "from trainer.speed.host_memory import keep_freed_memory\n"
         "assert sys.argv[1] == 'as it is' or keep_freed_memory()\n"
         "torch.ones(10 * 2**20)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
