@@ -373,7 +373,7 @@ def test_a_package_that_is_not_installed(url: str, module: str, advice: str) -> 
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
         "from shards.reading.store import Store\n"
-        "from shards.command import run_command\n"
+        "from likeness.command import run_command\n"
         f"sys.exit(run_command(Store({url!r}).manifest))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -36,7 +36,7 @@ def test_pairs_of_pictures(tmp_path: Path) -> None:
     assert found.styled and found.classes is None
     assert {item.style for item in found.items} == set(NAMES)
     plan = plan_of(Packing(tmp_path, preset("default"), "picture-pairs", size=64), held_out=False)
-    assert plan.developing.labelling.operator == "picture" and plan.schema.channels == 3
+    assert plan.preprocessing.labelling.operator == "picture" and plan.schema.channels == 3
     item = found.items[0]
     (photo,) = labelled_photos(item, Labelling("picture", plan.schema))
     part = photographs()[item.source.removeprefix("images/").removesuffix(".jpg")]
