@@ -13,6 +13,7 @@ from threading import Event
 import numpy as np
 from tqdm import tqdm
 
+from deploy.chain import Chain
 from deploy.pipeline import ahead, grouped
 from deploy.runtime import Session
 from likeness import atomic
@@ -75,7 +76,7 @@ def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labellin
 
 
 def synthesize_video(
-    session: Session,
+    chain: Chain,
     video: Path,
     exemplar: Path | None,
     out: Path,
@@ -95,9 +96,8 @@ def synthesize_video(
     Raises BadInput when something is missing or broken, when no frame can be labelled, or when the model reads what no
     label operator finds.
     """
-    _check(session, video, exemplar, out)
-    fixed = _exemplar(session, exemplar, exemplar_label, labelling) if exemplar else {}
-    fixed = session.completed(fixed, seed, "")
+    _check(chain, video, exemplar, out)
+    fixed = _exemplar(chain, exemplar, exemplar_label, labelling) if exemplar else {}
     begun = time.perf_counter()
     outcomes: Counter[str] = Counter()
     ticks = _Ticks(video, prepared_for(video, labelling), outcomes)
@@ -107,12 +107,12 @@ def synthesize_video(
     def counted() -> Generator[Array]:
         nonlocal made
         with tqdm(total=ticks.expected, desc="frames", unit="frame") as progress:
-            for picture in _painted(session, ticks, fixed, batch, latencies):
+            for picture in _painted(chain, ticks, fixed, seed, batch, latencies):
                 made += 1
                 progress.update()
                 yield picture
 
-    schema = session.schema
+    schema = chain.session.schema
     # Closed by us, so that the progress bar ends before a message follows.
     with atomic.new_file(out) as partial, closing(counted()) as made_frames:
         try:
@@ -133,43 +133,46 @@ def synthesize_video(
     )
 
 
-def _check(session: Session, video: Path, exemplar: Path | None, out: Path) -> None:
-    inputs = inputs_of(session.inputs)
+def _check(chain: Chain, video: Path, exemplar: Path | None, out: Path) -> None:
+    inputs, model = inputs_of(chain.inputs), chain.session.path
     if exemplar is None and EXEMPLAR.side in {side for each in inputs for side in (each.photo_side, each.label_side)}:
         raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
     if absent := [each.absent_in_videos for each in inputs if each.absent_in_videos is not None]:
         raise BadInput(
-            f"{session.path} reads {absent[0]}, which no label operator finds in a video; give pictures with --pairs"
+            f"{model} reads {absent[0]}, which no label operator finds in a video; give pictures with --pairs"
         )
     if out.suffix.lower() not in CONTAINERS:
         raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
     if out.is_dir() or out.resolve() in (each.resolve() for each in (video, exemplar) if each):
         raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
     if LABEL not in inputs:
-        raise BadInput(f"{session.path} reads no label map, so that a video has nothing to tell it")
+        raise BadInput(f"{model} reads no label map, so that a video has nothing to tell it")
 
 
 def _painted(
-    session: Session, ticks: "_Ticks", fixed: Loaded, batch: int, latencies: list[tuple[float, int]]
+    chain: Chain, ticks: "_Ticks", fixed: Loaded, seed: int, batch: int, latencies: list[tuple[float, int]]
 ) -> Iterator[Array]:
-    """The frames of the new video. latencies: gathers milliseconds per picture and pictures of every run."""
+    """The frames of the new video, all with the same drawn inputs.
+
+    latencies: gathers milliseconds per picture and pictures of every run.
+    """
     with closing(iter(ticks)) as maps, ahead(maps, 1) as labelled:
         try:
             for group in grouped(labelled, batch):
-                feeds = [session.tensors({LABEL.name: label, **fixed}) for label, _ in group]
+                feeds = [chain.tensors({LABEL.name: label, **fixed}, seed, "") for label, _ in group]
                 start = time.perf_counter()
-                images = session.run(**{name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
+                images = chain.run({name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
                 latencies.append(((time.perf_counter() - start) * 1000 / len(group), len(group)))
-                for picture, (_, times) in zip(session.pictures(images), group, strict=True):
+                for picture, (_, times) in zip(chain.pictures(images), group, strict=True):
                     for _ in range(times):
                         yield picture
         finally:
             ticks.stopped.set()
 
 
-def _exemplar(session: Session, exemplar: Path, exemplar_label: Path | None, labelling: Labelling) -> Loaded:
+def _exemplar(chain: Chain, exemplar: Path, exemplar_label: Path | None, labelling: Labelling) -> Loaded:
     """What the model reads of the exemplar, in loaded form."""
-    schema, inputs = session.schema, session.inputs
+    schema, inputs = chain.session.schema, chain.inputs
     if not exemplar.is_file():
         raise BadInput(f"no exemplar at {exemplar}")
     if exemplar_label is not None or EXEMPLAR_LABEL.name not in inputs:

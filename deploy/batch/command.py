@@ -118,11 +118,12 @@ def _paint_video(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from deploy import video
+    from deploy.chain import Chain
 
     session = open_session(options)
     labelling = video.auto_labelling(session.schema, options)
     film = video.synthesize_video(
-        session,
+        Chain.of(session),
         options.video,
         options.exemplar,
         options.out,

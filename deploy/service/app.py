@@ -1,4 +1,4 @@
-"""The service as an ASGI application: FastAPI before one session, with dynamic batching and bounds on everything.
+"""The service as an ASGI application: FastAPI before a chain of models, with batching and bounds on everything.
 
 Needs the extra `deploy`.
 """
@@ -19,8 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from deploy import trial
+from deploy.chain import Chain
 from deploy.metadata import OUTPUT
-from deploy.runtime import Session
 from deploy.service import multipart
 from deploy.service.batcher import Batcher, FullError, Tensors
 from deploy.service.metrics import Metrics
@@ -81,21 +81,23 @@ def _busy(reason: str, message: str, retry_after: float = 1.0) -> Refused:
 
 
 class Service:
-    """A session behind HTTP. `app` is the ASGI application; `warm_up` makes it ready.
+    """A chain of models behind HTTP. `app` is the ASGI application; `warm_up` makes it ready.
 
     token: what clients must show, None for no token. host: what it listens on.
     Raises BadInput for a model whose inputs cannot be sent as files.
     """
 
-    def __init__(self, session: Session, limits: Limits, token: str | None = None, host: str = LOOPBACK[0]) -> None:
-        self.session, self.limits, self.token, self.host = session, limits, token, host
-        schema = session.schema
+    def __init__(self, chain: Chain, limits: Limits, token: str | None = None, host: str = LOOPBACK[0]) -> None:
+        self.chain, self.session, self.limits, self.token, self.host = chain, chain.session, limits, token, host
+        schema = self.session.schema
         if not kind_of(schema).one_file(schema):
-            raise BadInput(f"{session.path} reads DensePose pictures, which requests do not carry; serve another model")
+            raise BadInput(
+                f"{self.session.path} reads DensePose pictures, which requests do not carry; serve another model"
+            )
         self.ready = self.draining = False
-        self.max_body = 8 * schema.height * schema.width * len(session.inputs) + SPARE_BYTES
-        self.batcher = Batcher(lambda tensors: session.run(**tensors), limits.max_batch, limits.max_queue, self._ran)
-        self.metrics = Metrics(session, lambda: self.batcher.depth)
+        self.max_body = 8 * schema.height * schema.width * len(chain.inputs) + SPARE_BYTES
+        self.batcher = Batcher(chain.run, limits.max_batch, limits.max_queue, self._ran)
+        self.metrics = Metrics(self.session, lambda: self.batcher.depth)
         self._uploaded = 0
         self._reading: set[asyncio.Timeout] = set()
         self._painting: set[asyncio.Task[bytes]] = set()
@@ -114,7 +116,7 @@ class Service:
         Raises BadInput when the model does not run.
         """
         for batch in dict.fromkeys((1, self.limits.max_batch)):
-            self.session.run(**trial.inputs(self.session, batch))
+            self.chain.run(trial.inputs(self.session, batch))
         self.ready = True
 
     def abandon(self) -> int:
@@ -166,7 +168,7 @@ class Service:
             "height": schema.height,
             "inputs": {
                 each.name: each.file_in_words(schema, self.session.metadata.style_length)
-                for each in inputs_of(self.session.inputs)
+                for each in inputs_of(self.chain.inputs)
             }
             | self._drawn_in_words(),
             "schema": schema.to_json(),
@@ -176,7 +178,7 @@ class Service:
         }
 
     def _drawn_in_words(self) -> dict[str, dict[str, str]]:
-        drawn = optional_among(self.session.inputs)
+        drawn = optional_among(self.chain.inputs)
         words = (
             f"(optional) a whole number from which {' and '.join(drawn)} are drawn where they are missing; 0 without"
         )
@@ -184,7 +186,7 @@ class Service:
 
     def example(self, url: str) -> str:
         """A command that asks this very model for a picture."""
-        drawn, needed = optional_among(self.session.inputs), needed_among(self.session.inputs)
+        drawn, needed = optional_among(self.chain.inputs), needed_among(self.chain.inputs)
         endings = {each.name: each.endings(self.session.schema)[0] for each in inputs_of(needed)}
         parts = " ".join(f"-F {name}=@{name}.{ending}" for name, ending in endings.items())
         parts += f" -F {SEED}=1" if drawn else ""
@@ -350,7 +352,7 @@ class Service:
 
         def encode(image: Array) -> None:
             try:
-                content.set_result(encode_picture(self.session.pictures(image[None])[0]))
+                content.set_result(encode_picture(self.chain.pictures(image[None])[0]))
             except Exception as error:
                 content.set_exception(error)
 
@@ -364,11 +366,11 @@ class Service:
         except multipart.BrokenError as error:
             raise Refused(400, "bad_multipart", f"the body is no multipart/form-data: {error}") from error
         names = [name for name, _ in parts]
-        drawn = optional_among(self.session.inputs)
-        needed = {*needed_among(self.session.inputs)}
+        drawn = optional_among(self.chain.inputs)
+        needed = {*needed_among(self.chain.inputs)}
         optional = {*drawn, SEED} if drawn else set()
         if len(names) != len({*names}) or not needed <= {*names} <= needed | optional:
-            wanted = ", ".join(name for name in self.session.inputs if name in needed)
+            wanted = ", ".join(name for name in self.chain.inputs if name in needed)
             further = f", and if wanted {', '.join((*drawn, SEED))}" if drawn else ""
             raise Refused(
                 422,
@@ -378,7 +380,7 @@ class Service:
         seed = _seed_of(dict(parts).get(SEED, b"0"))
         loaded = {name: self._loaded(name, content) for name, content in parts if name != SEED}
         try:
-            return self.session.tensors(self.session.completed(loaded, seed, ""))
+            return self.chain.tensors(loaded, seed, "")
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 

@@ -41,6 +41,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 
 def serve(options: argparse.Namespace) -> None:
     """Runs the command. Raises BadInput for what a person can mend."""
+    from deploy.chain import Chain
+
     try:
         from deploy.service import serve as service
         from deploy.service.app import Limits
@@ -53,4 +55,4 @@ def serve(options: argparse.Namespace) -> None:
     # Before the model is loaded, which may take minutes: whether the service may, and can, listen there.
     service.token_of(options.host)
     service.listen(options.host, options.port).close()
-    service.run(open_session(options), options.host, options.port, limits)
+    service.run(Chain.of(open_session(options)), options.host, options.port, limits)

@@ -17,7 +17,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from deploy.runtime import Session
+from deploy.chain import Chain
 from deploy.service.app import TOKEN, Limits, Service
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK
@@ -142,7 +142,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(session: Session, host: str, port: int, limits: Limits) -> None:
+def run(chain: Chain, host: str, port: int, limits: Limits) -> None:
     """Serves until SIGTERM or SIGINT, then answers what was accepted.
 
     Raises BadInput when the address cannot be had, when it needs a token, or when the model does not run.
@@ -151,11 +151,11 @@ def run(session: Session, host: str, port: int, limits: Limits) -> None:
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     token = token_of(host)
     with closing(listen(host, port)) as listener:
-        service = Service(session, limits, token, host)
+        service = Service(chain, limits, token, host)
         url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
 
         def ready() -> None:
-            print(f"{session.path} at {url} (Ctrl-C or SIGTERM ends); a picture, for example:", flush=True)
+            print(f"{chain.session.path} at {url} (Ctrl-C or SIGTERM ends); a picture, for example:", flush=True)
             print(f"  {service.example(url)}", flush=True)
 
         config = uvicorn.Config(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from deploy.__main__ import main
+from deploy.chain import Chain
 from deploy.runtime import Session
 from deploy.video import auto_labelling, synthesize_video
 from likeness.array import Array
@@ -154,14 +155,14 @@ def test_an_error_does_not_wait_for_the_next_label(
             time.sleep(0.01)
             yield 1 + number / 8, None
 
-    def failing(**_: Array) -> Array:
+    def failing(_: dict[str, Array]) -> Array:
         raise BadInput("the model is broken")
 
     monkeypatch.setattr("deploy.video.every_frame", looking)
-    monkeypatch.setattr(session, "run", failing)
+    monkeypatch.setattr(session, "run_unchecked", failing)
     begun = time.monotonic()
     with pytest.raises(BadInput, match="the model is broken"):
-        synthesize_video(session, video, figures / "video-0001.mp4", out, labelling)
+        synthesize_video(Chain.of(session), video, figures / "video-0001.mp4", out, labelling)
     assert time.monotonic() - begun < 10
     assert not list(tmp_path.iterdir())
 
