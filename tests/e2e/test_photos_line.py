@@ -9,6 +9,7 @@ import pytest
 
 from deploy.batch import run as batch
 from deploy.batch.open_pairs import open_pairs
+from deploy.chain import Chain
 from deploy.runtime import Session
 from export.__main__ import main as export
 from shards.__main__ import main
@@ -59,10 +60,10 @@ def test_photographs_become_pictures(
     session = Session(tmp_path / "model.onnx")
     assert session.schema == schema
     pairs = open_pairs(places["test"], schema, session.inputs)
-    assert batch.run(session, pairs, tmp_path / "from-shards")["pictures"] == 4
+    assert batch.run(Chain.of(session), pairs, tmp_path / "from-shards")["pictures"] == 4
     _write_files(Path(places["test"]), tmp_path / "files")
     pairs = open_pairs(tmp_path / "files", schema, session.inputs)
-    assert batch.run(session, pairs, tmp_path / "from-files")["pictures"] == 4
+    assert batch.run(Chain.of(session), pairs, tmp_path / "from-files")["pictures"] == 4
     for path in sorted((tmp_path / "from-files").glob("*.png")):
         pixels = cv2.imread(str(path))
         assert pixels.shape == (SIZE, SIZE, 3)

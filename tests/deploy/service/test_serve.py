@@ -454,7 +454,9 @@ def test_pages_of_other_sites_are_not_answered(server: Server) -> None:
 
 
 def test_connections_without_a_request_are_closed(model: Path) -> None:
-    with Server(model, before="from deploy import serve; serve.IDLE_SECONDS, serve.CONNECTIONS = 1, 20") as server:
+    with Server(
+        model, before="from deploy.service import serve; serve.IDLE_SECONDS, serve.CONNECTIONS = 1, 20"
+    ) as server:
         silent = socket.create_connection(("127.0.0.1", server.port))
         trickling = socket.create_connection(("127.0.0.1", server.port))
         trickling.sendall(b"GET /hea")
