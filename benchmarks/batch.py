@@ -34,12 +34,12 @@ from deploy.model_arguments import add_model_arguments, open_session
 from deploy.runtime import Session
 from likeness.arguments import count
 from likeness.array import Array
+from likeness.checksums import sha256_of
 from likeness.machine import device, versions
 from likeness.onnx_runtime import no_spinning
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
-from shards.records import sha256_of
 from shards.worlds.film import film
 
 OUTPUTS = {"png": Output("png"), "jpg": Output("jpg"), "jpg in tar shards": Output("jpg", per_shard=100)}

@@ -14,8 +14,8 @@ import numpy as np
 from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from likeness.array import Array
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
-from shards.records import sha256_of
 
 Arrays = dict[str, Array]
 """Arrays by name."""

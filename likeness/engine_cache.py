@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from likeness.gpu import Gpu, require_gpu, visible_gpu
 
@@ -104,11 +105,10 @@ def _shape(text: str) -> Shape:
     return tuple(int(size) for size in text.split("x"))
 
 
-def sha256_of(file: Path) -> str:
-    """Raises BadInput when the file cannot be read."""
+def model_sha256(file: Path) -> str:
+    """SHA-256 of a model's file, or of one of its weights. Raises BadInput when the file cannot be read."""
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError as error:
         raise BadInput(f"{file} cannot be read ({error.strerror}); give a model with all its files") from error
 
@@ -171,7 +171,7 @@ def find(cache: Path, model: Path, runtime: Runtime, version: str) -> Path:
             f"{here.name} has compute capability {here.compute_capability}, but TensorRT-RTX runs on {RTX_RUNS_ON}; "
             f"build for TensorRT: `{build_command(cache, model, 'tensorrt')}`"
         )
-    fitting, others = _search(cache, model, sha256_of(model), runtime, version, place_of(runtime))
+    fitting, others = _search(cache, model, model_sha256(model), runtime, version, place_of(runtime))
     if not fitting:
         problem = f"{cache} holds no {runtime} engine of {model}"
         if others:
@@ -209,6 +209,6 @@ def _differences(facts: Facts, model: Path, version: str, place: Gpu) -> str:
         ("GPU", facts.gpu, place.name),
         ("compute capability", facts.compute_capability, place.compute_capability),
         ("driver", facts.driver, place.driver),
-        *((name, digest, sha256_of(model.parent / name)) for name, digest in facts.external_data.items()),
+        *((name, digest, model_sha256(model.parent / name)) for name, digest in facts.external_data.items()),
     ]
     return ", ".join(f"{what} {then}, here {now}" for what, then, now in pairs if then != now)

@@ -284,11 +284,5 @@ def parse_manifest(text: str | bytes, where: str | Path) -> Manifest:
     return manifest
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 Shown = frozenset[tuple[str, int]]
 """Two photos that were shown together, each as (source, frame number)."""

@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol, get_args
 
 from likeness import atomic
 from likeness.array import Array
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.media.pictures import encode_picture
 from shards.reading.samples import KEY, OpenShard
 from shards.reading.tar_index import index_tar
-from shards.records import sha256_of
 
 Format = Literal["png", "jpg", "webp"]
 

@@ -12,8 +12,8 @@ from deploy.batch.summary import describe
 from deploy.batch.synthesis import synthesize_pairs
 from deploy.chain import Chain
 from likeness import atomic
+from likeness.checksums import sha256_of
 from shards.inputs import optional_among
-from shards.records import sha256_of
 
 
 def run(

@@ -19,8 +19,8 @@ from export.latency.eager import Eager
 from export.latency.graph import Graph
 from export.latency.here import Here, gpu_state, this_cpu, this_gpu
 from export.latency.timing import GPU_PROVIDERS, Request, Timings, check_same, example_feeds, measure, shapes_of
+from likeness.checksums import sha256_of
 from likeness.machine import device
-from shards.records import sha256_of
 
 PERCENTILES = (50, 95, 99)
 _PACKAGES = ("onnxruntime-gpu", "onnxruntime", "openvino", "torch", "onnx", "numpy")

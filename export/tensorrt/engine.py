@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     version = tensorrt_rtx.version() if runtime == "tensorrt-rtx" else onnx_runtime.tensorrt_version()
     if not options.model.is_file():
         raise BadInput(f"no model at {options.model}; write one with `python -m export`")
-    digest = engine_cache.sha256_of(options.model)
+    digest = engine_cache.model_sha256(options.model)
     # Looked up by the file's digest, before a graph that may hold all weights is read.
     entry = engine_cache.built(options.cache, options.model, digest, runtime, version, options.batch)
     if entry is not None:
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model = _load(options.model)
         facts = Facts(
             model_sha256=digest,
-            external_data={file.name: engine_cache.sha256_of(file) for file in weights_of(model, options.model)},
+            external_data={file.name: engine_cache.model_sha256(file) for file in weights_of(model, options.model)},
             runtime=runtime,
             version=version,
             gpu=place.name,

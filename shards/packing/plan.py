@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.operators.photos import OPERATORS, Labelling
 from shards.packing.pairs import Sampling, split_sources
 from shards.packing.photo_cache import Preprocessing, Unit, units_of
 from shards.packing.quarantine import MAX_BAD
 from shards.packing.retrieval import Features
-from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size, sha256_of
+from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size
 from shards.sources import find
 from shards.sources.dataset import Dataset, Item
 from shards.worlds import WORLDS

@@ -14,6 +14,7 @@ import webdataset
 from tqdm import tqdm
 
 from likeness.atomic import new_file, refuse_existing, write_text
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.operators.photos import prepare
 from shards.packing.audit import audit
@@ -22,7 +23,7 @@ from shards.packing.photo_cache import PhotoCache, preprocess
 from shards.packing.plan import SPLITS, Packing, Plan, plan_of
 from shards.packing.quarantine import check_bound, write_quarantine
 from shards.packing.split_pairs import pairs_of
-from shards.records import Manifest, Pair, Shard, Split, sha256_of
+from shards.records import Manifest, Pair, Shard, Split
 
 
 def pack(

@@ -17,21 +17,13 @@ import simplejpeg
 from tqdm import tqdm
 
 from likeness.array import Array
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards import labels as label_maps
 from shards.labels.flip import flip_frame
 from shards.labels.kinds import Png, kind_of
 from shards.reading.tar_index import AGAIN, index_tar
-from shards.records import (
-    LABELLED_SIDES,
-    SIDES,
-    Frame,
-    LabelSchema,
-    Manifest,
-    Pair,
-    Shard,
-    sha256_of,
-)
+from shards.records import LABELLED_SIDES, SIDES, Frame, LabelSchema, Manifest, Pair, Shard
 
 Members = dict[str, bytes]
 """The members of one sample by extension (`target.jpg`, `json`, …), and where they come from: KEY and SHARD."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.reading.cache import (
     Cache,
@@ -25,7 +26,7 @@ from shards.reading.cache import (
 from shards.reading.download import download_shard, with_retries
 from shards.reading.samples import check_shard
 from shards.reading.urls import UPLOAD_AGAIN, Failure, check_url, chunks, file_url, is_url, redacted, url_path
-from shards.records import Manifest, Shard, load_manifest, parse_manifest, sha256_of
+from shards.records import Manifest, Shard, load_manifest, parse_manifest
 
 TEMPORARY_LIMIT = 2 << 30
 """Bytes that a temporary cache may hold."""

@@ -13,7 +13,8 @@ import cv2
 import imageio_ffmpeg
 import pytest
 
-from shards.records import load_manifest, sha256_of
+from likeness.checksums import sha256_of
+from shards.records import load_manifest
 from shards.worlds.film import film
 from trainer.checkpoints.files import find
 from trainer.checkpoints.synthesis import load_for_synthesis

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from likeness.arguments import Help, count
+from likeness.checksums import sha256_of
 from likeness.command import BadInput, run_command
 from shards.labels import standard_schema
 from shards.reading.stream import open_shards
-from shards.records import LabelKind, LabelSchema, sha256_of
+from shards.records import LabelKind, LabelSchema
 from trainer import config as configs
 from trainer import methods
 from trainer.checkpoints import files as checkpoints

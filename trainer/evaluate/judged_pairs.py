@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from likeness.array import Array
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
 from shards.media.pictures import decode_picture, is_png, read_bytes, read_ids
@@ -19,7 +20,7 @@ from shards.reading.samples import OpenShard, Sample
 from shards.reading.store import Store
 from shards.reading.stream import open_shards
 from shards.reading.urls import is_url
-from shards.records import Frame, LabelSchema, Manifest, Pair, sha256_of
+from shards.records import Frame, LabelSchema, Manifest, Pair
 
 COLUMNS = Columns(
     "pairs", ("picture", "target", "exemplar"), "give a CSV file of pairs", optional=("label", "same_style", "group")

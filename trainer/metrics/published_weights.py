@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
-from shards.records import sha256_of
 
 
 def published_file(weights: str, url: str) -> Path:

@@ -70,7 +70,7 @@ def beside(model: Path) -> Path:
 def put(cache: Path, model: Path, **facts: Any) -> Path:
     """An engine's folder, as a build leaves it, but without an engine that could run."""
     told: dict[str, Any] = {
-        "model_sha256": engine_cache.sha256_of(model),
+        "model_sha256": engine_cache.model_sha256(model),
         "external_data": {},
         "runtime": "tensorrt",
         "version": VERSION,
@@ -139,7 +139,7 @@ def test_weights_beside_the_model_count(machine: Callable[..., None], model: Pat
     lean = beside(model)
     weights = lean.parent / "lean.onnx.data"
     assert weights_of(onnx.load(lean, load_external_data=False), lean) == [lean.parent / "lean.onnx.data"]
-    found = put(tmp_path, lean, external_data={"lean.onnx.data": engine_cache.sha256_of(weights)})
+    found = put(tmp_path, lean, external_data={"lean.onnx.data": engine_cache.model_sha256(weights)})
     assert engine_cache.find(tmp_path, lean, "tensorrt", VERSION) == found
     with weights.open("r+b") as opened:
         opened.write(b"other")

@@ -17,6 +17,7 @@ import simplejpeg
 import webdataset
 
 from likeness.array import Array
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards import labels
 from shards.inspection.sheet import contact_sheet, overview
@@ -37,7 +38,7 @@ from shards.reading.samples import (
     iter_samples,
     iter_shard,
 )
-from shards.records import SIDES, Frame, LabelKind, Manifest, load_manifest, sha256_of
+from shards.records import SIDES, Frame, LabelKind, Manifest, load_manifest
 from shards.worlds.film import film
 
 HEIGHT, WIDTH = 32, 48

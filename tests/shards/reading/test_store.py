@@ -25,6 +25,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.reading import download
 from shards.reading import store as storing
@@ -32,7 +33,7 @@ from shards.reading.cache import Cache
 from shards.reading.samples import iter_shard
 from shards.reading.store import Store
 from shards.reading.urls import is_url, redacted, scrubbed
-from shards.records import Manifest, Shard, load_manifest, parse_manifest, sha256_of
+from shards.records import Manifest, Shard, load_manifest, parse_manifest
 
 Fault = Callable[[bytes], tuple[int, bytes, int]]
 """What the server does to a body: status, bytes sent, bytes announced."""

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.labels import load
 from shards.labels.flip import flip_frame
@@ -25,7 +26,7 @@ from shards.reading.order import Place
 from shards.reading.samples import OpenShard
 from shards.reading.store import Store
 from shards.reading.stream import Loaded, Reading, Stream, first_samples, mirrored, noise_of, open_shards
-from shards.records import Frame, Manifest, sha256_of
+from shards.records import Frame, Manifest
 from shards.worlds.film import film
 
 SAMPLES = 23

@@ -20,8 +20,9 @@ from torch.nn import functional as F
 from deploy.batch.open_pairs import open_pairs
 from deploy.runtime import Session
 from export.__main__ import main as export
+from likeness.checksums import sha256_of
 from shards.labels import standard_schema
-from shards.records import LabelSchema, load_manifest, sha256_of
+from shards.records import LabelSchema, load_manifest
 from trainer import methods
 from trainer.checkpoints.files import Checkpoint
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
-from shards.records import Frame, Pair, sha256_of
+from shards.records import Frame, Pair
 from trainer.metrics import perceptual_similarity
 from trainer.metrics.metric import Judged, Metric, stacked
 from trainer.metrics.perceptual_similarity import lpips

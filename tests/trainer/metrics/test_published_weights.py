@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from likeness.checksums import sha256_of
 from likeness.command import BadInput
-from shards.records import sha256_of
 from trainer.metrics.published_weights import published_file
 
 
