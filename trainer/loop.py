@@ -7,6 +7,7 @@ rank 0 shares.
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -95,6 +96,8 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
             keep_freed_memory()
         if training.accelerator.is_main_process:
             opened.enter_context(training_in(config.run))
+            if checkpoint:
+                _leave_branch(config.run, checkpoint)
         finished = _watched(training, (manifest, store), held_out, requests, checkpoint)
         # After the watchdog: the rank that keeps the store must not end while others write their heartbeats into it.
         training.leave()
@@ -124,6 +127,16 @@ def _watched(
             raise
         finally:
             run.close()
+
+
+def _leave_branch(run: Path, checkpoint: Checkpoint) -> None:
+    """Makes the checkpoint the run's latest one; says where later ones, of the branch that is left, are now."""
+    if left := checkpoints.leave_branch(run, checkpoint.folder, checkpoint.state.images):
+        print(
+            f"note: going on from {checkpoint.folder}; {len(left)} checkpoints of the branch that is left are in "
+            f"{left[0].parent}: {', '.join(place.name for place in left)}",
+            file=sys.stderr,
+        )
 
 
 def training_in(run: Path) -> AbstractContextManager[None]:

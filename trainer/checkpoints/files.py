@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from likeness.command import BadInput
 
 STATE = "state.json"
 LATEST, BEST = "latest", "best"
+LEFT = "left-branches"
+"""The folder in a run's folder for checkpoints of branches that were left."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +127,68 @@ def best_value(run: Path, metric: str) -> float:
     return float(json.loads(state.read_text())["figures"].get(metric, math.inf)) if state.is_file() else math.inf
 
 
+def written(run: Path) -> dict[int, Path]:
+    """The checkpoints that `save` wrote into a run's folder, by images, ascending.
+
+    A copy under another name, an archive, or whatever else people keep there whose name begins alike, is none.
+    """
+    found: dict[int, Path] = {}
+    for folder in run.glob("checkpoint-*"):
+        number = folder.name.removeprefix("checkpoint-")
+        if number.isdecimal() and folder == folder_of(run, int(number)) and _images_of(folder) == int(number):
+            found[int(number)] = folder
+    return dict(sorted(found.items()))
+
+
+def _images_of(folder: Path) -> int | None:
+    """What a checkpoint says of itself; None for anything else."""
+    try:
+        return int(json.loads((folder / STATE).read_text())["images"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def prune(run: Path, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints of a run and the best one."""
-    best = run / BEST
-    best_folder = best.read_text().strip() if best.is_file() else None
-    for folder in sorted(run.glob("checkpoint-*"))[:-keep]:
-        if folder.name == best_folder:
+    """Deletes all but the newest `keep` checkpoints that a run wrote, the best one, and the one that `latest` names."""
+    named = {(run / name).read_text().strip() for name in (BEST, LATEST) if (run / name).is_file()}
+    for folder in [*written(run).values()][:-keep]:
+        if folder.name in named:
             continue
         # Renamed first, so that a half-deleted folder never bears a checkpoint's name.
         doomed = folder.with_name(f".{folder.name}-deleted")
         os.replace(folder, doomed)
         shutil.rmtree(doomed)
+
+
+def leave_branch(run: Path, resumed: Path, images: int) -> list[Path]:
+    """Makes a checkpoint the run's latest one, before training goes on from it.
+
+    Checkpoints of the run at the same or a later count belong to a branch that is left: `save` would take them for its
+    own and keep them. They go to the folder `left-branches`, where nothing looks for them and nothing is deleted, and
+    `best` no longer names one of them. Returns where they are now.
+    """
+    leaving = [
+        folder for number, folder in written(run).items() if number >= images and folder.resolve() != resumed.resolve()
+    ]
+    names = {folder.name for folder in leaving}
+    best, latest = run / BEST, run / LATEST
+    # First the names, then the folders: whatever a crash leaves in between can be resumed.
+    if resumed.resolve().parent == run.resolve():
+        atomic.write_text(latest, resumed.name + "\n")
+    elif latest.is_file() and latest.read_text().strip() in names:
+        latest.unlink()
+    if best.is_file() and best.read_text().strip() in names:
+        best.unlink()
+    return [_moved(folder, run / LEFT) for folder in leaving]
+
+
+def _moved(folder: Path, into: Path) -> Path:
+    """Moves a folder into another one, under a name that is free there."""
+    into.mkdir(exist_ok=True)
+    names = (folder.name if number == 1 else f"{folder.name}-{number}" for number in count(1))
+    place = next(into / name for name in names if not (into / name).exists())
+    os.replace(folder, place)
+    return place
 
 
 def find(path: Path) -> Path | None:
