@@ -13,6 +13,7 @@ from likeness.arguments import Help, count
 from likeness.checksums import sha256_of
 from likeness.command import BadInput, run_command
 from shards.labels import standard_schema
+from shards.labels.kinds import KINDS, Kind, kind_of
 from shards.reading.stream import open_shards
 from shards.records import LabelKind, LabelSchema
 from trainer import config as configs
@@ -36,7 +37,7 @@ too. Nothing is trained: the checkpoint has no optimizers, and is to begin a run
 
 What the channels of a label map mean does not stand in such files. Say it by --schema (shards that have the very label
 maps) or --label (our standard label maps). Their number is checked; whether they are drawn the same way, in the same
-order, you have to know.
+order, you have to know. Labels that are pictures themselves are refused: the authors' code reads them in another range.
 """
 EPILOG = """\
 examples:
@@ -147,7 +148,24 @@ def _schema(arguments: argparse.Namespace) -> tuple[LabelSchema, dict[str, Any]]
     else:
         schema = standard_schema(arguments.label, arguments.height or DEFAULT_SIDE, arguments.width or DEFAULT_SIDE)
         shards = {"train": "none (converted weights)"}
+    _check_kind(schema)
     return schema, {**shards, "label": schema.kind, "height": schema.height, "width": schema.width}
+
+
+def _check_kind(schema: LabelSchema) -> None:
+    """Raises BadInput for label maps that are pictures themselves: their channels fit, their values do not."""
+    if _is_picture(kind_of(schema)):
+        others = [name for name, kind in KINDS.items() if not _is_picture(kind)]
+        raise BadInput(
+            f"label maps of kind {schema.kind} are not converted: the authors' code reads label pictures in [-1, 1], "
+            "ours are in [0, 1], and it would paint other pictures without a word; give weights that read "
+            f"{', '.join(others)} (--label or --schema), or train on these label maps with trainer.run"
+        )
+
+
+def _is_picture(kind: Kind) -> bool:
+    """Whether its label maps are neither drawn from points nor made of class ids."""
+    return kind.points is None and not kind.ids
 
 
 def _say(arguments: argparse.Namespace, plan: Plan, tensors: dict[str, dict[str, Tensor]], left_out: int) -> None:

@@ -4,6 +4,7 @@ Sections are those of the methods' specifications. Nothing of ours is in these n
 paints has to be what they paint.
 """
 
+import json
 import re
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis
 from trainer.config import Config, validate
 from trainer.convert import __main__ as convert
 from trainer.convert import official_names as official
+from trainer.convert import systems
 from trainer.convert.official_weights import Names, Weights
 from trainer.convert.systems import munit as munit_names
 from trainer.loop import train
@@ -639,6 +641,28 @@ def test_channels_have_to_be_those_of_the_labels(refused: Callable[..., str], tm
     three = file("three", Discriminators(SKETCH + 3, scales=3))
     right = file("right", Global(2 * SKETCH + 3))
     assert "three.pth has 3 scales" in refused("style-consistent", right, "--discriminator", three, *at("sketch"))
+
+
+@pytest.mark.parametrize("kind", ["picture", "edges"])
+@pytest.mark.parametrize("system", systems.available())
+def test_labels_that_are_pictures_are_refused(
+    system: str, kind: str, refused: Callable[..., str], tmp_path: Path
+) -> None:
+    """Their channels fit, as pix2pixHD's `label_nc 0` has them: only the range of values is another."""
+    channels = standard_schema(kind, SIDE, SIDE).channels
+    networks = {"pix2pixhd": Global(channels), "style-consistent": Global(2 * channels + 3)}
+    state = networks[system].state_dict() if system in networks else {"a": AutoEncoder().state_dict()}
+    error = refused(system, saved(state, tmp_path / "latest_net_G.pth"), *at(kind))
+    assert f"label maps of kind {kind} are not converted" in error and "[-1, 1], ours are in [0, 1]" in error
+    assert "sketch, pose, classes (--label or --schema)" in error
+
+
+def test_shards_of_pictures_are_refused(packed: Path, refused: Callable[..., str], tmp_path: Path) -> None:
+    manifest = json.loads((packed / "test" / "manifest.json").read_text())
+    manifest["schema"] = standard_schema("picture", SIDE, SIDE).to_json()
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    file = saved(Global(3).state_dict(), tmp_path / "latest_net_G.pth")
+    assert "label maps of kind picture" in refused("pix2pixhd", file, "--schema", tmp_path)
 
 
 def test_a_label_schema_of_shards(packed: Path, written: Callable[..., Path], tmp_path: Path) -> None:

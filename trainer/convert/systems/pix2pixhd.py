@@ -64,7 +64,7 @@ def _conditions(
         raise BadInput(
             f"{weights.file} reads {channels} channels, but {labels_in_words(schema)}, with boundaries and "
             f"features or without, are {', '.join(str(schema.channels + each) for each in known)}; give the label maps "
-            "that it was trained on, by --schema SHARDS (label_nc 0 is pictures, which are no label maps of ours)"
+            "that it was trained on, by --schema SHARDS (label_nc 0 reads pictures, in [-1, 1]: it cannot be converted)"
         )
     instances, encoded = known[more]
     if encoded and not arguments.encoder:
