@@ -72,7 +72,7 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
     kind = methods.find(config.method)
     with torch.device("meta"):
         method = kind(config.options, schema)
-        norm_statistics.check(method.networks, config)
+        norm_statistics.check(method.learning_networks(), config)
         if method.needs_perceptual:
             loss = config.perceptual
             network = VGG19(loss.divisor, loss.imagenet_norm, loss.resize_below)

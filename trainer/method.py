@@ -190,6 +190,11 @@ class Method(ABC):
                 found[player] = found.get(player, frozenset()) | frozenset(names)
         return found
 
+    def learning_networks(self) -> dict[str, nn.Module]:
+        """The networks that some player ever steps; all others are frozen."""
+        names = frozenset().union(*self.learning().values())
+        return {name: network for name, network in self.networks.items() if name in names}
+
     def settle(self, networks: Mapping[str, nn.Module], batch: Batch) -> None:
         """Runs averaged networks on a training batch, in which their norms measure statistics of their own.
 

@@ -61,7 +61,7 @@ class Training:
         if self.method.needs_perceptual:
             loss = config.perceptual
             self.method.perceptual = load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
-        norm_statistics.check(self.method.networks, config)
+        norm_statistics.check(self.method.learning_networks(), config)
         self._place_networks()
         self._frozen = self._freeze()
         self.averages = MovingAverages(
@@ -144,9 +144,11 @@ class Training:
             compile_networks(networks, self.device)
 
     def _freeze(self) -> frozenset[str]:
-        """Has networks that no player ever steps stay as they are, norms included. Returns their names."""
-        learning = frozenset().union(*self.method.learning().values())
-        frozen = frozenset(self.method.networks) - learning
+        """Puts networks that no player ever steps in eval mode, norms included, without gradients. Returns their names.
+
+        Among them are pools of past pictures, whose buffers go on changing as they are used.
+        """
+        frozen = frozenset(self.method.networks) - self.method.learning_networks().keys()
         for name in frozen:
             self.method.networks[name].eval().requires_grad_(False)
         return frozen

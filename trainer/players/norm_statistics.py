@@ -18,6 +18,7 @@ SETTLING_BATCH = 8
 def check(networks: Mapping[str, nn.Module], config: Config) -> None:
     """Raises BadInput where the statistics of a network's norms would not be those of the whole batch, once a step.
 
+    networks: those that learn. Frozen ones are in eval mode, where their norms measure nothing, and may have any norms.
     Nothing is detected by what a method says of itself: its networks are looked at, so that none is forgotten.
     """
     for name, network in networks.items():

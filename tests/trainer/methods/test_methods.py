@@ -98,7 +98,7 @@ def test_recording_changes_nothing_that_is_on_record(
 
 
 def test_norms_measure_samples_apart_or_over_all_ranks(method: Method) -> None:
-    for network in method.networks.values():
+    for network in method.learning_networks().values():
         assert all(isinstance(norm, BatchNorm2d) for _, norm in with_statistics(network))
 
 

@@ -1,5 +1,6 @@
 """Who plays when, at which rate, and what norms with statistics and frozen networks come to: on the example."""
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,7 @@ from tests.trainer.methods.record_losses import batch
 from tests.trainer.methods.with_example import EXAMPLE
 from trainer import methods
 from trainer.config import Config
+from trainer.estimate import estimate
 from trainer.method import Batch
 from trainer.networks.norms import BatchNorm2d
 from trainer.players import norm_statistics
@@ -202,6 +204,30 @@ def test_frozen_networks_paint_and_stay_as_they_are(make: Make) -> None:
     assert "palette" in training.synthesizer().networks
     snapshot = training.snapshot("manifest", {})
     assert snapshot is not None and {"palette", "palette.ema"} <= snapshot.tensors.keys()
+
+
+class NormedPalette(nn.Module):
+    """A frozen network as others publish theirs: with torch's own batch norm, in eval mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.mix(channels))
+
+
+def test_frozen_networks_may_have_any_norms(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = importlib.import_module("trainer.methods.paired_vae")
+    monkeypatch.setattr(example, "Palette", NormedPalette)
+    training = make()
+    before = {key: value.clone() for key, value in training.method.networks["palette"].state_dict().items()}
+    own = parameters(training, "generator")
+    _, skip = training.step(batch(training.method))
+    assert not skip and not equal(own, parameters(training, "generator"))
+    assert equal(before, training.method.networks["palette"].state_dict())
+    costs = estimate(training.config, training.schema)
+    assert costs.parameters["palette"] == 3 * 3 + 3 + 2 * 3
 
 
 def test_batch_norm_of_one_process_is_torchs() -> None:
