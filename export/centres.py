@@ -23,7 +23,7 @@ def centres_of(synthesis: Synthesis) -> FeatureCentres | None:
         rng = np.random.default_rng(0)
         centres = {number: rng.uniform(-1, 1, (MADE_UP, CHANNELS)).round(4).tolist() for number in synthesis.schema.ids}
         counts = {number: [0] * MADE_UP for number in centres}
-        return FeatureCentres(synthesis.sha256, synthesis.config["options"]["features"], centres, counts)
+        return FeatureCentres(synthesis.sha256, synthesis.regions, centres, counts)
     file = synthesis.folder / FILE
     remedy = f"run `python -m trainer.feature_centres --checkpoint {synthesis.folder}`"
     if not file.is_file():

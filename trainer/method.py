@@ -59,6 +59,8 @@ class Batch:
 
 
 Losses = dict[str, Tensor]
+Regions = Literal["instances", "classes"]
+"""What features are means over: each instance, or all pixels of a class."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Method(ABC):
     """The sizes of its networks that `python -m trainer.counts` checks."""
     encoders: tuple[str, ...] = ()
     """The networks, among `synthesizers`, that `encode` runs; none for a method that encodes no features."""
-    regions: Literal["instances", "classes"] = "instances"
+    regions: Regions = "instances"
     """What `encode` takes the means of features over."""
 
     def encode(self, networks: Mapping[str, nn.Module], batch: Batch) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer import config as configs
 from trainer import methods
 from trainer.checkpoints.files import STATE, Checkpoint, State, find
-from trainer.method import Method, Synthesizer
+from trainer.method import Method, Regions, Synthesizer
 from trainer.tracking.state import tracked_run
 
 FINISHED = 10**12
@@ -56,6 +56,8 @@ class Synthesis:
     style_length: int = STYLE_LENGTH
     """See `trainer.method.Method`."""
     reach: int | None = None
+    """See `trainer.method.Method`."""
+    regions: Regions = "instances"
     """See `trainer.method.Method`."""
 
 
@@ -121,6 +123,7 @@ def architecture(
         size_multiple=built.size_multiple,
         style_length=built.style_length,
         reach=built.reach(),
+        regions=built.regions,
     )
 
 
@@ -155,4 +158,5 @@ def _synthesis(
         size_multiple=method.size_multiple,
         style_length=method.style_length,
         reach=method.reach(),
+        regions=method.regions,
     )

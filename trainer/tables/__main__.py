@@ -106,7 +106,7 @@ and writes the papers' tables with our figures beside the published ones.
   full    256×256 (streets 256×144), the papers' networks: days of a GPU; loss network and FID need their weights
 
 Runs that are finished are not made again: the same command goes on where it was stopped. Configs stand in
-trainer/configs/tables/ and trainer/configs/ablations/.
+trainer/configs/tables/ and trainer/configs/ablations/; a method without one there is left out, and named.
 """
 
 
@@ -127,16 +127,13 @@ class Task:
 
 
 def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
-    """What is trained for a world: every method, then what methods call their ablations on it.
-
-    Raises BadInput for a method without a config for this budget.
-    """
+    """What is trained for a world: every method with a config for the budget, then what they call their ablations."""
     configs = CONFIGS / "tables" / budget_name
     rows, ablated = [], []
     for name in methods.available():
-        config = configs / f"{name}.yaml"
+        config = _config_of(name, budget_name)
         if not config.is_file():
-            raise BadInput(f"{config} is missing: the method {name} has no config for the {budget_name} tables")
+            continue
         method = methods.find(name)
         rows.append((methods.title(name), method.one_seed, (config,)))
         for ablation in method.ablations:
@@ -149,6 +146,18 @@ def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
         for row, one_seed, layers in [*rows, *ablated]
         for seed in range(1 if one_seed else seeds)
     ]
+
+
+def _config_of(method: str, budget_name: str) -> Path:
+    """The file of a method's settings for the tables of a budget, whether it is there or not."""
+    return CONFIGS / "tables" / budget_name / f"{method}.yaml"
+
+
+def print_left_out(budget_name: str) -> None:
+    """Names the methods that have no config for a budget, and so no rows in its tables; nothing where all have one."""
+    files = [_config_of(name, budget_name) for name in methods.available()]
+    if missing := [str(file) for file in files if not file.is_file()]:
+        print(f"left out: methods without a config for the {budget_name} tables ({', '.join(missing)} missing)")
 
 
 def _plain(name: str) -> str:
@@ -334,6 +343,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
+    print_left_out(options.budget)
     folder = options.folder / (f"{options.budget}-{options.images}" if options.images else options.budget)
     results = make(options.world, options.budget, folder, options.images, options.jobs)
     out = options.out or folder / "tables.md"

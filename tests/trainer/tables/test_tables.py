@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from likeness.command import BadInput
 from shards.worlds import WORLDS
 from trainer import config as configs
 from trainer import methods
@@ -48,10 +48,25 @@ def test_every_method_and_ablation_has_a_config_that_loads(world: str, budget: s
             assert all(name.startswith(("options.", "optimizer.ema")) for name in changed), row
 
 
-def test_a_method_without_a_config_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables.methods, "available", lambda: ["pix2pixhd", "newcomer"])
-    with pytest.raises(BadInput, match="newcomer has no config for the small tables"):
-        tables.tasks_of("faces", "small", tmp_path)
+@pytest.mark.parametrize("budget", tables.BUDGETS)
+def test_none_of_our_methods_is_left_out(budget: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tables.print_left_out(budget)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_method_without_a_config_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new method is one new file: it needs none for the tables."""
+    before = tables.tasks_of("faces", "small", tmp_path)
+    known = methods.available()
+    monkeypatch.setattr(tables.methods, "available", lambda: [*known, "newcomer"])
+    assert tables.tasks_of("faces", "small", tmp_path) == before
+    tables.print_left_out("small")
+    message = capsys.readouterr().out
+    assert re.fullmatch(
+        r"left out: methods without a config for the small tables \(.*newcomer\.yaml missing\)\n", message
+    )
 
 
 def evaluation(
