@@ -76,11 +76,22 @@ def to_device(loaded: Loaded, schema: LabelSchema, device: torch.device) -> Batc
     )
 
 
+def first_batches(stream: Iterable[Loaded], count: int, schema: LabelSchema, device: torch.device) -> Iterator[Batch]:
+    """The first samples of a stream, 1 or more, or all where there are fewer; the last batch may be smaller."""
+    for loaded in stream:
+        samples = min(count, len(loaded.keys) - loaded.padding)
+        yield to_device(loaded, schema, device).first(samples)
+        count -= samples
+        if not count:
+            return
+
+
 @dataclass(frozen=True)
 class Ready:
     """A batch on the device."""
 
     batch: Batch
+    """What networks read."""
     keys: tuple[str, ...]
     """Of its samples."""
     place: Place

@@ -46,6 +46,7 @@ class Row:
 
 def published() -> dict[str, tuple[PublishedCount, ...]]:
     """What every method says of its networks, by the method's title."""
+    # Backwards in the alphabet: the style-consistent method comes first, with which the others are compared.
     return {methods.title(name): methods.find(name).published_counts for name in reversed(methods.available())}
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from accelerate.utils import gather_object
@@ -24,7 +23,7 @@ from shards.inputs import needs_of
 from shards.reading.store import Store
 from shards.reading.stream import Stream, check_instances, open_shards
 from shards.records import Manifest
-from trainer.batches import Ready, ahead, reading_of, to_device
+from trainer.batches import Ready, ahead, first_batches, reading_of
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Checkpoint, Snapshot
 from trainer.checkpoints.saving import Saver
@@ -278,11 +277,8 @@ class Run:
             epochs=1,
             max_bad=config.data.max_bad,
         )
-        stream = islice(Stream(self.manifest, self.store, reading), -(-training.method.settling // SETTLING_BATCH))
-        training.settle(
-            to_device(loaded, training.schema, training.device).first(len(loaded.keys) - loaded.padding)
-            for loaded in stream
-        )
+        stream = Stream(self.manifest, self.store, reading)
+        training.settle(first_batches(stream, training.method.settling, training.schema, training.device))
 
     def _measure(self) -> dict[str, float] | None:
         """Measures held-out pairs and draws the sample grid; None when a stop was asked for meanwhile."""

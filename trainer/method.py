@@ -137,8 +137,8 @@ class Method(ABC):
     """Networks that paint from the first image and do not learn then: a fresh run's `start` has to give them. Those
     that `__init__` builds with their weights need no `start`, and are not named here."""
     settling: int = 0
-    """Training samples from which averaged networks get norm statistics of their own, see `settle`; 0: they have those
-    of the networks that learn."""
+    """Training samples, so many exactly, from which averaged networks get norm statistics of their own, see `settle`;
+    0: they have those of the networks that learn."""
 
     networks: dict[str, nn.Module]
     perceptual: nn.Module | None = None
@@ -151,7 +151,7 @@ class Method(ABC):
 
     @abstractmethod
     def play(self, batch: Batch, images: int) -> Generator[tuple[str, Losses], None, None]:
-        """One iteration: yields the players in the order of `turns`, each with its weighted losses.
+        """One iteration: yields the players in the order of `turns`, each with its weighted losses, and no more.
 
         Their sum is what is differentiated; it may be negative. Every parameter of a player gets a gradient in each of
         its turns. `images` counts the images seen before this batch: schedules do not depend on the batch size.

@@ -26,7 +26,6 @@ from trainer.perceptual import load_vgg19
 from trainer.players import norm_statistics, zero
 from trainer.players.ema import MovingAverages
 from trainer.players.engines import Engine, make_engine, set_trainable
-from trainer.players.zero import asked_for_zero
 from trainer.ranks.rendezvous import join_again, leave
 from trainer.speed.compiling import compile_networks
 from trainer.speed.recompute import recompute_in
@@ -43,7 +42,7 @@ class Training:
         # The watchdog is to speak first: it knows which rank is meant.
         timeout = timedelta(seconds=2 * config.faults.timeout_s + 60)
         join_again(timeout)
-        if asked_for_zero():
+        if zero.asked_for_zero():
             zero.check(config)
         self.accelerator = Accelerator(
             mixed_precision="bf16" if config.precision == "bf16" else "no",
@@ -96,7 +95,7 @@ class Training:
                 f"a stage begins after {uneven[0]:,} images, in the middle of a step of {wide} ({self.config.batch} on "
                 f"{ranks} ranks); let the stages' lengths in options be multiples of {wide}"
             )
-        if len(method.stage_starts) > 1 and asked_for_zero():
+        if len(method.stage_starts) > 1 and zero.asked_for_zero():
             raise BadInput(
                 f"{self.config.method} trains in stages, each with optimizers of its own, which has not been tried "
                 "with DeepSpeed; launch it without"
@@ -176,7 +175,11 @@ class Training:
             figures.setdefault(f"gradient/{player}", []).append(norm)
             skip = torch.maximum(skip, 1 - torch.isfinite(norm).float())
         for play in plays:
-            play.close()
+            # Whatever comes after the last turn would be lost, and nobody would miss it.
+            if (left := next(play, None)) is not None:
+                raise RuntimeError(
+                    f"{self.config.method} yields {left[0]!r} after the last of its turns, {', '.join(turns)}"
+                )
         for buffer, before in running:
             buffer.copy_(torch.where(skip > 0, before, buffer))
         self.steps += 1
@@ -230,7 +233,7 @@ class Training:
         self.settled = True
 
     def _steps_of(self, network: str) -> int:
-        """The steps since a network began to learn; those of the run for one that did at once, or never does."""
+        """The iterations since a network began to learn; those of the run for one that did at once, or never does."""
         for start in self.method.stage_starts:
             if network in (name for names in self.method.stage(start).players.values() for name in names):
                 wide = self.config.batch * self.accelerator.num_processes

@@ -1,14 +1,19 @@
 """What the device makes of a compact batch equals what deploy makes of it without torch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from shards import labels
 from shards.labels import standard_schema
+from shards.reading.stream import Reading, Stream, open_shards
 from shards.records import LabelKind
-from trainer.batches import label_channels, photo_channels
+from trainer.batches import first_batches, label_channels, photo_channels
 from trainer.grid import picture
+
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("kind", ["sketch", "pose", "classes"])
@@ -26,6 +31,19 @@ def test_label_channels_agree_with_the_expansion_without_torch(kind: LabelKind) 
         np.testing.assert_allclose(ours.numpy(), labels.expand(schema, one), atol=1e-7)
     if kind == "classes":
         assert torch.equal(channels.sum(1), torch.ones(2, 32, 48))
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1]), (3, [3]), (5, [3, 2]), (6, [3, 3]), (8, [3, 3, 2]), (99, [3, 3, 2])]
+)
+def test_the_first_samples_are_as_many_as_asked_for(count: int, sizes: list[int], packed: Path) -> None:
+    with open_shards(str(packed / "test")) as (manifest, store):
+        whole = Stream(manifest, store, Reading(("target",), (), 8, epochs=1))
+        every = torch.cat([each.target for each in first_batches(whole, 8, manifest.schema, CPU)])
+        stream = Stream(manifest, store, Reading(("target",), (), 3, epochs=1))
+        batches = [each.target for each in first_batches(stream, count, manifest.schema, CPU)]
+    assert [len(each) for each in batches] == sizes, "padding is no sample"
+    assert torch.equal(torch.cat(batches), every[:count])
 
 
 def test_photos_keep_every_value_there_and_back() -> None:

@@ -22,7 +22,10 @@ class MovingAverages:
 
     @torch.no_grad()
     def update(self, networks: dict[str, nn.Module], steps: Mapping[str, int]) -> None:
-        """Moves the averages towards `networks` after so many optimizer steps of each (1 for the first)."""
+        """Moves the averages towards `networks` after so many iterations.
+
+        steps: by network, the iterations since it began to learn (1 for the first), however many turns it had in each.
+        """
         for name, average in self.networks.items():
             # Not positive before a network's first step: it has its average's weights.
             taken = max(0, steps[name])

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trainer.config import Optimizer
-from trainer.players.zero import asked_for_zero
+from trainer.players.zero import Partitioned, asked_for_zero
 
 Result = TypeVar("Result")
 
@@ -109,8 +109,6 @@ def make_engine(
     batch: samples of a rank per step, computed in `parts`.
     """
     if asked_for_zero():
-        from trainer.players.zero import Partitioned
-
         return Partitioned(Scope(networks), names_of(networks), settings, accelerator, batch, parts)
     return Replicated(networks, settings, accelerator)
 

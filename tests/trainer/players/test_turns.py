@@ -130,6 +130,20 @@ def test_turns_that_are_not_played_are_a_defect(make: Make) -> None:
         make("discriminator", "generator", "discriminator", "generator").step(batch(make().method))
 
 
+def test_what_is_played_after_the_last_turn_is_a_defect(make: Make) -> None:
+    training = make()
+    whole = training.method.play
+
+    def play(part: Batch, images: int) -> Iterator[object]:
+        yield from whole(part, images)
+        yield "generator", {"forgotten": torch.zeros(())}
+
+    training.method.play = play  # type: ignore[assignment, method-assign]
+    turns = "discriminator, generator, discriminator"
+    with pytest.raises(RuntimeError, match=f"paired_vae yields 'generator' after the last of its turns, {turns}$"):
+        training.step(batch(training.method))
+
+
 def statistics(training: Training) -> list[torch.Tensor]:
     return [buffer.clone() for buffer in norm_statistics.buffers_of(training.method.networks)]
 
