@@ -133,15 +133,48 @@ def table(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def distances_of(
+    synthesis: Synthesis, rows: Mapping[str, Paint], judged: Samples, fp32: Path
+) -> dict[str, list[compare.Distance]]:
+    """How far each row's pictures are from eager PyTorch's. fp32: the exported graph that rounding is measured on."""
+    wanted = [rows[PYTORCH[0]](number) for number in range(len(judged))]
+    distances = {
+        name: [compare.distance(wanted[number], paint(number)) for number in range(len(judged))]
+        for name, paint in rows.items()
+    }
+    for name, precision in ROUNDED.items():
+        pictures = rounded(synthesis, precision, fp32, judged)
+        distances[name] = [compare.distance(*pair) for pair in zip(wanted, pictures, strict=True)]
+    return distances
+
+
+def timed(synthesis: Synthesis, rows: Mapping[str, Paint], count: int) -> dict[str, list[float]]:
+    """Seconds of each row's pictures, PyTorch's in processes of their own. count: turns that are measured."""
+    known = metadata_of(synthesis, Recipe())
+    source = Source(method=known.method, options=known.options, schema=known.schema, inputs=synthesis.inputs)
+    runs = {name: seconds_of(paint) for name, paint in rows.items()}
+    with contextlib.ExitStack() as stack:
+        # Memory that a pass frees goes back to the system or not, as it comes; kept, there is nothing to chance.
+        for name in PYTORCH:
+            process = stack.enter_context(
+                eager_pytorch(source, physical_cores(), compiled="compiled" in name, keep="kept" in name)
+            )
+            runs[name] = functools.partial(process.seconds, 1)
+        return turns(runs, count)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("trainer/configs/demo.yaml"))
     parser.add_argument("--checkpoint", type=Path, help="trained weights, instead of a config")
     parser.add_argument("--samples", type=int, default=16, help="pictures that are compared")
     parser.add_argument("--turns", type=int, default=9, help="measured pictures of each row, after two")
     parser.add_argument("--table", action="store_true", help="a Markdown table instead of JSON")
-    options = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    options = parse_arguments()
     synthesis = load_for_synthesis(options.checkpoint) if options.checkpoint else untrained(options.config)
     real = real_samples(synthesis, None, options.samples + CALIBRATION)
     judged = real[: options.samples]
@@ -153,25 +186,8 @@ def main() -> None:
         rows = in_pytorch(synthesis, judged)
         for name, (precision, provider) in SERVED.items():
             rows[name] = served(files[precision], provider, judged)
-        wanted = [rows[PYTORCH[0]](number) for number in range(len(judged))]
-        distances = {
-            name: [compare.distance(wanted[number], paint(number)) for number in range(len(judged))]
-            for name, paint in rows.items()
-        }
-        known = metadata_of(synthesis, Recipe())
-        source = Source(method=known.method, options=known.options, schema=known.schema, inputs=synthesis.inputs)
-        for name, precision in ROUNDED.items():
-            pictures = rounded(synthesis, precision, files["fp32"], judged)
-            distances[name] = [compare.distance(*pair) for pair in zip(wanted, pictures, strict=True)]
-        timed = {name: seconds_of(paint) for name, paint in rows.items()}
-        with contextlib.ExitStack() as stack:
-            # Memory that a pass frees goes back to the system or not, as it comes; kept, there is nothing to chance.
-            for name in PYTORCH:
-                process = stack.enter_context(
-                    eager_pytorch(source, physical_cores(), compiled="compiled" in name, keep="kept" in name)
-                )
-                timed[name] = functools.partial(process.seconds, 1)
-            seconds = turns(timed, options.turns)
+        distances = distances_of(synthesis, rows, judged, files["fp32"])
+        seconds = timed(synthesis, rows, options.turns)
     eager = seconds[PYTORCH[0]]
     figures = {
         "weights": str(options.checkpoint or f"{options.config}, untrained"),
@@ -181,9 +197,9 @@ def main() -> None:
         "rows": {
             name: {
                 **(against(eager, seconds[name]) if name in seconds else {}),
-                **behaviour.summary(found, int(np.argmin([each.psnr_db for each in found]))),
+                **behaviour.summary(measured, int(np.argmin([each.psnr_db for each in measured]))),
             }
-            for name, found in distances.items()
+            for name, measured in distances.items()
         },
         "thresholds": {name: asdict(threshold) for name, threshold in THRESHOLDS.items()},
         "hardware": device("cpu"),

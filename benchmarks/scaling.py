@@ -40,6 +40,7 @@ from torch import distributed
 from likeness.loopback import free_port
 from likeness.machine import device as describe_device
 from trainer import config as configs
+from trainer import methods
 from trainer.config import Config
 from trainer.estimate import Estimate, estimate
 from trainer.method import Batch
@@ -58,14 +59,18 @@ def timed(body: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def fake_batch(config: Config, rank: int) -> Batch:
+def fake_batch(config: Config, draws: int, rank: int) -> Batch:
+    """One rank's samples, drawn at random. draws: normal draws that the method needs of each."""
     schema = config.data.label_schema
     generator = torch.Generator().manual_seed(rank)
     shape = (config.batch, schema.channels, schema.height, schema.width)
     labels = [torch.rand(shape, generator=generator) for _ in range(2)]
     pictures = (config.batch, 3, schema.height, schema.width)
     photos = [torch.rand(pictures, generator=generator) * 2 - 1 for _ in range(4)]
-    return Batch(labels[0], photos[0], labels[1], photos[1], photos[2], photos[3], torch.ones(config.batch))
+    same_style = torch.ones(config.batch)
+    instances = torch.randint(0, 9, (config.batch, *shape[2:]), dtype=torch.int32, generator=generator)
+    noise = torch.randn(config.batch, draws, generator=generator)
+    return Batch(labels[0], photos[0], labels[1], photos[1], photos[2], photos[3], same_style, instances, noise)
 
 
 def work(config: Config, steps: int) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def work(config: Config, steps: int) -> dict[str, Any]:
     training = Training(config, config.data.label_schema, None)
     ranks = training.accelerator.num_processes
     assert ranks == int(os.environ["WORLD_SIZE"]), "the launcher started fewer ranks than asked for"
-    batch = fake_batch(config, training.accelerator.process_index)
+    batch = fake_batch(config, training.method.noise, training.accelerator.process_index)
 
     def step() -> None:
         training.step(batch)
@@ -139,18 +144,23 @@ def ring(bytes_: float, ranks: int, latency: float, bandwidth: float) -> float:
     return 2 * (ranks - 1) / ranks * bytes_ / bandwidth + messages * 2 * (ranks - 1) * latency
 
 
-def player_bytes(config: Config, costs: Estimate) -> dict[str, int]:
-    """Bytes of gradients that each player all-reduces per step."""
-    from trainer import methods
+def costs_of(config: Config) -> Estimate:
+    """What a step costs at the start of a run, which is where steps are measured."""
+    return estimate(config, config.data.label_schema, 0)
 
-    players = methods.find(config.method).players
+
+def player_bytes(config: Config, costs: Estimate) -> dict[str, int]:
+    """Bytes of gradients that each player all-reduces per step, at the start of a run."""
+    with torch.device("meta"):
+        method = methods.find(config.method)(config.options, config.data.label_schema)
+    players = method.stage(0).players
     sizes = {player: sum(costs.parameters[name] for name in names) for player, names in players.items()}
     return {player: round(4 * size * costs.turns_by_player[player]) for player, size in sizes.items()}
 
 
 def predict_gpus(config: Config, ranks: int, batch: int, options: argparse.Namespace) -> dict[str, float]:
     """Milliseconds of a step, how much of it is exposed communication, and the efficiency."""
-    costs = estimate(config, config.data.label_schema)
+    costs = costs_of(config)
     latency = options.latency_us * 1e-6
     nvlink, network = options.nvlink_gb_s * 1e9, options.network_gb_s * 1e9
     computing = exposed = 0.0
@@ -173,7 +183,39 @@ def predict_gpus(config: Config, ranks: int, batch: int, options: argparse.Names
     }
 
 
-def main() -> None:
+def measured_rows(config: Config, here: dict[int, dict[str, Any]]) -> dict[int, dict[str, float]]:
+    """What was measured, and what the model predicts of it, by the number of ranks. here: figures of `launch`."""
+    sizes = player_bytes(config, costs_of(config)).values()
+    rows = {}
+    for ranks, figures in here.items():
+        row = {"step_ms": 1000 * figures["step_s"], "without_all_reduce_ms": 1000 * figures["alone_s"]}
+        if ranks > 1:
+            latency, bandwidth = fit(figures["all_reduce_s"], ranks)
+            predicted = figures["alone_s"] + sum(ring(size, ranks, latency, bandwidth) for size in sizes)
+            row |= {
+                "latency_us": latency * 1e6,
+                "bandwidth_gb_s": bandwidth / 1e9,
+                "predicted_ms": 1000 * predicted,
+                "error": predicted / figures["step_s"] - 1,
+                "efficiency": here[1]["step_s"] / figures["step_s"],
+                "efficiency_of_computing_alone": here[1]["alone_s"] / figures["alone_s"],
+            }
+        rows[ranks] = {name: round(value, 4) for name, value in row.items()}
+    return rows
+
+
+def print_table(rows: dict[int, dict[str, float]], gpus: dict[str, dict[str, dict[str, float]]]) -> None:
+    """The measurements and predictions for people, on stderr."""
+    print(f"{'ranks':<6} {'step ms':>9} {'predicted':>10} {'error':>7}", file=sys.stderr)
+    for ranks, row in rows.items():
+        prediction = f"{row['predicted_ms']:>10.1f} {row['error']:>7.1%}" if ranks > 1 else ""
+        print(f"{ranks:<6} {row['step_ms']:>9.1f} {prediction}", file=sys.stderr)
+    for batch_name, by_size in gpus.items():
+        efficiencies = ", ".join(f"{ranks} GPUs {row['efficiency']:.0%}" for ranks, row in by_size.items())
+        print(f"predicted efficiency, {batch_name} per GPU: {efficiencies}", file=sys.stderr)
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", type=Path, default=Path("trainer/configs/demo.yaml"), help="what is trained here")
@@ -187,35 +229,22 @@ def main() -> None:
     add("--latency-us", type=float, default=5.0, help="microseconds per hop of a ring (default: 5)")
     add("--overlap", type=float, default=0.7, help="share of the backward pass that hides messages (default: 0.7)")
     add("--worker", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_arguments()
     config = configs.load(options.config, ["--perceptual.weights", "random:0", "--batch", str(options.batch)])
     if options.worker is not None:
         figures = work(config, options.steps)
         (options.worker / f"{os.environ['WORLD_SIZE']}-{os.environ['RANK']}.json").write_text(json.dumps(figures))
         return
-    costs = estimate(config, config.data.label_schema)
     here: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for ranks in (1, 2, 4):
             here[ranks] = launch(options.config, ranks, options.steps, Path(folder))
-    rows = {}
-    for ranks, figures in here.items():
-        row = {"step_ms": 1000 * figures["step_s"], "without_all_reduce_ms": 1000 * figures["alone_s"]}
-        if ranks > 1:
-            latency, bandwidth = fit(figures["all_reduce_s"], ranks)
-            sizes = player_bytes(config, costs).values()
-            predicted = figures["alone_s"] + sum(ring(size, ranks, latency, bandwidth) for size in sizes)
-            row |= {
-                "latency_us": latency * 1e6,
-                "bandwidth_gb_s": bandwidth / 1e9,
-                "predicted_ms": 1000 * predicted,
-                "error": predicted / figures["step_s"] - 1,
-                "efficiency": here[1]["step_s"] / figures["step_s"],
-                "efficiency_of_computing_alone": here[1]["alone_s"] / figures["alone_s"],
-            }
-        rows[ranks] = {name: round(value, 4) for name, value in row.items()}
+    rows = measured_rows(config, here)
     gpu_config = configs.load(options.gpu_config, ["--perceptual.weights", "random:0"])
-    gpu_costs = estimate(gpu_config, gpu_config.data.label_schema)
     predicted_gpus = {
         f"batch {batch}": {str(ranks): predict_gpus(gpu_config, ranks, batch, options) for ranks in SIZES}
         for batch in map(int, options.gpu_batches.split(","))
@@ -223,22 +252,16 @@ def main() -> None:
     assumed = {
         name: getattr(options, name) for name in ("gpu_tflops", "nvlink_gb_s", "network_gb_s", "latency_us", "overlap")
     }
-    print(f"{'ranks':<6} {'step ms':>9} {'predicted':>10} {'error':>7}", file=sys.stderr)
-    for ranks, row in rows.items():
-        said = f"{row['predicted_ms']:>10.1f} {row['error']:>7.1%}" if ranks > 1 else ""
-        print(f"{ranks:<6} {row['step_ms']:>9.1f} {said}", file=sys.stderr)
-    for batch_name, by_size in predicted_gpus.items():
-        said = ", ".join(f"{ranks} GPUs {row['efficiency']:.0%}" for ranks, row in by_size.items())
-        print(f"predicted efficiency, {batch_name} per GPU: {said}", file=sys.stderr)
+    print_table(rows, predicted_gpus)
     result = {
         "config": str(options.config),
         "batch_per_rank": options.batch,
         "steps": options.steps,
-        "gradient_bytes": player_bytes(config, costs),
+        "gradient_bytes": player_bytes(config, costs_of(config)),
         "measured_here": rows,
         "note": f"ranks share {len(os.sched_getaffinity(0))} cores, one thread each; 4 ranks are more than there are",
         "gpu_config": str(options.gpu_config),
-        "gpu_gradient_bytes": player_bytes(gpu_config, gpu_costs),
+        "gpu_gradient_bytes": player_bytes(gpu_config, costs_of(gpu_config)),
         "gpu_assumptions": assumed,
         "gpu_predictions": predicted_gpus,
         "hardware": describe_device("cpu"),
