@@ -68,10 +68,12 @@ def prepared(session: Session, shards: Path, pictures: int, size: int) -> list[d
 
 @dataclass(frozen=True)
 class Turn:
-    """pictures_per_s: by the clock. cpu_ms: of all threads of this process, per picture."""
+    """What painting some pictures took."""
 
     pictures_per_s: float
+    """Pictures per second, by the clock."""
     cpu_ms: float
+    """Milliseconds of all threads of this process, per picture."""
 
 
 def turn_of(paint: Callable[[], int]) -> Turn:

@@ -65,12 +65,16 @@ def untrained(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Case:
-    """files: the parts of a request. feeds: the same as the model takes it. picture: what it paints."""
+    """A request, and the answer that it should get."""
 
     files: dict[str, bytes]
+    """The parts of the request, by name."""
     request: bytes
+    """The HTTP request, as it is sent."""
     feeds: dict[str, Array]
+    """The same as the model takes it, by input."""
     picture: Array
+    """What the model paints of it."""
 
 
 def cases(session: Session) -> list[Case]:
@@ -161,13 +165,18 @@ class Client:
 
 @dataclass
 class Load:
-    """What came back. contents: each answer that is not byte for byte one already seen."""
+    """What came back of many requests."""
 
     seconds: float = 0.0
+    """From the first request to the last answer."""
     statuses: Counter[int] = field(default_factory=Counter)
+    """How often each HTTP status came."""
     latencies: list[float] = field(default_factory=list)
+    """Seconds of each request that was answered with a picture."""
     contents: dict[int, set[bytes]] = field(default_factory=dict)
+    """By the case's number, each answer that is not byte for byte one already seen."""
     not_sent: int = 0
+    """Requests that were left out because every connection was under way."""
 
     def note(self, number: int, status: int, content: bytes, seconds: float) -> None:
         self.statuses[status] += 1

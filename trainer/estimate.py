@@ -24,8 +24,6 @@ from trainer.players import norm_statistics
 from trainer.players.engines import set_trainable
 from trainer.speed.recompute import recompute_in
 
-PEAK_SHARE = 0.4
-"""The share of the matmul peak that training is assumed to reach."""
 ITERATIONS = 64
 """Iterations over which costs are averaged: players need not have equally many turns in each."""
 MATMUL = {"cpu": 1024, "cuda": 8192}

@@ -8,9 +8,11 @@ import yaml
 from likeness.command import BadInput
 from shards.reading.stream import open_shards
 from trainer.config import Config
-from trainer.estimate import PEAK_SHARE, Estimate, estimates, peak_flops
+from trainer.estimate import Estimate, estimates, peak_flops
 
 DAY_S = 86_400
+PEAK_SHARE = 0.4
+"""The share of the matmul peak that training is assumed to reach."""
 
 
 def preview(config: Config, ranks: int) -> str:

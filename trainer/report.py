@@ -14,14 +14,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import numpy as np
-from PIL import Image
 
 from likeness import atomic
 from likeness.array import Array
 from likeness.command import BadInput, run_command
 from shards import labels
-from shards.media.pictures import data_url
+from shards.media.pictures import data_url, read_picture
 from shards.reading import samples
 from shards.records import LabelSchema, Pair, load_manifest
 from trainer.grid import enlarge
@@ -136,7 +134,7 @@ def _picture(folder: Path, pair: Pair) -> Array:
     file = folder / f"{pair.key}.png"
     if not file.is_file():
         raise BadInput(f"{file} is missing; run `python -m deploy batch … --out {folder}` again")
-    return np.asarray(Image.open(file).convert("RGB"))
+    return read_picture(file)
 
 
 def _figures(demo: Path, summary: dict[str, Any], scores: _Scores) -> dict[str, Any]:

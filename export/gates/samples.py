@@ -44,14 +44,13 @@ LEAST = 3
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples as files and shards hold them.
-
-    loaded: by the model's input, uint8: photos (N, H, W, 3) RGB, label maps (N, C_L, H, W), or ids (N, H, W) for the
-    kind `classes`; instances, features and style codes as the graph takes them. where: where they come from, in words.
-    """
+    """Samples as files and shards hold them."""
 
     loaded: Mapping[str, Array]
+    """By the model's input, uint8: photos (N, H, W, 3) RGB, label maps (N, C_L, H, W), or ids (N, H, W) for the kind
+    `classes`; instances, features and style codes as the graph takes them."""
     where: str
+    """Where they come from, in words."""
 
     def __len__(self) -> int:
         return len(next(iter(self.loaded.values())))

@@ -41,10 +41,12 @@ class MunitOptions(Options):
 
 @dataclass(frozen=True)
 class Codes:
-    """A generator step's codes: the labels' content, and the photos' styles."""
+    """A generator step's codes that further losses look at."""
 
     label_content: Tensor
+    """The content codes of the label pictures: (N, C, h, w)."""
     photo_style: Tensor
+    """The style codes of the photos: (N, STYLE_CHANNELS)."""
 
 
 class TwoDomains(Method):
