@@ -43,7 +43,7 @@ label map is then painted in the look of one of its class's centres. Classes wit
 
 
 @dataclass(frozen=True)
-class Look:
+class InstanceFeatures:
     """What the encoder says of one instance."""
 
     class_id: int
@@ -54,33 +54,38 @@ class Look:
     """Float32 (C,) in (-1, 1), one number per channel of the features."""
 
 
-def looks_of(method: Method, networks: Mapping[str, torch.nn.Module], batch: Batch, ids: Sequence[int]) -> list[Look]:
-    """The looks of all instances of a batch. networks: the method's encoders. ids: the class id of each channel."""
+def instance_features_of(
+    method: Method, networks: Mapping[str, torch.nn.Module], batch: Batch, ids: Sequence[int]
+) -> list[InstanceFeatures]:
+    """The features of all instances of a batch. networks: the method's encoders. ids: the class id of each channel."""
     with torch.inference_mode():
         features, regions = method.encode(networks, batch)
         step = batch.label.shape[-1] // regions.shape[-1]
         label = batch.label[:, :, ::step, ::step]
         classes = instance_classes(label, regions) if method.regions == "instances" else regions
-    looks = []
+    instances = []
     for vectors, numbers, channels in zip(
         features.cpu().numpy(), regions.cpu().numpy(), classes.cpu().numpy(), strict=True
     ):
         _, firsts, sizes = np.unique(numbers, return_index=True, return_counts=True)
         for first, size in zip(firsts, sizes, strict=True):
             vector = vectors.reshape(len(vectors), -1)[:, first]
-            looks.append(Look(ids[channels.flat[first]], float(size / numbers.size), vector))
-    return looks
+            instances.append(InstanceFeatures(ids[channels.flat[first]], float(size / numbers.size), vector))
+    return instances
 
 
-def centres_of(looks: Sequence[Look], clusters: int) -> tuple[dict[int, list[list[float]]], dict[int, list[int]]]:
-    """K-means per class over the looks of large instances: centres, and how many looks each stands for, most first.
+def centres_of(
+    instances: Sequence[InstanceFeatures], clusters: int
+) -> tuple[dict[int, list[list[float]]], dict[int, list[int]]]:
+    """K-means per class over the features of large instances: centres, and how many instances each stands for.
 
-    As many centres as `clusters`, or as there are different looks of the class. Seeded: the same looks give the same.
+    The centres that stand for most come first. As many centres as `clusters`, or as the class has different features.
+    Seeded: the same features give the same.
     """
     by_class: defaultdict[int, list[Array]] = defaultdict(list)
-    for look in looks:
-        if look.area > LEAST_AREA:
-            by_class[look.class_id].append(look.features)
+    for instance in instances:
+        if instance.area > LEAST_AREA:
+            by_class[instance.class_id].append(instance.features)
     centres, counts = {}, {}
     for class_id, vectors in sorted(by_class.items()):
         stacked = np.stack(vectors).astype(np.float64)
@@ -114,8 +119,8 @@ def feature_centres(path: Path, data: str | None, clusters: int) -> Path:
         )
     if not schema.ids:
         raise BadInput(f"{folder} was trained on label maps of kind {schema.kind}, which have no classes to group by")
-    looks = list(_all_looks(method, config, checkpoint, schema, data or config.data.train))
-    centres, counts = centres_of(looks, clusters)
+    instances = list(_all_instances(method, config, checkpoint, schema, data or config.data.train))
+    centres, counts = centres_of(instances, clusters)
     file = folder / FILE
     atomic.write_text(file, FeatureCentres(checkpoint.state.digest, method.regions, centres, counts).dumps())
     for class_id, sizes in counts.items():
@@ -129,10 +134,10 @@ def _encoding() -> list[str]:
     return [name for name in methods.available() if methods.find(name).encode is not Method.encode]
 
 
-def _all_looks(
+def _all_instances(
     method: Method, config: Config, checkpoint: Checkpoint, schema: LabelSchema, data: str
-) -> Iterator[Look]:
-    """The looks of all instances of some shards. method: on the meta device; its averaged encoders are read here."""
+) -> Iterator[InstanceFeatures]:
+    """The features of all instances of some shards. method: on the meta device; its averaged encoders are read here."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     networks = {}
     for name in method.encoders:
@@ -144,7 +149,7 @@ def _all_looks(
         stream = Stream(manifest, store, reading)
         for loaded in tqdm(stream, "encoding", -(-manifest.samples // BATCH), unit="batch"):
             batch = to_device(loaded, schema, device).first(len(loaded.keys) - loaded.padding)
-            yield from looks_of(method, networks, batch, schema.ids)
+            yield from instance_features_of(method, networks, batch, schema.ids)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -133,7 +133,7 @@ class Method(ABC):
     """Numbers of a style code, of a method that reads one; it travels with the exported model."""
     alone: str | None = None
     """Why it trains on a single process only; None where it does not matter."""
-    given: tuple[str, ...] = ()
+    needed_from_start: tuple[str, ...] = ()
     """Networks that paint from the first image and do not learn then: a fresh run's `start` has to give them. Those
     that `__init__` builds with their weights need no `start`, and are not named here."""
     settling: int = 0
@@ -186,11 +186,11 @@ class Method(ABC):
 
     def learning(self) -> dict[str, frozenset[str]]:
         """Every player of any stage, and all networks that it ever steps."""
-        found: dict[str, frozenset[str]] = {}
+        networks: dict[str, frozenset[str]] = {}
         for start in self.stage_starts:
             for player, names in self.stage(start).players.items():
-                found[player] = found.get(player, frozenset()) | frozenset(names)
-        return found
+                networks[player] = networks.get(player, frozenset()) | frozenset(names)
+        return networks
 
     def learning_networks(self) -> dict[str, nn.Module]:
         """The networks that some player ever steps; all others are frozen."""

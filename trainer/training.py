@@ -73,11 +73,11 @@ class Training:
             self._restore_networks(resume)
         elif config.start is not None:
             self._begin_with(config.start)
-        elif self.method.given:
+        elif self.method.needed_from_start:
             raise BadInput(
                 f"start is not set, but {config.method} with these options begins with "
-                f"{' and '.join(self.method.given)} of another run, which do not learn at first; set start to its "
-                "folder"
+                f"{' and '.join(self.method.needed_from_start)} of another run, which do not learn at first; set start "
+                "to its folder"
             )
         self.players = self.method.stage(self.images).players
         self.engines = self._make_engines()
@@ -313,7 +313,9 @@ class Training:
         sized = replace(theirs, height=self.schema.height, width=self.schema.width)
         if difference := self.schema.difference(sized):
             raise BadInput(f"start: {folder} was trained on another label schema: {difference}")
-        if missing := [name for name in self.method.given if f"{name}.safetensors" not in checkpoint.state.files]:
+        if missing := [
+            name for name in self.method.needed_from_start if f"{name}.safetensors" not in checkpoint.state.files
+        ]:
             raise BadInput(
                 f"start: {folder} has no network {missing[0]}, which does not learn at first with these options; "
                 "start from a checkpoint that has it"

@@ -24,7 +24,7 @@ from trainer.checkpoints.synthesis import load_for_synthesis
 from trainer.config import Config
 from trainer.evaluate.__main__ import main as evaluate
 from trainer.evaluate.paint import PICTURES, SWAPPED
-from trainer.feature_centres import LEAST_AREA, Look, centres_of, looks_of, main
+from trainer.feature_centres import LEAST_AREA, InstanceFeatures, centres_of, instance_features_of, main
 from trainer.grid import picture
 from trainer.loop import train
 from trainer.method import Batch, Losses, Method
@@ -160,31 +160,33 @@ def test_any_method_that_encodes_has_looks() -> None:
     photo = torch.tensor([[0.5, 0.5], [-0.25, -0.25]]).expand(1, 3, 2, 2)
     empty = torch.empty(0)
     batch = Batch(label, photo, empty, empty, empty, empty, empty)
-    rows = looks_of(Encoding(), {"anything": nn.Identity()}, batch, [7, 9])
+    rows = instance_features_of(Encoding(), {"anything": nn.Identity()}, batch, [7, 9])
     assert [(row.class_id, row.area, row.features.tolist()) for row in rows] == [
         (7, 0.5, [0.5] * 3),
         (9, 0.5, [-0.25] * 3),
     ]
 
 
-def looks(*groups: tuple[float, int], area: float = 0.5, class_id: int = 7) -> list[Look]:
+def instances(*groups: tuple[float, int], area: float = 0.5, class_id: int = 7) -> list[InstanceFeatures]:
     """Looks around points, by (place, how many)."""
     generator = np.random.default_rng(0)
     return [
-        Look(class_id, area, (place + generator.normal(0, 0.01, 3)).astype(np.float32))
+        InstanceFeatures(class_id, area, (place + generator.normal(0, 0.01, 3)).astype(np.float32))
         for place, many in groups
         for _ in range(many)
     ]
 
 
 def test_clusters_are_found_and_never_more_than_there_are_looks() -> None:
-    centres, counts = centres_of(looks((-0.5, 5), (0.5, 9), (0.0, 2)), 3)
+    centres, counts = centres_of(instances((-0.5, 5), (0.5, 9), (0.0, 2)), 3)
     assert counts == {7: [9, 5, 2]}
     np.testing.assert_allclose(centres[7], np.outer([0.5, -0.5, 0.0], np.ones(3)), atol=0.02)
-    assert centres_of(looks((-0.5, 5), (0.5, 9), (0.0, 2)), 3) == (centres, counts), "the same looks, the same centres"
-    centres, counts = centres_of(looks((0.2, 2)), 10)
+    assert centres_of(instances((-0.5, 5), (0.5, 9), (0.0, 2)), 3) == (centres, counts), (
+        "the same features, the same centres"
+    )
+    centres, counts = centres_of(instances((0.2, 2)), 10)
     assert len(centres[7]) == 2 and counts == {7: [1, 1]}
-    equal = [replace(look, features=np.full(3, 0.25, np.float32)) for look in looks((0.0, 4))]
+    equal = [replace(each, features=np.full(3, 0.25, np.float32)) for each in instances((0.0, 4))]
     assert centres_of(equal, 10) == ({7: [[0.25] * 3]}, {7: [4]})
 
 
@@ -223,7 +225,7 @@ def test_what_pairs_do_not_hold_is_named(
 
 def test_classes_without_large_instances_have_no_centres() -> None:
     """Large is more than 1/64 of the picture (2.4)."""
-    small, large = looks((0.0, 3), area=1 / 64), looks((0.5, 3), area=1 / 64 + 1e-6, class_id=9)
+    small, large = instances((0.0, 3), area=1 / 64), instances((0.5, 3), area=1 / 64 + 1e-6, class_id=9)
     centres, _ = centres_of([*small, *large], 10)
     assert list(centres) == [9]
 

@@ -20,8 +20,8 @@ def find(name: str) -> type[Method]:
     if name not in available():
         raise BadInput(f"method {name!r} is unknown; known methods: {', '.join(available())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    found: type[Method] = module.METHOD
-    return found
+    method: type[Method] = module.METHOD
+    return method
 
 
 def title(name: str) -> str:

@@ -170,7 +170,7 @@ class Pix2PixHD(Method):
         self.players = self.stage(0).players
         if options.enhancer and not options.global_images:
             resting = ("generator", "encoder") if options.fixed_images else ("encoder",)
-            self.given = tuple(name for name in resting if name in self.networks)
+            self.needed_from_start = tuple(name for name in resting if name in self.networks)
 
     def stage(self, images: int) -> Stage:
         """After exactly the images of the coarse stage the enhancer is the next to learn, and has not painted yet."""
@@ -210,13 +210,13 @@ class Pix2PixHD(Method):
         return schedule.at(images - coarse)
 
     def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
-        given = self._given(inputs)
+        channels = self._channels(inputs)
         if not self.options.enhancer:
-            image: Tensor = networks["generator"](given)
+            image: Tensor = networks["generator"](channels)
             return image
-        coarse = networks["generator"](halved(given))
+        coarse = networks["generator"](halved(channels))
         if "enhancer" in networks:
-            image = networks["enhancer"](given, coarse)
+            image = networks["enhancer"](channels, coarse)
             return image
         return F.interpolate(networks["global_picture"](coarse), scale_factor=2, mode="bilinear", align_corners=False)
 
@@ -228,11 +228,11 @@ class Pix2PixHD(Method):
 
     def inputs_of(self, networks: Mapping[str, nn.Module], batch: Batch) -> dict[str, Tensor]:
         """The batch's own inputs. Features are encoded from its targets: pictures made of them know the true looks."""
-        given = {name: getattr(batch, name) for name in self.inputs if name != "features"}
+        inputs = {name: getattr(batch, name) for name in self.inputs if name != "features"}
         if "features" in self.inputs:
             features, _ = self.encode(networks, batch)
-            given["features"] = _enlarged(features) if self.options.enhancer else features
-        return given
+            inputs["features"] = _enlarged(features) if self.options.enhancer else features
+        return inputs
 
     def encode(self, networks: Mapping[str, nn.Module], batch: Batch) -> tuple[Tensor, Tensor]:
         """The targets' features, and the regions that they are means over, at the size that the encoder reads.
@@ -294,13 +294,13 @@ class Pix2PixHD(Method):
         """What the losses look at: pictures at full size, or at half size in the coarse stage."""
         if part != "global":
             return self.synthesize(self.networks, inputs)
-        coarse: Tensor = self.networks["global_picture"](self.networks["generator"](halved(self._given(inputs))))
+        coarse: Tensor = self.networks["global_picture"](self.networks["generator"](halved(self._channels(inputs))))
         return coarse
 
-    def _given(self, inputs: Mapping[str, Tensor]) -> Tensor:
+    def _channels(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What the generator reads, at full size: labels, boundaries, features (specification 1)."""
-        given = self._condition(inputs)
-        return torch.cat([given, inputs["features"]], dim=1) if "features" in inputs else given
+        condition = self._condition(inputs)
+        return torch.cat([condition, inputs["features"]], dim=1) if "features" in inputs else condition
 
     def _condition(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What the discriminators read beside a photo: labels and boundaries, never features (specification 1)."""
