@@ -14,6 +14,7 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.input_files import decode_label, read_label
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, inputs_of
 from shards.labels.kinds import EDGES, KEYPOINTS, LANDMARKS, POSE, SKETCH, Kind, kind_of
 from shards.media.pictures import encode_picture, read_bytes, read_picture, stored_size
 from shards.operators import body_pose, edges, face_landmarks, parsing
@@ -235,12 +236,13 @@ def examples_of(folder: Path, schema: LabelSchema, inputs: tuple[str, ...], coun
 
 def _example(members: samples.Members, schema: LabelSchema, inputs: tuple[str, ...]) -> Example:
     pair = samples.decode_pair(members)
-    label = samples.decode_label(members, "target", schema, pair)
+    label = LABEL.decode_members(members, schema)
+    read = inputs_of(inputs)
     exemplar = None
-    if "exemplar" in inputs:
+    if EXEMPLAR in read:
         exemplar = Exemplar(
-            samples.decode_photo(members, "exemplar", schema),
-            samples.decode_label(members, "exemplar", schema, pair) if "exemplar_label" in inputs else None,
+            EXEMPLAR.decode_members(members, schema),
+            EXEMPLAR_LABEL.decode_members(members, schema) if EXEMPLAR_LABEL in read else None,
             f"{pair.exemplar.source}, frame {pair.exemplar.number}",
         )
     return Example(*drawing_pad(schema).example(pair.target, label), exemplar)

@@ -9,6 +9,7 @@ from deploy.batch.pairs import Job, Pairs
 from deploy.manipulation.edit import Scene
 from deploy.runtime import Session
 from likeness.command import BadInput
+from shards.inputs import LABEL, inputs_of
 
 NAMED = 10
 """Pairs that a message names."""
@@ -16,7 +17,7 @@ NAMED = 10
 
 def check(session: Session) -> None:
     """Raises BadInput for a model whose label maps have no classes that could be changed."""
-    if not session.schema.ids or "label" not in session.inputs:
+    if not session.schema.ids or LABEL not in inputs_of(session.inputs):
         raise BadInput(
             f"{session.path} ({session.method}) reads no label maps of classes, but {' and '.join(session.inputs)} of "
             f"kind {session.schema.kind}; manipulate a model that was trained on classes, such as one of streets"
