@@ -134,7 +134,7 @@ def synthesize_video(
 
 
 def _check(chain: Chain, video: Path, exemplar: Path | None, out: Path) -> None:
-    inputs, model = inputs_of(chain.inputs), chain.session.path
+    inputs, model = inputs_of(chain.sample_inputs()), chain.session.path
     if exemplar is None and EXEMPLAR.side in {side for each in inputs for side in (each.photo_side, each.label_side)}:
         raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
     if absent := [each.absent_in_videos for each in inputs if each.absent_in_videos is not None]:

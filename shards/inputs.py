@@ -365,15 +365,20 @@ class Features(Input):
         """For each region one of its class's centres, uniformly: float32 (3, H, W).
 
         loaded: the label map's ids (H, W), and the instance map where the regions are instances.
-        Raises BadInput when the model has no centres.
+        Raises BadInput when the model has no centres, or `loaded` lacks a map.
         """
         if source.centres is None:
             raise BadInput(
                 f"{source.where} reads {self.name} and has no centres to draw them from, as its label maps have no "
                 f"classes; give {self.name}"
             )
-        ids = loaded[LABEL.name]
-        regions = loaded[INSTANCES.name] if source.centres.regions == INSTANCES.name else ids
+        regions_of = INSTANCES if source.centres.regions == INSTANCES.name else LABEL
+        if missing := [each.name for each in (LABEL, regions_of) if each.name not in loaded]:
+            raise BadInput(
+                f"{source.where} draws {self.name} for the {missing[0]} of a sample, which it does not have; give "
+                f"{self.name}"
+            )
+        ids, regions = loaded[LABEL.name], loaded[regions_of.name]
         return paint(regions, ids, source.centres.arrays, _generator(f"{self.name} {seed} {name}"))
 
 

@@ -96,14 +96,14 @@ def _paint_pairs(options: argparse.Namespace) -> None:
     pairs = open_pairs(
         options.pairs,
         chain.session.schema,
-        chain.inputs,
+        chain.sample_inputs(),
         options.roll_labels,
         options.slice,
         output,
         options.cache,
         options.max_bad,
         options.styles,
-        chain.session.metadata.style_length,
+        chain.style_length,
     )
     summary = run(chain, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:
