@@ -113,7 +113,7 @@ class Service:
         return not self._painting
 
     def warm_up(self) -> None:
-        """Runs the chain on one sample and a full batch: what does not run, or not yet fast, does so before any request.
+        """Runs the chain on one sample and a full batch: what does not run, or not yet fast, does so beforehand.
 
         Raises BadInput when the model does not run.
         """
