@@ -17,7 +17,7 @@ import numpy as np
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import input_files
-from shards.labels.instance_features import CHANNELS as FEATURES
+from shards.labels import instance_features
 from shards.labels.instance_features import FeatureCentres, paint
 from shards.labels.kinds import kind_of
 from shards.reading import samples
@@ -338,10 +338,10 @@ class Features(Input):
     absent_in_videos: ClassVar[str | None] = "features of instances"
 
     def spec(self, model: Model) -> Spec:
-        return Spec("float32", (FEATURES, *_size(model)), -1.0, 1.0, multiple=model.size_multiple)
+        return Spec("float32", (instance_features.CHANNELS, *_size(model)), -1.0, 1.0, multiple=model.size_multiple)
 
     def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
-        return FEATURES, schema.height, schema.width
+        return instance_features.CHANNELS, schema.height, schema.width
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:
         return input_files.decode_features(content, where, schema)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.batch.open_pairs import open_pairs
-from deploy.batch.pairs import Job, Pairs
+from deploy.batch.pairs import Job, PairOptions, Pairs
 from deploy.manipulation.edit import Scene
 from deploy.runtime import Session
 from likeness.command import BadInput
@@ -29,7 +29,7 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
 
     Raises BadInput, naming some pairs that there are, when there is no such one.
     """
-    pairs = open_pairs(location, session.schema, session.inputs, style_length=session.metadata.style_length)
+    pairs = open_pairs(location, session.schema, session.inputs, _options(session))
     names: list[str] = []
     for job in _jobs(pairs):
         if job.name == name:
@@ -42,8 +42,12 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
 
 def first_scenes(session: Session, location: str | Path, count: int, seed: int) -> list[tuple[str, Scene]]:
     """The first pairs with their names. Raises BadInput as `open_pairs` does."""
-    pairs = open_pairs(location, session.schema, session.inputs, style_length=session.metadata.style_length)
+    pairs = open_pairs(location, session.schema, session.inputs, _options(session))
     return [(job.name, _scene(session, job, seed)) for job in itertools.islice(_jobs(pairs), count)]
+
+
+def _options(session: Session) -> PairOptions:
+    return PairOptions(style_length=session.metadata.style_length)
 
 
 def _jobs(pairs: Pairs) -> Iterator[Job]:

@@ -9,9 +9,9 @@ from likeness.loopback import listen, port
 
 DESCRIPTION = """\
 Answers POST /synthesize: multipart/form-data with one file for each of the model's inputs, as in the CSV of `batch`
-(label, exemplar_label: JSON, or PNG of class ids; exemplar: PNG or JPEG), and a PNG back. Features and style codes may
-be left out; the part `seed`, a whole number, then decides what is drawn. GET / says in JSON what this model takes; GET
-/healthz, /readyz and /metrics (Prometheus) are for who watches over the service.
+(see `python -m deploy batch --help`), and a PNG back. Features and style codes may be left out; the part `seed`, a
+whole number, then decides what is drawn. GET / says in JSON what this model takes; GET /healthz, /readyz and /metrics
+(Prometheus) are for who watches over the service.
 
 Requests that wait run together, up to --max-batch; one that comes alone runs at once. Refusals are JSON, {"error": …}:
 400 and 415 no multipart or no picture, 413 too large, 422 not what the model takes (the message says what), 503 with
