@@ -1,7 +1,9 @@
 """Commands that listen: one idea of a port, and of what to do where it cannot be had."""
 
+import re
 import socket
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,8 @@ from deploy.__main__ import main as deploy
 from likeness.command import BadInput
 from likeness.loopback import free_port, listen
 from shards.__main__ import main as shards
+from shards.labels import standard_schema
+from trainer.study import page
 from trainer.study.__main__ import main as study
 
 
@@ -42,3 +46,12 @@ def test_a_port_is_free_until_somebody_listens() -> None:
             pass
         with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1 port {port}: .*; choose another --port"):
             free_port("127.0.0.1", port)
+
+
+def test_a_rating_page_says_which_port_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("uvicorn.run", lambda app, host, port, log_level: None)
+    page.serve([], standard_schema("sketch", 32, 32), tmp_path / "out.csv", 0, port=0)
+    shown = re.search(r"http://127\.0\.0\.1:(\d+)/", capsys.readouterr().out)
+    assert shown is not None and int(shown[1]) > 0
