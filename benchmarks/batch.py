@@ -28,6 +28,7 @@ import numpy as np
 from deploy.batch.bad_inputs import BadInputs
 from deploy.batch.open_pairs import open_pairs
 from deploy.batch.outputs import Files, Output, Tars
+from deploy.batch.pairs import PairOptions
 from deploy.batch.synthesis import synthesize_pairs
 from deploy.chain import Chain
 from deploy.model_arguments import add_model_arguments, open_session
@@ -97,7 +98,7 @@ def end_to_end(session: Session, shards: Path, size: int, output: Output) -> Tur
     of model and shards, would weigh more here than in a run of some length."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        pairs = open_pairs(shards, session.schema, session.inputs, output=output)
+        pairs = open_pairs(shards, session.schema, session.inputs, PairOptions(output=output))
         bad = BadInputs(out, "bad", 0, pairs.mark)
         sink = Tars(out, output, pairs.ours, {}) if output.per_shard else Files(out, output)
 

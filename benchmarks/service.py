@@ -35,7 +35,7 @@ import psutil
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.machine import device, versions
-from shards.inputs import INPUTS
+from shards.inputs import INPUTS, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture
 from shards.worlds import WORLDS
@@ -86,9 +86,9 @@ def cases(session: Session) -> list[Case]:
     states = world.sample_states(rng, DISTINCT, fps=1.0)
     for number, state in enumerate(states):
         files = {}
-        for name in session.inputs:
-            shown = states[number - 1] if name == "label" else state
-            if name == "exemplar":
+        for each in inputs_of(session.inputs):
+            name, shown = each.name, states[number - 1] if each.follows_label else state
+            if each.photo_side is not None:
                 files[name] = encode_picture(world.render(state, world.sample_style(rng), size))
             elif isinstance(world, MappedWorld):
                 files[name] = encode_picture(world.class_ids(shown, size))

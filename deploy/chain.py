@@ -4,18 +4,20 @@ Some pictures take two models (SPADE, then stylisation), or a step that is no gr
 paints runs a chain; a model by itself is a chain of one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
+from deploy import trial
 from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
+from shards.inputs import INPUTS, Input, inputs_of
 
 Arrays = dict[str, Array]
 """Arrays by name."""
@@ -64,6 +66,28 @@ class Model:
     @property
     def identity(self) -> str:
         return " ".join([sha256_of(self.session.path), *(f"{own}={name}" for own, name in self.reads.items())])
+
+    @property
+    def objects(self) -> Mapping[str, Input]:
+        """What each of `inputs` is to the model."""
+        return dict(zip(self.inputs, inputs_of(self.session.inputs), strict=True))
+
+    def completed(
+        self, loaded: Mapping[str, Array], provided: Collection[str], seed: int, name: str, number: int
+    ) -> Arrays:
+        """One sample in loaded form, by the chain's names, with what this model reads of it and was missing drawn.
+
+        provided: what earlier steps give. seed, name, number: see `Session.completed`, which draws, and whose BadInput
+        this raises.
+        """
+        own = self._own({each: value for each, value in loaded.items() if each not in provided})
+        elsewhere = [name for name, each in zip(self.session.inputs, self.inputs, strict=True) if each in provided]
+        full = self.session.completed(own, seed, name, number, elsewhere)
+        return {**loaded, **{self.reads.get(each, each): value for each, value in full.items()}}
+
+    def trial(self, batch: int) -> Arrays:
+        """Inputs that it takes, by the chain's names, see `deploy.trial`."""
+        return {self.reads.get(own, own): value for own, value in trial.inputs(self.session, batch).items()}
 
     def tensors(self, loaded: Mapping[str, Array]) -> Arrays:
         """Its inputs that are in `loaded`, by the chain's names, as `run` takes them but for the batch axis."""
@@ -119,15 +143,30 @@ class Chain:
         self.steps: tuple[Step, ...] = (first, *others)
         self.session = first.session
         """That of the first step."""
-        provided: set[str] = set()
         inputs: dict[str, None] = {}
-        for step in self.steps:
+        objects: dict[str, Input] = {}
+        for step, provided in self._with_provided():
             inputs |= {name: None for name in step.inputs if name not in provided}
-            provided |= {*step.outputs}
+            if isinstance(step, Model):
+                # The first model that reads it settles what it is.
+                objects = {name: each for name, each in step.objects.items() if name not in provided} | objects
         self.inputs = tuple(inputs)
-        """The names of what a sample must have, in order: whatever is read before a step gives it."""
+        """The names of what is read before a step gives it, in order: of the sample, or drawn."""
+        self.objects: Mapping[str, Input] = objects
+        """What each of `inputs` is that a model reads."""
+        self.optional = tuple(name for name in self.inputs if name in objects and objects[name].optional)
+        """Those of `inputs` that are drawn where nobody gives them."""
+        self.needed = tuple(name for name in self.inputs if name not in self.optional)
+        """Those of `inputs` that a sample must have."""
         if OUTPUT not in self.steps[-1].outputs:
             raise ValueError(f"the last step of a chain gives {', '.join(self.steps[-1].outputs)}, but no {OUTPUT}")
+
+    def _with_provided(self) -> Iterator[tuple[Step, frozenset[str]]]:
+        """Each step with the names of what the steps before it give."""
+        provided: frozenset[str] = frozenset()
+        for step in self.steps:
+            yield step, provided
+            provided |= {*step.outputs}
 
     @classmethod
     def of(cls, session: Session) -> "Chain":
@@ -140,13 +179,45 @@ class Chain:
         loaded: as `Session.tensors` takes it. seed, name, number: see `Session.completed`, whose BadInput this raises.
         """
         tensors: Arrays = {}
-        for step in self.steps:
+        for step, provided in self._with_provided():
             if isinstance(step, Model):
-                loaded = step.session.completed(loaded, seed, name, number)
+                loaded = step.completed(loaded, provided, seed, name, number)
                 # The first model that reads an array settles its form: only names that are new are converted.
-                tensors |= step.tensors({each: value for each, value in loaded.items() if each not in tensors})
+                known = provided | tensors.keys()
+                tensors |= step.tensors({each: value for each, value in loaded.items() if each not in known})
         rest = {each: loaded[each] for each in self.inputs if each not in tensors and each in loaded}
         return {**tensors, **rest}
+
+    def sample_inputs(self) -> tuple[str, ...]:
+        """Those of `inputs` that files, shards and requests may hold: the ones that `INPUTS` knows. Others are drawn.
+
+        Raises BadInput when one of the others cannot be drawn.
+        """
+        if unknown := [name for name in self.needed if name not in INPUTS]:
+            raise BadInput(
+                f"the steps after {self.session.path} read {unknown[0]}, which no file or request holds; they hold "
+                f"{', '.join(INPUTS)}"
+            )
+        return tuple(name for name in self.inputs if name in INPUTS)
+
+    @property
+    def style_length(self) -> int:
+        """How many numbers the style codes have that its models read."""
+        for step in self.steps:
+            if isinstance(step, Model) and any(each.numbered for each in step.objects.values()):
+                return step.session.metadata.style_length
+        return self.session.metadata.style_length
+
+    def trial(self, batch: int) -> Arrays:
+        """What `run` takes of a batch, to see that it runs, see `deploy.trial`. Raises BadInput as `sample_inputs`."""
+        self.sample_inputs()
+        feeds: Arrays = {}
+        for step, provided in self._with_provided():
+            if isinstance(step, Model):
+                known = provided | feeds.keys()
+                feeds |= {name: value for name, value in step.trial(batch).items() if name not in known}
+        rest = {name: trial.as_loaded(self.session, name, batch) for name in self.inputs if name not in feeds}
+        return {**feeds, **rest}
 
     def check(self, values: Mapping[str, Array]) -> None:
         """Raises BadInput when the first step cannot take a batch of samples. The others are asked in their turn."""

@@ -1,7 +1,7 @@
 """The one session. Every picture that is served, or measured by a gate, comes from here."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -93,17 +93,21 @@ class Session:
         tensor: Array = INPUTS[name].expand(loaded, expansion)
         return tensor
 
-    def completed(self, loaded: Mapping[str, Array], seed: int, name: str, number: int = 1) -> Loaded:
+    def completed(
+        self, loaded: Mapping[str, Array], seed: int, name: str, number: int = 1, elsewhere: Collection[str] = ()
+    ) -> Loaded:
         """One sample's inputs in loaded form, with those that may be left out, and were, drawn.
 
         What is drawn is a function of the seed and of `name`, what the picture is called; a style code is one of its
         `number`, too: each stands for another style. Features are one of its class's centres for each instance.
-        Raises BadInput when the model has no centres that missing features could be drawn from.
+        elsewhere: inputs that come from somewhere else, which are not drawn.
+        Raises BadInput when the model has no centres that missing features could be drawn from, or what they are drawn
+        for is not in `loaded`.
         """
         source = Drawing(self.metadata.feature_centres, self.metadata.style_length, str(self.path))
         full = dict(loaded)
         for each in inputs_of(self.inputs):
-            if each.optional and each.name not in full:
+            if each.optional and each.name not in full and each.name not in elsewhere:
                 full[each.name] = each.draw(source, full, seed, name, number)
         return full
 
@@ -111,14 +115,14 @@ class Session:
         """What `run` gave, as uint8 (N, H, W, 3) RGB."""
         return image if image.dtype == np.uint8 else np.stack([pictures.to_picture(each) for each in image])
 
-    def run(self, **given: Array | None) -> Array:
+    def run(self, **inputs: Array | None) -> Array:
         """Makes pictures: float32 (N, 3, H, W) RGB in [-1, 1], or uint8 (N, H, W, 3) from a model of io "uint8".
 
         The inputs are those of `Metadata.specs`, with a batch axis in front; `tensors` makes them from photos and
         loaded label maps. Exactly the ones named in `inputs` must be given.
         Raises BadInput naming tensor, shape, type or value when one does not fit the model's schema.
         """
-        feeds = {name: value for name, value in given.items() if value is not None}
+        feeds = {name: value for name, value in inputs.items() if value is not None}
         self.check(feeds)
         return self.checked(self.run_unchecked(feeds))
 

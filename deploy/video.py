@@ -39,18 +39,20 @@ DEFAULT_FPS = Fraction(25)
 
 @dataclass(frozen=True)
 class Film:
-    """What was made. frames: of the new video. pictures: by the model; frames that show the same count once.
-
-    held: frames of the old video in which the label operator found nothing; the label before stayed. fps: of both.
-    latency_ms: p50 of one run of the model divided by its batch. seconds: from the first decoding to the file.
-    """
+    """A new video, in numbers."""
 
     frames: int
+    """Of the new video."""
     pictures: int
+    """Painted by the model; frames that show the same one count once."""
     held: int
+    """Frames of the old video in which the label operator found nothing; the label before stayed."""
     fps: float
+    """Frames per second of both."""
     latency_ms: float
+    """p50 of one run of the model divided by its batch."""
     seconds: float
+    """From the first decoding to the file."""
 
 
 def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labelling:
@@ -81,6 +83,7 @@ def synthesize_video(
     exemplar: Path | None,
     out: Path,
     labelling: Labelling,
+    *,
     exemplar_label: Path | None = None,
     batch: int = 1,
     seed: int = 0,
@@ -102,29 +105,29 @@ def synthesize_video(
     outcomes: Counter[str] = Counter()
     ticks = _Ticks(video, prepared_for(video, labelling), outcomes)
     latencies: list[tuple[float, int]] = []
-    made = 0
+    count = 0
 
     def counted() -> Generator[Array]:
-        nonlocal made
+        nonlocal count
         with tqdm(total=ticks.expected, desc="frames", unit="frame") as progress:
             for picture in _painted(chain, ticks, fixed, seed, batch, latencies):
-                made += 1
+                count += 1
                 progress.update()
                 yield picture
 
     schema = chain.session.schema
     # Closed by us, so that the progress bar ends before a message follows.
-    with atomic.new_file(out) as partial, closing(counted()) as made_frames:
+    with atomic.new_file(out) as partial, closing(counted()) as frames:
         try:
-            encode(partial, made_frames, ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
+            encode(partial, frames, ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
         except OSError as error:
             if error.errno is not None:
                 raise
-            told = str(error).replace(str(partial), str(out))
-            raise BadInput(f"{told} (the sound of {video}? `ffmpeg -i FILE -c copy -an NEW` drops it)") from error
+            message = str(error).replace(str(partial), str(out))
+            raise BadInput(f"{message} (the sound of {video}? `ffmpeg -i FILE -c copy -an NEW` drops it)") from error
     counted_from = latencies[1:] or latencies
     return Film(
-        frames=made,
+        frames=count,
         pictures=sum(number for _, number in latencies),
         held=outcomes.total() - outcomes["used"],
         fps=float(ticks.fps),
@@ -134,7 +137,7 @@ def synthesize_video(
 
 
 def _check(chain: Chain, video: Path, exemplar: Path | None, out: Path) -> None:
-    inputs, model = inputs_of(chain.inputs), chain.session.path
+    inputs, model = inputs_of(chain.sample_inputs()), chain.session.path
     if exemplar is None and EXEMPLAR.side in {side for each in inputs for side in (each.photo_side, each.label_side)}:
         raise BadInput("--video needs --exemplar, the photo in whose likeness it is painted")
     if absent := [each.absent_in_videos for each in inputs if each.absent_in_videos is not None]:
@@ -200,10 +203,10 @@ class _Ticks:
         self.stopped = Event()
         if not video.is_file():
             raise BadInput(f"{video}: there is no such file")
-        told = timing(video)
-        self.fps = told.fps or DEFAULT_FPS
-        self.sound_offset = told.sound_offset
-        self.expected = round(self.fps * told.seconds) or None
+        times = timing(video)
+        self.fps = times.fps or DEFAULT_FPS
+        self.sound_offset = times.sound_offset
+        self.expected = round(self.fps * times.seconds) or None
 
     def __iter__(self) -> Generator[tuple[Array, int]]:
         shown: Photo | None = None

@@ -61,7 +61,8 @@ def read_label(path: Path, schema: LabelSchema) -> Array:
     `sketch`: JSON, 68 [x, y] in a 512×512 frame laid over the picture, either bare or as {"landmarks": …}.
     `pose`: JSON, 18 [x, y, confidence], x and y as fractions of the picture's sides, bare or as {"keypoints": …}.
     `classes`: a grey PNG whose values are class ids, or a palette PNG whose indices are.
-    `picture`: a PNG or JPEG in colours. `edges`: a PNG or JPEG, white edges on black.
+    `picture`: a PNG or JPEG in colours. `edges`: a PNG or JPEG, white edges on black. Of both, a camera's rotation mark
+    is obeyed.
     Raises BadInput naming the file, the first value that is wrong, and what is expected.
     """
     return decode_label(read_bytes(path), str(path), schema)
@@ -70,8 +71,12 @@ def read_label(path: Path, schema: LabelSchema) -> Array:
 def decode_label(content: bytes, name: str, schema: LabelSchema) -> Array:
     """What `read_label` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     kind = kind_of(schema)
-    if kind.points is None:
+    if schema.ids:
+        # A picture of ids is read as it is stored.
         check_stored_size(content, name, schema)
+    elif kind.points is None and stored_size(content) not in (None, (schema.width, schema.height)):
+        # Turned by a rotation mark as photos may be, or of another size.
+        decode_photo(content, name, schema)
     return kind.decode(schema, content, name)
 
 

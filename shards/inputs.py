@@ -17,7 +17,7 @@ import numpy as np
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import input_files
-from shards.labels.instance_features import CHANNELS as FEATURES
+from shards.labels import instance_features
 from shards.labels.instance_features import FeatureCentres, paint
 from shards.labels.kinds import kind_of
 from shards.reading import samples
@@ -338,10 +338,10 @@ class Features(Input):
     absent_in_videos: ClassVar[str | None] = "features of instances"
 
     def spec(self, model: Model) -> Spec:
-        return Spec("float32", (FEATURES, *_size(model)), -1.0, 1.0, multiple=model.size_multiple)
+        return Spec("float32", (instance_features.CHANNELS, *_size(model)), -1.0, 1.0, multiple=model.size_multiple)
 
     def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
-        return FEATURES, schema.height, schema.width
+        return instance_features.CHANNELS, schema.height, schema.width
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:
         return input_files.decode_features(content, where, schema)
@@ -365,15 +365,20 @@ class Features(Input):
         """For each region one of its class's centres, uniformly: float32 (3, H, W).
 
         loaded: the label map's ids (H, W), and the instance map where the regions are instances.
-        Raises BadInput when the model has no centres.
+        Raises BadInput when the model has no centres, or `loaded` lacks a map.
         """
         if source.centres is None:
             raise BadInput(
                 f"{source.where} reads {self.name} and has no centres to draw them from, as its label maps have no "
                 f"classes; give {self.name}"
             )
-        ids = loaded[LABEL.name]
-        regions = loaded[INSTANCES.name] if source.centres.regions == INSTANCES.name else ids
+        regions_of = INSTANCES if source.centres.regions == INSTANCES.name else LABEL
+        if missing := [each.name for each in (LABEL, regions_of) if each.name not in loaded]:
+            raise BadInput(
+                f"{source.where} draws {self.name} for the {missing[0]} of a sample, which it does not have; give "
+                f"{self.name}"
+            )
+        ids, regions = loaded[LABEL.name], loaded[regions_of.name]
         return paint(regions, ids, source.centres.arrays, _generator(f"{self.name} {seed} {name}"))
 
 

@@ -13,6 +13,7 @@ from typing import get_args
 
 import pytest
 
+from shards.inputs import INPUTS
 from shards.records import LabelKind
 
 ROOT = Path(__file__).parents[1]
@@ -384,3 +385,89 @@ def test_a_kind_can_be_compared(source: str) -> None:
 )
 def test_what_is_no_comparison_of_kinds(source: str) -> None:
     assert not kinds_by_name("shards/records.py", source)
+
+
+MAY_COMPARE_INPUTS = {
+    # Sides of a pair, which the photos' inputs are called after.
+    "shards/judging/judge.py": {"exemplar"},
+    "trainer/study/state.py": {"exemplar"},
+    # How pairs are put together: by style.
+    "shards/inspection/verify.py": {"style"},
+    # Fields of descriptions, sidecars and tables beside pictures.
+    "shards/operators/photos.py": {"instances"},
+    "shards/packing/plan.py": {"instances"},
+    "shards/worlds/sidecar.py": {"instances"},
+    "trainer/evaluate/judged_pairs.py": {"label"},
+    "trainer/tables/markdown.py": {"exemplar"},
+    # What a method's features are means over.
+    "trainer/feature_centres.py": {"instances"},
+}
+"""Files that compare a word which is an input's name, too, but means something else there, and what."""
+
+
+def inputs_by_name(place: str, source: str) -> dict[str, set[str]]:
+    """The names of inputs that a file compares, each with where, instead of asking the objects of `shards/inputs.py`.
+
+    That file may; and the published systems, whose networks have an input each.
+    """
+    if place == "shards/inputs.py" or place.startswith("trainer/methods/"):
+        return {}
+
+    def names(node: ast.AST) -> set[str]:
+        parts = node.elts if isinstance(node, (ast.Tuple, ast.List, ast.Set)) else [node]
+        return {part.value for part in parts if isinstance(part, ast.Constant) and part.value in INPUTS}  # type: ignore[misc]
+
+    found: dict[str, set[str]] = defaultdict(set)
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Compare(left=left, comparators=others):
+                compared = set().union(*map(names, [left, *others]))
+            case ast.MatchValue(value=value):
+                compared = names(value)
+            case _:
+                continue
+        for name in compared - MAY_COMPARE_INPUTS.get(place, set()):
+            found[name].add(f"{place}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("place", files())
+def test_inputs_are_asked_not_compared(place: str) -> None:
+    assert inputs_by_name(place, (ROOT / place).read_text()) == {}
+
+
+def test_every_exception_for_inputs_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    exceptions = {**MAY_COMPARE_INPUTS}
+    monkeypatch.setattr("tests.test_house.MAY_COMPARE_INPUTS", {})
+    assert {place: {*inputs_by_name(place, (ROOT / place).read_text())} for place in exceptions} == exceptions
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'if "exemplar" in inputs: pass',
+        'if "label" not in session.inputs: pass',
+        'if name == "style": pass',
+        'if "features" != each.name: pass',
+        'if name in ("instances", "other"): pass',
+        'if name not in {"exemplar_label"}: pass',
+        'match name:\n    case "exemplar":\n        pass',
+    ],
+)
+def test_an_input_can_be_compared(source: str) -> None:
+    assert inputs_by_name("deploy/demo/inputs.py", source)
+    assert not inputs_by_name("shards/inputs.py", source)
+    assert not inputs_by_name("trainer/methods/pix2pixhd.py", source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "if EXEMPLAR in inputs_of(names): pass",
+        "loaded = {LABEL.name: ids}",
+        'photo = photos["exemplar"]',
+        'if side == "target": pass',
+    ],
+)
+def test_what_is_no_comparison_of_inputs(source: str) -> None:
+    assert not inputs_by_name("deploy/demo/inputs.py", source)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from likeness.array import Array
 from shards import labels
+from shards.inputs import EXEMPLAR
 from shards.reading.stream import Loaded
 from shards.records import LabelSchema
 from trainer.batches import to_device
@@ -30,11 +31,12 @@ def enlarge(image: Array, least: int = CELL) -> Array:
 def sample_grid(synthesizer: Synthesizer, loaded: Loaded, schema: LabelSchema, device: torch.device) -> Array:
     """One row per sample: label map | exemplar | our picture | target. uint8 (rows·h, 4·w, 3)."""
     ours = synthesizer.paint(to_device(loaded, schema, device))
+    exemplars = EXEMPLAR.of(loaded)
     rows = []
     for index in range(len(loaded.keys)):
         cells = [labels.picture(schema, loaded.labels["target"][index].numpy())]
-        if "exemplar" in loaded.photos:
-            cells.append(loaded.photos["exemplar"][index].numpy())
+        if exemplars is not None:
+            cells.append(exemplars[index].numpy())
         cells += [picture(ours[index]), loaded.photos["target"][index].numpy()]
         rows.append(np.concatenate([enlarge(cell) for cell in cells], axis=1))
     return np.concatenate(rows, axis=0)

@@ -7,9 +7,12 @@ from pathlib import Path
 from deploy.model_arguments import add_model_arguments, open_session
 from likeness.arguments import Help, count, slice_of, whole
 from likeness.command import BadInput
+from shards.inputs import INPUTS, STYLE_LENGTH
+from shards.labels.kinds import KINDS
 from shards.operators.arguments import OPERATOR_OPTIONS, add_operator_arguments
+from shards.records import SIZE_MULTIPLE
 
-DESCRIPTION = """\
+PAIRS = """\
 Paints a picture for every pair and ends with pictures/s and milliseconds per picture. Reading, the model and writing
 overlap. Run the same command again after an interruption: finished pictures are skipped.
 
@@ -18,17 +21,10 @@ overlap. Run the same command again after an interruption: finished pictures are
     (pip install 'likeness[remote]'); pictures are named after the pairs' keys
   a folder with the folders label/, exemplar_label/ and so on, those that the model reads: files of the same path but
     for the suffix are a pair and give it its name; a file that is alone in its folder belongs to all pairs
-  a CSV file with a header and the columns that the model reads, paths relative to the CSV:
-    label, exemplar_label  what the label maps are drawn from:
-                             sketch   JSON, 68 landmarks [x, y] in a 512×512 frame laid over the picture
-                             pose     JSON, 18 keypoints [x, y, confidence], x and y as fractions of the sides
-                             classes  grey or palette PNG of class ids
-    exemplar               PNG or JPEG photo of the model's size
-    instances              grey PNG of 8 or 16 bits: the number of the object that each pixel belongs to
-    features               (optional) RGB PNG, 0 to 255 for -1 to 1: the look of each instance
-    style                  (optional) JSON, a style code of 8 numbers, in a file or in the cell itself
-    output                 (optional) name of the picture below --out; otherwise the row's number
-
+  a CSV file with a header and the columns that the model reads, paths relative to the CSV (width, height and schema
+    are the model's, as is the length of a style code where it is not the usual one):
+"""
+REST = """\
 What may be left out is drawn, as a function of --seed and the pair's name: features from the centres that the model
 holds for each class, style codes from a normal distribution. Shards hold neither. --styles K paints each pair in K
 styles, NAME-1 to NAME-K.
@@ -42,18 +38,33 @@ then summary-I-of-N.json and so on.
 Models that read a style code paint it in the one that --seed draws. Those that read instance maps or features cannot:
 no label operator finds them.
 Labels come from the sidecar of a world's video, or are detected: face landmarks for sketch (the face is cut out), body
-poses for pose, what the segmentation model --parser finds for classes. Where nothing is found in a frame, the label
-before stays. An exemplar is labelled in the same way unless --exemplar-label says what its label is drawn from; of a
-video, the first usable frame is the exemplar.
+poses for pose, what the segmentation model --parser finds for classes, what Canny's detector or --edges finds
+for edges. Where nothing is found in a frame, the label before stays. An exemplar is labelled in the same way unless
+--exemplar-label says what its label is drawn from; of a video, the first usable frame is the exemplar.
 """
 
 VIDEO_ONLY = ("exemplar", "exemplar_label", *OPERATOR_OPTIONS)
 PAIRS_ONLY = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels", "styles")
 
 
+def description() -> str:
+    """The command's help: what it does, every input's column with the files that it names, and what may be left out."""
+    maps = [each.name for each in INPUTS.values() if each.label_side is not None]
+    rows = [(", ".join(maps), "what the label maps are drawn from:")]
+    rows += [("", f"  {name:<8} {kind.file}: {kind.holds}") for name, kind in KINDS.items()]
+    schema = next(iter(KINDS.values())).standard(2 * SIZE_MULTIPLE, 2 * SIZE_MULTIPLE)
+    for each in INPUTS.values():
+        if each.label_side is None:
+            words = each.file_in_words(schema, STYLE_LENGTH)
+            cell = ", in a file or in the cell itself" if each.in_cell("[]") else ""
+            rows.append((each.name, f"{words['file']}: {words['holds']}{cell}"))
+    rows.append(("output", "(optional) name of the picture below --out; otherwise the row's number"))
+    return PAIRS + "".join(f"    {column:<22} {words}\n" for column, words in rows) + "\n" + REST
+
+
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
-        "batch", help="paint the pictures of many pairs", description=DESCRIPTION, formatter_class=Help
+        "batch", help="paint the pictures of many pairs", description=description(), formatter_class=Help
     )
     parser.set_defaults(command=batch)
     _add_arguments(parser)
@@ -85,6 +96,7 @@ def _paint_pairs(options: argparse.Namespace) -> None:
 
     from deploy.batch.open_pairs import open_pairs
     from deploy.batch.outputs import Output
+    from deploy.batch.pairs import PairOptions
     from deploy.batch.run import run
     from deploy.batch.summary import table
     from deploy.chain import Chain
@@ -96,14 +108,16 @@ def _paint_pairs(options: argparse.Namespace) -> None:
     pairs = open_pairs(
         options.pairs,
         chain.session.schema,
-        chain.inputs,
-        options.roll_labels,
-        options.slice,
-        output,
-        options.cache,
-        options.max_bad,
-        options.styles,
-        chain.session.metadata.style_length,
+        chain.sample_inputs(),
+        PairOptions(
+            style_length=chain.style_length,
+            part=options.slice,
+            output=output,
+            styles=options.styles,
+            roll_labels=options.roll_labels,
+            cache=options.cache,
+            max_bad=options.max_bad,
+        ),
     )
     summary = run(chain, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:
@@ -128,9 +142,9 @@ def _paint_video(options: argparse.Namespace) -> None:
         options.exemplar,
         options.out,
         labelling,
-        options.exemplar_label,
-        options.batch,
-        options.seed,
+        exemplar_label=options.exemplar_label,
+        batch=options.batch,
+        seed=options.seed,
     )
     if options.json:
         print(json.dumps(asdict(film)))

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy.batch.outputs import Output
-from deploy.batch.pairs import BadPair, Changes, Job, bounds, name_of, numbered
+from deploy.batch.pairs import BadPair, Changes, Job, PairOptions, bounds, name_of, numbered
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
 from shards.inputs import INPUTS, Loaded, inputs_of, needed_among
@@ -23,8 +23,7 @@ class FilePairs:
     """Pairs of files.
 
     rows: by output, the files of the model's inputs in their order, "" where one is to be drawn; a style code may stand
-    there itself. where: what lists them; files are relative to it, or to its folder if it is a file. styles: see
-    `open_pairs`.
+    there itself. where: what lists them; files are relative to it, or to its folder if it is a file.
 
     Raises BadInput when a row gives a style where several are to be drawn.
     """
@@ -35,17 +34,15 @@ class FilePairs:
         where: Path,
         schema: LabelSchema,
         inputs: tuple[str, ...],
-        part: tuple[int, int],
-        output: Output,
-        styles: int,
-        style_length: int,
+        options: PairOptions,
     ) -> None:
-        self.rows, self.schema, self.inputs, self.part, self.styles = rows, schema, inputs, part, styles
-        self.style_length = style_length
+        self.rows, self.schema, self.inputs, self.options = rows, schema, inputs, options
+        self.part, self.styles = options.part, options.styles
         self.roll = 0
         self._folder = where if where.is_dir() else where.parent
+        styles, output = options.styles, options.output
         self.total = len(rows) * styles
-        self.ours = bounds(self.total, part, output.unit)
+        self.ours = bounds(self.total, options.part, output.unit)
         if styles > 1:
             numbered_columns = [column for column, each in enumerate(inputs_of(inputs)) if each.numbered]
             for name, row in rows.items():
@@ -57,8 +54,8 @@ class FilePairs:
 
     def identity(self, changes: Changes) -> str:
         changed = sum(
-            began - (self.mark(output) if made is None else made)
-            for output, (began, made) in changes.items()
+            began - (self.mark(output) if painted is None else painted)
+            for output, (began, painted) in changes.items()
             if output in self._rows
         )
         order = hashlib.sha256("\n".join(self._rows).encode()).hexdigest()
@@ -90,7 +87,7 @@ class FilePairs:
             try:
                 content = cell.encode() if in_cell else read_bytes(Path(where))
                 called = f"the {name}" if in_cell else where
-                loaded[name] = each.decode(content, called, self.schema, self.style_length)
+                loaded[name] = each.decode(content, called, self.schema, self.options.style_length)
             except BadInput as error:
                 raise BadPair(where, str(error)) from error
         return loaded

@@ -1,18 +1,39 @@
 """Where the inputs of batch inference come from: a CSV of files, folders of files, or shards."""
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from deploy.batch.outputs import Output
 from likeness.command import BadInput
-from shards.inputs import Loaded
+from shards.inputs import STYLE_LENGTH, Loaded
 
 Changes = Mapping[str, tuple[int, int | None]]
 """By output, the mark of a pair when the run began, and the one that it was made with (None: not made yet)."""
 
 WHOLE = (0, 1)
 """The slice of a run that is not sliced."""
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How pairs are read, and which of them are painted."""
+
+    style_length: int = STYLE_LENGTH
+    """How many numbers the model's style codes have."""
+    part: tuple[int, int] = WHOLE
+    """The slice, see `Pairs`."""
+    output: Output = field(default_factory=Output)
+    """What the pictures are named for."""
+    styles: int = 1
+    """Pictures of each pair, NAME-1 and so on, in styles that are drawn."""
+    roll_labels: int = 0
+    """How many pairs of shards further on each target label is taken from, see `ShardPairs`."""
+    cache: Path | None = None
+    """Where shards from a URL are kept; without it, where temporary files are, as long as they are needed."""
+    max_bad: int = 0
+    """How many files that a CSV names may be missing; they count as broken later."""
 
 
 class BadPair(BadInput):

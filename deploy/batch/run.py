@@ -13,7 +13,6 @@ from deploy.batch.synthesis import synthesize_pairs
 from deploy.chain import Chain
 from likeness import atomic
 from likeness.checksums import sha256_of
-from shards.inputs import optional_among
 
 
 def run(
@@ -35,7 +34,7 @@ def run(
     """
     session = chain.session
     digest = sha256_of(session.path)
-    drawn = {"seed": seed, "styles": pairs.styles} if optional_among(chain.inputs) else {}
+    drawn = {"seed": seed, "styles": pairs.styles} if chain.optional else {}
     facts: dict[str, Any] = {"model_sha256": digest, **drawn}
     if len(chain.steps) > 1:
         facts["steps"] = [step.identity for step in chain.steps]

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from deploy.batch.outputs import Output
-from deploy.batch.pairs import BadPair, Changes, Job, bounds, numbered
+from deploy.batch.pairs import BadPair, Changes, Job, PairOptions, bounds, numbered
 from likeness.command import BadInput
 from shards.inputs import Loaded, inputs_of, needs_of
 from shards.reading import samples
@@ -27,26 +26,17 @@ def _close(shards: list[Future[samples.OpenShard]]) -> None:
 class ShardPairs:
     """The pairs of shards. Each picture is named after its pair's key.
 
-    roll_labels: the target label of pair i is taken from pair i + roll_labels, counted around the end, while the
+    With `roll_labels`, the target label of pair i is taken from pair i + roll_labels, counted around the end, while the
     exemplar stays: pictures that then do not change show a model that ignores its label. An instance map goes with its
-    label. styles: see `open_pairs`.
+    label.
 
     Raises BadInput when shards are damaged, their label schema is not the model's, or they lack instance maps that it
     reads.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        schema: LabelSchema,
-        inputs: tuple[str, ...],
-        roll_labels: int,
-        part: tuple[int, int],
-        output: Output,
-        styles: int,
-    ) -> None:
-        self.store, self.schema, self.inputs, self.part, self.output = store, schema, inputs, part, output
-        self.styles = styles
+    def __init__(self, store: Store, schema: LabelSchema, inputs: tuple[str, ...], options: PairOptions) -> None:
+        self.store, self.schema, self.inputs = store, schema, inputs
+        self.part, self.output, self.styles = options.part, options.output, options.styles
         self.manifest: Manifest = store.manifest()
         if difference := schema.difference(self.manifest.schema):
             raise BadInput(f"{store.where}/manifest.json has another label schema than the model: {difference}")
@@ -56,10 +46,11 @@ class ShardPairs:
             raise BadInput(
                 f"{store.where} has no instance maps, which the model reads; pack it again from a source that has them"
             )
+        styles = self.styles
         self.total = self.manifest.samples * styles
-        self.ours = bounds(self.total, part, output.unit)
+        self.ours = bounds(self.total, self.part, self.output.unit)
         self._pairs = range(self.ours.start // styles, -(-self.ours.stop // styles))
-        self.roll = roll_labels % self.manifest.samples
+        self.roll = options.roll_labels % self.manifest.samples
         if not is_url(store.location):
             # What is downloaded is compared as it comes.
             needed = {shard.name for numbers in (self._pairs, *self._targets()) for shard, _ in self._within(numbers)}

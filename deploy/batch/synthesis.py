@@ -57,12 +57,12 @@ def synthesize_pairs(
             for number, job in enumerate(batch_jobs):
                 writing.add(job, images[number : number + 1])
             writing.wait(depth)
-            progress.update(writing.made + work.skipped + len(bad.listed) - progress.n)
+            progress.update(writing.written + work.skipped + len(bad.listed) - progress.n)
         writing.wait(0)
-        progress.update(writing.made + work.skipped + len(bad.listed) - progress.n)
+        progress.update(writing.written + work.skipped + len(bad.listed) - progress.n)
     seconds = time.perf_counter() - begun
     busy = round(sum(taken for taken, _ in runs) / seconds, 4)
-    return Summary(writing.made, work.skipped, len(bad.listed), seconds, busy, latency_percentiles(runs))
+    return Summary(writing.written, work.skipped, len(bad.listed), seconds, busy, latency_percentiles(runs))
 
 
 class _Work:
@@ -108,7 +108,7 @@ class _Writing:
     def __init__(self, work: _Work, encoders: ThreadPoolExecutor, writer: ThreadPoolExecutor) -> None:
         self._work, self._encoders, self._writer = work, encoders, writer
         self._waiting: deque[Future[None]] = deque()
-        self.made = 0
+        self.written = 0
 
     def add(self, job: Job, image: Array) -> None:
         """Takes the picture of a job, with a batch axis of 1."""
@@ -129,7 +129,7 @@ class _Writing:
         """Until at most so many pictures are not written. Raises what went wrong with one."""
         while len(self._waiting) > most:
             self._waiting.popleft().result()
-            self.made += 1
+            self.written += 1
 
 
 @contextmanager

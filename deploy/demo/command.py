@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 
 from deploy.model_arguments import add_model_arguments, open_session
-from likeness.arguments import Help, whole
+from likeness.arguments import Help
+from likeness.loopback import port
 
 DESCRIPTION = """\
 A page on which a label map is drawn (classes with a brush; landmarks and keypoints are dragged) or uploaded, an
@@ -28,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add("--examples", type=Path, metavar="DIR", help="a folder of shards: exemplars to pick, label maps to begin with")
     add("--parser", type=Path, metavar="FILE", help="a segmentation model (ONNX) that labels uploaded exemplars")
     add("--host", default="127.0.0.1", help="the address to listen on")
-    add("--port", type=whole, default=7860, metavar="N", help="the port to listen on, 0 for any that is free")
+    add("--port", type=port, default=7860, metavar="N", help="the port to listen on, 0 for any that is free")
 
 
 def demo(options: argparse.Namespace) -> None:

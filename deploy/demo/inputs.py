@@ -14,6 +14,7 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.input_files import decode_label, read_label
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, inputs_of
 from shards.labels.kinds import EDGES, KEYPOINTS, LANDMARKS, POSE, SKETCH, Kind, kind_of
 from shards.media.pictures import encode_picture, read_bytes, read_picture, stored_size
 from shards.operators import body_pose, edges, face_landmarks, parsing
@@ -35,25 +36,28 @@ MOST_READ = 2000
 
 @dataclass(frozen=True)
 class Exemplar:
-    """photo: uint8 (H, W, 3) RGB of the model's size. label: its loaded label map, None where nobody knows it.
-
-    note: what the page says of it. missing: why there is no label, and what to do.
-    """
+    """What a picture is painted in the likeness of."""
 
     photo: Array
+    """uint8 (H, W, 3) RGB of the model's size."""
     label: Array | None = None
+    """Its loaded label map; None where nobody knows it."""
     note: str = ""
+    """What the page says of it."""
     missing: str = ""
+    """Why there is no label map, and what to do."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A pair to begin with. exemplar: None for models that read none. label_picture: the target's label map for
-    people, uint8 (h, w, 3) RGB."""
+    """A pair to begin with."""
 
     drawing: Drawing
+    """The target's label map, for the page to go on with."""
     label_picture: Array
+    """The same for people, uint8 (h, w, 3) RGB."""
     exemplar: Exemplar | None
+    """The pair's exemplar; None for models that read none."""
 
 
 def check_drawable(schema: LabelSchema, path: Path) -> None:
@@ -159,8 +163,8 @@ def _no_operator(schema: LabelSchema) -> Operator:
 
 def _canny(schema: LabelSchema) -> Operator:
     def loaded(photo: Array) -> Array:
-        found = edges.canny(resized(photo, schema.height, schema.width))
-        return labels.load(schema, Frame("upload", 0, 0.0, ""), found)
+        picture = edges.canny(resized(photo, schema.height, schema.width))
+        return labels.load(schema, Frame("upload", 0, 0.0, ""), picture)
 
     return loaded
 
@@ -216,31 +220,32 @@ def examples_of(folder: Path, schema: LabelSchema, inputs: tuple[str, ...], coun
     manifest, place = load_manifest(folder)
     if difference := schema.difference(manifest.schema):
         raise BadInput(f"{place}/manifest.json has another label schema than the model: {difference}")
-    found: dict[str, Example] = {}
+    examples: dict[str, Example] = {}
     read = 0
     for shard in manifest.shards:
-        if len(found) == count or read >= MOST_READ:
+        if len(examples) == count or read >= MOST_READ:
             break
         samples.check_shard(place, shard)
         with samples.OpenShard(place / shard.name) as opened:
             for number in range(min(len(opened), MOST_READ - read)):
                 read += 1
                 style = samples.decode_pair(opened.members(number, ("json",))).exemplar.style
-                if style not in found and len(found) < count:
-                    found[style] = _example(opened.members(number), schema, inputs)
-    if not found:
+                if style not in examples and len(examples) < count:
+                    examples[style] = _example(opened.members(number), schema, inputs)
+    if not examples:
         raise BadInput(f"{folder} holds no pairs; pack some with `python -m shards pack`, or leave out --examples")
-    return list(found.values())
+    return list(examples.values())
 
 
 def _example(members: samples.Members, schema: LabelSchema, inputs: tuple[str, ...]) -> Example:
     pair = samples.decode_pair(members)
-    label = samples.decode_label(members, "target", schema, pair)
+    label = LABEL.decode_members(members, schema)
+    read = inputs_of(inputs)
     exemplar = None
-    if "exemplar" in inputs:
+    if EXEMPLAR in read:
         exemplar = Exemplar(
-            samples.decode_photo(members, "exemplar", schema),
-            samples.decode_label(members, "exemplar", schema, pair) if "exemplar_label" in inputs else None,
+            EXEMPLAR.decode_members(members, schema),
+            EXEMPLAR_LABEL.decode_members(members, schema) if EXEMPLAR_LABEL in read else None,
             f"{pair.exemplar.source}, frame {pair.exemplar.number}",
         )
     return Example(*drawing_pad(schema).example(pair.target, label), exemplar)

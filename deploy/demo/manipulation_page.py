@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from deploy.demo import widgets
-from deploy.manipulation import edit as manipulate
-from deploy.manipulation import scenes
+from deploy.manipulation import edit, scenes
 from deploy.manipulation.edit import Edit, NewClass, NewLook, Scene
 from deploy.runtime import Session
 from likeness.array import Array
@@ -53,49 +52,49 @@ class Scenes:
             )
         self.session = session
         self.every = [scene for _, scene in scenes.first_scenes(session, examples, EXAMPLES, 0)]
-        self._before = functools.lru_cache(EXAMPLES)(lambda number: manipulate.paint(session, self.every[number]))
+        self._before = functools.lru_cache(EXAMPLES)(lambda number: edit.paint(session, self.every[number]))
 
     def instances(self, number: Any) -> list[tuple[str, int]]:
         """Words and number of each instance of a picture, the largest first."""
         scene, schema = widgets.picked(number, self.every), self.session.schema
-        instances = manipulate.instances_of(scene.ids, scene.instances)
-        return [(manipulate.in_words(each, schema), each.number) for each in instances]
+        instances = edit.instances_of(scene.ids, scene.instances)
+        return [(edit.in_words(each, schema), each.number) for each in instances]
 
     def class_of(self, number: Any, instance: Any) -> int:
-        return manipulate.instance_of(widgets.picked(number, self.every), instance, self.session.schema).class_id
+        return edit.instance_of(widgets.picked(number, self.every), instance, self.session.schema).class_id
 
-    def looks(self, number: Any, instance: Any) -> list[tuple[str, int]]:
-        """The looks that an instance may get."""
-        centres = self.session.metadata.feature_centres
-        known = centres.centres.get(self.class_of(number, instance), []) if centres else []
-        return [(f"look {look}", look) for look in range(len(known))]
+    def centres(self, number: Any, instance: Any) -> list[tuple[str, int]]:
+        """Words and number of each centre of an instance's class: the looks that it may get."""
+        known = self.session.metadata.feature_centres
+        centres = known.centres.get(self.class_of(number, instance), []) if known else []
+        return [(f"look {centre}", centre) for centre in range(len(centres))]
 
     def begin(self, number: Any, instance: Any) -> Shown:
         """A picture as it is, with an instance outlined."""
         scene = widgets.picked(number, self.every)
         return Shown(self._label(scene, self._mask(scene, instance)), self._before(number))
 
-    def manipulated(self, number: Any, edit: Edit) -> Shown:
-        """A picture before and after. Raises BadInput as `manipulate.changed` does."""
+    def manipulated(self, number: Any, wanted: Edit) -> Shown:
+        """A picture before and after. Raises BadInput as `edit.changed` does."""
         scene = widgets.picked(number, self.every)
-        mask = self._mask(scene, edit.instance)
-        after = manipulate.changed(scene, edit, self.session.metadata)
-        before, painted = self._before(number), manipulate.paint(self.session, after)
-        change = manipulate.outside(before, painted, mask, self.session.metadata.reach)
+        mask = self._mask(scene, wanted.instance)
+        after = edit.changed(scene, wanted, self.session.metadata)
+        before, painted = self._before(number), edit.paint(self.session, after)
+        change = edit.outside(before, painted, mask, self.session.metadata.reach)
         return Shown(
             self._label(after, mask),
             before,
             painted,
-            manipulate.difference(before, painted),
+            edit.difference(before, painted),
             html.escape(change.in_words()),
         )
 
     def _mask(self, scene: Scene, instance: Any) -> Array:
-        known = manipulate.instance_of(scene, instance, self.session.schema)
+        known = edit.instance_of(scene, instance, self.session.schema)
         return np.asarray(scene.instances == known.number)
 
     def _label(self, scene: Scene, mask: Array) -> Array:
-        return manipulate.outlined(labels.picture(self.session.schema, scene.ids), mask)
+        return edit.outlined(labels.picture(self.session.schema, scene.ids), mask)
 
 
 def page(session: Session, examples: Path | None) -> Any:
@@ -141,7 +140,7 @@ def _choices(gr: Any, known: Scenes, instance: int) -> list[Any]:
             elem_id="likeness-class",
         ),
         gr.Dropdown(
-            known.looks(0, instance),
+            known.centres(0, instance),
             value=None,
             label="Look of its class",
             elem_id="likeness-look",
@@ -200,8 +199,8 @@ class _Answers:
             return self._refused(error, 1)
 
     def _chosen(self, number: Any, instance: Any) -> tuple[Any, ...]:
-        looks = self._gr.update(choices=self._known.looks(number, instance), value=None)
-        return self._known.class_of(number, instance), looks, *self._known.begin(number, instance).values()
+        choices = self._gr.update(choices=self._known.centres(number, instance), value=None)
+        return self._known.class_of(number, instance), choices, *self._known.begin(number, instance).values()
 
     def _refused(self, error: BadInput, others: int) -> tuple[Any, ...]:
         """Leaves everything as it is but for the message. others: components before the results."""

@@ -14,7 +14,7 @@ from deploy.demo.inputs import Example, Exemplar, Operator
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, optional_among
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, Input
 from shards.labels.kinds import kind_of
 from shards.records import LabelSchema
 
@@ -60,7 +60,7 @@ def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
     gr = widgets.gradio()
     schema = chain.session.schema
     first = examples[0].exemplar if examples else None
-    drawn = optional_among(chain.inputs)
+    drawn = [chain.objects[name] for name in chain.optional]
     with widgets.blocks(gr) as blocks:
         chosen = gr.State(first)
         gr.HTML(widgets.header(chain.session), elem_id="likeness-header")
@@ -143,14 +143,14 @@ class _ExemplarColumn:
 class _PictureColumn:
     """Where the picture shows. drawn: the inputs that a seed draws."""
 
-    def __init__(self, gr: Any, drawn: tuple[str, ...]) -> None:
+    def __init__(self, gr: Any, drawn: list[Input]) -> None:
         with gr.Column(min_width=280):
             gr.HTML("<h2>Picture</h2>")
             self.picture = widgets.picture(gr, None, "likeness-picture", ("download", "fullscreen"))
             self.status = gr.HTML("", elem_id="likeness-status", elem_classes="likeness-note")
             with gr.Row(visible=bool(drawn)):
                 self.seed = gr.Number(0, precision=0, minimum=0, label="Seed", elem_id="likeness-seed")
-                self.another = gr.Button(f"Another {'style' if STYLE.name in drawn else 'look'}", size="sm")
+                self.another = gr.Button(f"Another {'style' if STYLE in drawn else 'look'}", size="sm")
 
 
 class _Answers:

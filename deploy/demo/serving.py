@@ -45,12 +45,12 @@ def serve(chain: Chain, examples: Path | None, parser: Path | None, host: str = 
 
 def _blocks(chain: Chain, examples: Path | None, parser: Path | None) -> Any:
     """The page for this model, as Gradio's blocks."""
-    session = chain.session
-    if needs_of(chain.inputs).instances:
+    session, read = chain.session, chain.sample_inputs()
+    if needs_of(read).instances:
         if parser is not None:
             raise BadInput(f"--parser labels exemplars, but {session.path} reads none; leave it away")
         return manipulation_page.page(session, examples)
-    pairs = inputs.examples_of(examples, session.schema, chain.inputs) if examples else []
+    pairs = inputs.examples_of(examples, session.schema, read) if examples else []
     return page.page(chain, pairs, inputs.operator_of(session.schema, parser))
 
 

@@ -43,8 +43,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def manipulate(options: argparse.Namespace) -> None:
     """Runs the command. Raises BadInput for what a person can mend."""
     # Imported here, so that help need not wait for ONNX Runtime.
-    from deploy.manipulation import edit as editing
-    from deploy.manipulation import scenes
+    from deploy.manipulation import edit, scenes
     from likeness import atomic
     from shards.media.pictures import encode_picture
 
@@ -53,13 +52,13 @@ def manipulate(options: argparse.Namespace) -> None:
     session = open_session(options)
     scenes.check(session)
     scene = scenes.scene_of(session, options.pairs, options.pair, options.seed)
-    instance = editing.instance_of(scene, options.instance, session.schema)
+    instance = edit.instance_of(scene, options.instance, session.schema)
     wanted = _edit_of(options, session, instance.number)
-    before, after, changed = editing.edit(session, scene, [wanted])
+    before, after, changed = edit.edit(session, scene, [wanted])
     mask = scene.instances == instance.number
-    panels = editing.panels(changed, before, after, mask, session.schema)
+    panels = edit.panels(changed, before, after, mask, session.schema)
     atomic.write_bytes(options.out, encode_picture(panels))
-    print(editing.outside(before, after, mask, session.metadata.reach).in_words())
+    print(edit.outside(before, after, mask, session.metadata.reach).in_words())
     print(options.out)
 
 

@@ -17,7 +17,7 @@ from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
-from shards.inputs import INSTANCES, MOST_INSTANCES
+from shards.inputs import FEATURES_MAP, INSTANCES, LABEL, MOST_INSTANCES
 from shards.records import LabelSchema
 
 PER_CLASS = 1000
@@ -38,12 +38,12 @@ class Scene:
 
     @property
     def ids(self) -> Array:
-        return self.loaded["label"]
+        return self.loaded[LABEL.name]
 
     @property
     def instances(self) -> Array:
         """The instance map (H, W); of a model that reads none, each class is an instance."""
-        return self.loaded.get("instances", self.ids)
+        return self.loaded.get(INSTANCES.name, self.ids)
 
 
 @dataclass(frozen=True)
@@ -174,20 +174,20 @@ def changed(scene: Scene, edit: Edit, metadata: Metadata) -> Scene:
     instance = instance_of(scene, edit.instance, metadata.schema)
     if isinstance(edit, NewLook):
         look = look_of(instance, edit.centre, metadata)
-        features = set_features(scene.loaded["features"], scene.instances, instance.number, look)
-        return replace(scene, loaded={**scene.loaded, "features": features})
+        features = set_features(scene.loaded[FEATURES_MAP.name], scene.instances, instance.number, look)
+        return replace(scene, loaded={**scene.loaded, FEATURES_MAP.name: features})
     ids, instances = relabel(scene.ids, scene.instances, instance.number, edit.class_id)
-    loaded = {**scene.loaded, "label": ids}
-    if "instances" in loaded:
-        loaded["instances"] = instances
-    if "features" in loaded:
-        loaded["features"] = _in_new_class(scene, edit, instances, metadata)
+    loaded = {**scene.loaded, LABEL.name: ids}
+    if INSTANCES.name in loaded:
+        loaded[INSTANCES.name] = instances
+    if FEATURES_MAP.name in loaded:
+        loaded[FEATURES_MAP.name] = _in_new_class(scene, edit, instances, metadata)
     return replace(scene, loaded=loaded)
 
 
 def _in_new_class(scene: Scene, edit: NewClass, instances: Array, metadata: Metadata) -> Array:
     """The features after a new class: those of the region that the instance became a part of, else the first centre."""
-    features, inside = scene.loaded["features"], scene.instances == edit.instance
+    features, inside = scene.loaded[FEATURES_MAP.name], scene.instances == edit.instance
     by_class = metadata.feature_centres is not None and metadata.feature_centres.regions != INSTANCES.name
     joined = (scene.ids == edit.class_id if by_class else instances == instances[inside][0]) & ~inside
     if joined.any():

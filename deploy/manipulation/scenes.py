@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.batch.open_pairs import open_pairs
-from deploy.batch.pairs import Job, Pairs
+from deploy.batch.pairs import Job, PairOptions, Pairs
 from deploy.manipulation.edit import Scene
 from deploy.runtime import Session
 from likeness.command import BadInput
+from shards.inputs import LABEL, inputs_of
 
 NAMED = 10
 """Pairs that a message names."""
@@ -16,7 +17,7 @@ NAMED = 10
 
 def check(session: Session) -> None:
     """Raises BadInput for a model whose label maps have no classes that could be changed."""
-    if not session.schema.ids or "label" not in session.inputs:
+    if not session.schema.ids or LABEL not in inputs_of(session.inputs):
         raise BadInput(
             f"{session.path} ({session.method}) reads no label maps of classes, but {' and '.join(session.inputs)} of "
             f"kind {session.schema.kind}; manipulate a model that was trained on classes, such as one of streets"
@@ -28,7 +29,7 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
 
     Raises BadInput, naming some pairs that there are, when there is no such one.
     """
-    pairs = open_pairs(location, session.schema, session.inputs, style_length=session.metadata.style_length)
+    pairs = open_pairs(location, session.schema, session.inputs, _options(session))
     names: list[str] = []
     for job in _jobs(pairs):
         if job.name == name:
@@ -41,8 +42,12 @@ def scene_of(session: Session, location: str | Path, name: str | None, seed: int
 
 def first_scenes(session: Session, location: str | Path, count: int, seed: int) -> list[tuple[str, Scene]]:
     """The first pairs with their names. Raises BadInput as `open_pairs` does."""
-    pairs = open_pairs(location, session.schema, session.inputs, style_length=session.metadata.style_length)
+    pairs = open_pairs(location, session.schema, session.inputs, _options(session))
     return [(job.name, _scene(session, job, seed)) for job in itertools.islice(_jobs(pairs), count)]
+
+
+def _options(session: Session) -> PairOptions:
+    return PairOptions(style_length=session.metadata.style_length)
 
 
 def _jobs(pairs: Pairs) -> Iterator[Job]:

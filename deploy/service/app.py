@@ -18,7 +18,6 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from deploy import trial
 from deploy.chain import Chain
 from deploy.metadata import OUTPUT
 from deploy.service import multipart
@@ -27,7 +26,7 @@ from deploy.service.metrics import Metrics
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
-from shards.inputs import INPUTS, inputs_of, needed_among, optional_among
+from shards.inputs import INPUTS, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture, is_jpeg, is_png, stored_size
 
@@ -55,14 +54,16 @@ MOST_SEED = 2**63
 
 @dataclass(frozen=True)
 class Limits:
-    """max_batch: requests in one run of the model. max_queue: requests that may wait for it. timeout: seconds that a
-    body may take to come, and seconds from then to the answer. drain: seconds that accepted requests have to be
-    answered once the service is told to end."""
+    """What bounds the service's work."""
 
     max_batch: int = 8
+    """Requests in one run of the model."""
     max_queue: int = 64
+    """Requests that may wait for it."""
     timeout: float = 30.0
+    """Seconds that a body may take to come, and seconds from then to the answer."""
     drain: float = 25.0
+    """Seconds that accepted requests have to be answered once the service is told to end."""
 
 
 class Refused(Exception):
@@ -94,8 +95,9 @@ class Service:
             raise BadInput(
                 f"{self.session.path} reads DensePose pictures, which requests do not carry; serve another model"
             )
+        self.inputs = chain.sample_inputs()
         self.ready = self.draining = False
-        self.max_body = 8 * schema.height * schema.width * len(chain.inputs) + SPARE_BYTES
+        self.max_body = 8 * schema.height * schema.width * len(self.inputs) + SPARE_BYTES
         self.batcher = Batcher(chain.run, limits.max_batch, limits.max_queue, self._ran)
         self.metrics = Metrics(self.session, lambda: self.batcher.depth)
         self._uploaded = 0
@@ -111,12 +113,12 @@ class Service:
         return not self._painting
 
     def warm_up(self) -> None:
-        """Runs the model alone and on a full batch: what does not run, or not yet fast, does so before any request.
+        """Runs the chain on one sample and a full batch: what does not run, or not yet fast, does so beforehand.
 
         Raises BadInput when the model does not run.
         """
         for batch in dict.fromkeys((1, self.limits.max_batch)):
-            self.chain.run(trial.inputs(self.session, batch))
+            self.chain.run(self.chain.trial(batch))
         self.ready = True
 
     def abandon(self) -> int:
@@ -167,8 +169,7 @@ class Service:
             "width": schema.width,
             "height": schema.height,
             "inputs": {
-                each.name: each.file_in_words(schema, self.session.metadata.style_length)
-                for each in inputs_of(self.chain.inputs)
+                each.name: each.file_in_words(schema, self.chain.style_length) for each in inputs_of(self.inputs)
             }
             | self._drawn_in_words(),
             "schema": schema.to_json(),
@@ -178,7 +179,7 @@ class Service:
         }
 
     def _drawn_in_words(self) -> dict[str, dict[str, str]]:
-        drawn = optional_among(self.chain.inputs)
+        drawn = self.chain.optional
         words = (
             f"(optional) a whole number from which {' and '.join(drawn)} are drawn where they are missing; 0 without"
         )
@@ -186,10 +187,9 @@ class Service:
 
     def example(self, url: str) -> str:
         """A command that asks this very model for a picture."""
-        drawn, needed = optional_among(self.chain.inputs), needed_among(self.chain.inputs)
-        endings = {each.name: each.endings(self.session.schema)[0] for each in inputs_of(needed)}
+        endings = {each.name: each.endings(self.session.schema)[0] for each in inputs_of(self.chain.needed)}
         parts = " ".join(f"-F {name}=@{name}.{ending}" for name, ending in endings.items())
-        parts += f" -F {SEED}=1" if drawn else ""
+        parts += f" -F {SEED}=1" if self.chain.optional else ""
         token = f' -H "Authorization: Bearer ${TOKEN}"' if self.token else ""
         return f"curl --fail-with-body{token} {parts} -o {OUTPUT}.png {url}synthesize"
 
@@ -248,8 +248,8 @@ class Service:
     def _check_token(self, request: Request) -> None:
         if self.token is None:
             return
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self.token.encode()):
             raise Refused(
                 401, "unauthorized", "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
             )
@@ -366,12 +366,11 @@ class Service:
         except multipart.BrokenError as error:
             raise Refused(400, "bad_multipart", f"the body is no multipart/form-data: {error}") from error
         names = [name for name, _ in parts]
-        drawn = optional_among(self.chain.inputs)
-        needed = {*needed_among(self.chain.inputs)}
-        optional = {*drawn, SEED} if drawn else set()
-        if len(names) != len({*names}) or not needed <= {*names} <= needed | optional:
-            wanted = ", ".join(name for name in self.chain.inputs if name in needed)
-            further = f", and if wanted {', '.join((*drawn, SEED))}" if drawn else ""
+        needed = self.chain.needed
+        optional = [name for name in self.inputs if name not in needed] + ([SEED] if self.chain.optional else [])
+        if len(names) != len({*names}) or not {*needed} <= {*names} <= {*needed, *optional}:
+            wanted = ", ".join(needed)
+            further = f", and if wanted {', '.join(optional)}" if optional else ""
             raise Refused(
                 422,
                 "bad_input",
@@ -386,12 +385,12 @@ class Service:
 
     def _loaded(self, name: str, content: bytes) -> Array:
         part = f"the part {name}"
-        schema, given = self.session.schema, INPUTS[name]
-        endings = given.endings(schema)
+        schema, each = self.session.schema, INPUTS[name]
+        endings = each.endings(schema)
         if "png" in endings:
             self._check_picture(part, content, "jpg" in endings)
         try:
-            return given.decode(content, part, schema, self.session.metadata.style_length)
+            return each.decode(content, part, schema, self.chain.style_length)
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deploy.chain import Chain
 from deploy.service.app import TOKEN, Limits, Service
 from likeness.command import BadInput
-from likeness.loopback import LOOPBACK
+from likeness.loopback import LOOPBACK, listen
 
 CONNECTIONS = 900
 """Open at once. Below the 1,024 files that a process may usually open."""
@@ -124,22 +124,6 @@ def token_of(host: str) -> str | None:
             f'that clients then send (such as {TOKEN}="$(openssl rand -hex 32)"), or listen on --host {LOOPBACK[0]}'
         )
     return token
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any free one. Raises BadInput when the address cannot be had."""
-    # Only of sockets that say TCP does asyncio switch off the delay of small packets: 40 ms in every answer.
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        # Two could bind the same port, but only one can listen.
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        raise BadInput(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
-    return listener
 
 
 def run(chain: Chain, host: str, port: int, limits: Limits) -> None:

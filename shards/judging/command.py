@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from likeness.arguments import count, whole
-from likeness.loopback import port_number
+from likeness.loopback import port
 from likeness.subcommands import Subcommands, subcommand
 
 TEXT = """\
@@ -22,7 +22,7 @@ def add_judge(commands: Subcommands) -> None:
     add("--count", type=count, default=200, metavar="N", help="how many pairs, equally many of both kinds")
     add("--seed", type=whole, default=0, metavar="K", help="which pairs, and in which order")
     add("--host", default="127.0.0.1", help="address to listen on; any other than this lets others in")
-    add("--port", type=port_number, default=8765, help="port to listen on")
+    add("--port", type=port, default=8765, metavar="N", help="port to listen on, 0 for any that is free")
 
 
 def _judge(options: argparse.Namespace) -> None:

@@ -204,7 +204,7 @@ def serve(pairs: Path, out: Path, host: str = "127.0.0.1", port: int = 8765, cou
     """
     require_packages()
     judging = Judging(chosen_pairs(pairs, count, seed), out, seed)
-    free_port(host, port)
+    port = free_port(host, port)
     with only_page(out, "judging"):
         # What another server wrote until it let go of the file.
         judging.judgements = read_judgements(out) if out.exists() else []

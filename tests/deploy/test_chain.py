@@ -1,5 +1,6 @@
 """Models in a row give what they give one by one: in batches, with inputs of later steps from the sample."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from deploy.batch.open_pairs import open_pairs
 from deploy.batch.run import run
 from deploy.chain import Arrays, Chain, Function, Model
 from deploy.runtime import Session
+from deploy.service.app import Limits, Service
 from likeness.array import Array
 from likeness.command import BadInput
 
@@ -129,3 +131,87 @@ def test_what_does_not_fit_is_refused(session: Session, loaded: list[dict[str, A
         Chain.of(session).run({"label": feeds["label"]})
     with pytest.raises(ValueError, match="gives look, but no image"):
         Chain(Model(session), Function(inverted, ("image",), "look", ("look",)))
+
+
+def test_what_may_be_left_out_is_drawn_under_its_other_name_too(styled: Path) -> None:
+    session = Session(styled)
+    assert session.inputs == ("label", "style")
+    chain = Chain(Model(session), INVERT, Model(session, {"style": "second_style"}))
+    assert chain.inputs == ("label", "style", "second_style")
+    assert (chain.needed, chain.optional) == (("label",), ("style", "second_style"))
+    assert chain.sample_inputs() == ("label", "style"), "no file is called by the other name"
+    label = np.full((session.schema.height, session.schema.width), session.schema.ids[0], np.uint8)
+    tensors = chain.tensors({"label": label}, 3, "name")
+    full = session.tensors(session.completed({"label": label}, 3, "name"))
+    assert {*tensors} == {*chain.inputs}
+    np.testing.assert_array_equal(tensors["second_style"], full["style"])
+    wanted = session.run(**{name: value[None] for name, value in full.items()})
+    np.testing.assert_array_equal(chain.run({name: value[None] for name, value in tensors.items()}), wanted)
+
+
+def test_what_a_step_gives_is_not_drawn(styled: Path, instanced: Path) -> None:
+    session = Session(styled)
+    flat = Function(
+        lambda values: {"flat": np.zeros((len(values["image"]), 8), np.float32)}, ("image",), "flatten", ("flat",)
+    )
+    label = np.full((session.schema.height, session.schema.width), session.schema.ids[0], np.uint8)
+    chain = Chain(Model(session), flat, Model(session, {"style": "flat"}))
+    assert chain.optional == ("style",)
+    tensors = {name: value[None] for name, value in chain.tensors({"label": label}, 0, "").items()}
+    assert {*tensors} == {"label", "style"}
+    wanted = session.run(label=tensors["label"], style=np.zeros((1, 8), np.float32))
+    np.testing.assert_array_equal(chain.run(tensors), wanted)
+
+    reader = Session(instanced)
+    reader.metadata = replace(reader.metadata, feature_centres=None)
+    looks = Function(lambda values: {"features": values["image"]}, ("image",), "looks", ("features",))
+    chain = Chain(Model(session), looks, Model(reader))
+    assert chain.optional == ("style",)
+    tensors = chain.tensors({"label": label, "instances": label.astype(np.uint16)}, 0, "")
+    assert "features" not in tensors, "nothing is drawn, so that no centres are missed"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_trial_inputs_run_a_whole_chain(number: int, model: Path, styled: Path) -> None:
+    first, second = Session(model), Session(styled)
+    fitted = Function(lambda values: {"tone": values["image"].mean((2, 3))}, ("image", "exemplar"), "tone", ("tone",))
+    last = Function(
+        lambda values: {"image": values["image"] * values["instances"][:, None].astype(np.float32)},
+        ("image", "instances", "tone"),
+        "last",
+    )
+    for chain in (
+        Chain(Model(second), Model(second, {"style": "second_style"})),
+        Chain(Model(first), fitted, last),
+    ):
+        feeds = chain.trial(number)
+        assert {*feeds} == {*chain.inputs}
+        assert len(chain.run(feeds)) == number
+
+
+def test_the_service_runs_a_chain_whose_later_steps_read_more(model: Path, styled: Path) -> None:
+    second = Session(styled)
+    service = Service(Chain(Model(second), Model(second, {"style": "second_style"})), Limits(max_batch=2))
+    try:
+        service.warm_up()
+        assert service.ready
+        assert [*service.description()["inputs"]] == ["label", "style", "seed"]
+        assert "-F label=@label.png -F seed=1 " in service.example("http://here/")
+    finally:
+        service.close(5)
+    first = Session(model)
+    unknown = Chain(Model(first), Function(inverted, ("image", "strength"), "fade"))
+    assert unknown.needed == (*first.inputs, "strength")
+    with pytest.raises(BadInput, match="read strength, which no file or request holds"):
+        Service(unknown, Limits())
+    with pytest.raises(BadInput, match="read strength, which no file or request holds"):
+        unknown.trial(1)
+
+
+def test_a_name_that_only_steps_know_is_no_input(session: Session, loaded: list[dict[str, Array]]) -> None:
+    dark = Function(lambda values: {"dark": values["image"] / 2}, ("image",), "darken", ("dark",))
+    chain = Chain(Model(session), dark, Model(session, {"exemplar": "dark"}))
+    assert chain.inputs == chain.needed == chain.sample_inputs() == session.inputs
+    feeds = batch_of(chain, loaded[:2])
+    wanted = session.run(**{**feeds, "exemplar": session.run(**feeds) / 2})
+    np.testing.assert_array_equal(chain.run(feeds), wanted)

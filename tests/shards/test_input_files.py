@@ -116,6 +116,29 @@ def test_a_photo_on_its_side_is_turned(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_photo(tmp_path / "photo.png", SKETCH), np.rot90(photo, -1))
 
 
+@pytest.mark.parametrize("kind", ["picture", "edges"])
+@pytest.mark.parametrize("name", ["label.jpg", "label.png"])
+def test_a_label_picture_on_its_side_is_turned(kind: str, name: str, tmp_path: Path) -> None:
+    mark = Image.Exif()
+    mark[0x0112] = 6
+    stored, schema = noise(WIDTH, HEIGHT, 3), standard_schema(kind, HEIGHT, WIDTH)
+    Image.fromarray(stored).save(tmp_path / name, exif=mark, quality=95)
+    picture = read_photo(tmp_path / name, schema)
+    Image.fromarray(picture).save(tmp_path / "upright.png")
+    label = read_label(tmp_path / name, schema)
+    assert label.shape == (schema.channels, HEIGHT, WIDTH)
+    np.testing.assert_array_equal(label, read_label(tmp_path / "upright.png", schema))
+    Image.fromarray(stored).save(tmp_path / name)
+    with pytest.raises(BadInput, match=f"{name} is 32×48 pixels, but the model takes 48×32"):
+        read_label(tmp_path / name, schema)
+
+
+def test_ids_on_their_side_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(noise(WIDTH, HEIGHT, below=2)).save(tmp_path / "ids.png")
+    with pytest.raises(BadInput, match=r"ids\.png is 32×48 pixels, but the model takes 48×32"):
+        read_label(tmp_path / "ids.png", CLASSES)
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe" * 100_000, b"[" * 100_000, b"[[1" + b"0" * 400 + b", 1]]"])
 def test_what_is_wrong_with_a_file_of_points_is_said_in_a_line(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "points.json").write_bytes(content)

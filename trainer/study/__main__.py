@@ -8,7 +8,7 @@ from pathlib import Path
 
 from likeness.arguments import count, whole
 from likeness.command import run_command
-from likeness.loopback import port_number
+from likeness.loopback import port
 from trainer.study.answers import read_choices, results_of, table, to_json
 from trainer.study.page import serve
 from trainer.study.trials import trials_of
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--count", type=count, metavar="N", help="so many pairs, drawn at random; all by default")
     add("--seed", type=whole, default=0, metavar="K", help="which pairs, their order and sides (default: 0)")
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1); any other lets others in")
-    add("--port", type=port_number, default=8766, help="port to listen on (default: 8766)")
+    add("--port", type=port, default=8766, metavar="N", help="port to listen on, 0 for any free one (default: 8766)")
     add("--results", type=Path, metavar="CSV", help="print the results of these answers, and do nothing else")
     add("--names", nargs=2, default=["A", "B"], metavar=("A", "B"), help="the methods' names, for the results only")
     add("--json", action="store_true", help="print the results as JSON")

@@ -64,7 +64,7 @@ def serve(
     no CSV of answers on these pictures.
     """
     require_packages()
-    free_port(host, port)
+    port = free_port(host, port)
     if {trial.a.path.suffix for trial in trials} != {trial.b.path.suffix for trial in trials}:
         print("warning: the two folders' pictures have different formats; compression can be seen", file=sys.stderr)
     with only_page(out, "study"):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,11 +29,14 @@ from deploy.batch import run as batch
 from deploy.batch.bad_inputs import FIELDS
 from deploy.batch.open_pairs import open_pairs
 from deploy.batch.outputs import Output
-from deploy.batch.pairs import bounds
+from deploy.batch.pairs import PairOptions, bounds
 from deploy.chain import Chain
 from deploy.runtime import Session
 from likeness import bound_run, onnx_runtime
 from likeness.command import BadInput
+from shards.inputs import INPUTS, STYLE, STYLE_LENGTH
+from shards.labels import standard_schema
+from shards.labels.kinds import KINDS
 from shards.reading import samples
 from shards.records import load_manifest
 
@@ -488,7 +492,7 @@ def test_a_failed_picture_ends_the_run_and_no_shard_lacks_it(
 ) -> None:
     session = Session(model)
     output = Output(per_shard=3)
-    pairs = open_pairs(as_csv(folder, 12), session.schema, session.inputs, output=output)
+    pairs = open_pairs(as_csv(folder, 12), session.schema, session.inputs, PairOptions(output=output))
     calls = iter(range(100))
     whole = Session.checked
 
@@ -502,3 +506,14 @@ def test_a_failed_picture_ends_the_run_and_no_shard_lacks_it(
         batch.run(Chain.of(session), pairs, tmp_path / "out", 1, output)
     assert [path.name for path in sorted((tmp_path / "out").glob("*.tar"))] in ([], ["pictures-000000.tar"])
     assert not list((tmp_path / "out").glob(".*.tar"))
+
+
+def test_the_help_has_every_input_and_every_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["batch", "--help"])
+    shown = capsys.readouterr().out
+    for each in INPUTS.values():
+        assert re.search(rf"^    .*\b{each.name}\b", shown, re.MULTILINE)
+    for kind in KINDS.values():
+        assert f"{kind.file}: {kind.holds}\n" in shown
+    assert STYLE.file_in_words(standard_schema("sketch", 32, 32), STYLE_LENGTH)["holds"] in shown
