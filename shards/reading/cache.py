@@ -86,6 +86,7 @@ def partial_path(file: Path) -> Path:
 
 def lock_exclusively(path: Path, wait: bool = True) -> int:
     """The descriptor of an exclusively locked file; closing it unlocks. Raises BlockingIOError unless `wait`."""
+    # O_NOFOLLOW: a folder that others may write to must not lead us to a file elsewhere by a link.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,6 +98,7 @@ def lock_exclusively(path: Path, wait: bool = True) -> int:
 
 def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
     """Removes the least recently used shards until the rest and `coming` bytes lie within the limit."""
+    # One process at a time: several that all see too many bytes would each remove enough for all.
     lock = lock_exclusively(folder / ".evict.lock")
     try:
         files = []
@@ -104,6 +106,8 @@ def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
             if _PARTIAL.fullmatch(entry.name):
                 _remove_orphan(Path(entry.path))
             elif _CACHED.fullmatch(entry.name) and (found := stat_if_there(Path(entry.path))):
+                # The time of change stands for that of the last use, see `Store`: many disks are mounted without access
+                # times.
                 files.append((found.st_mtime_ns, Path(entry.path), found.st_size))
         total = sum(size for _, _, size in files) + coming
         for _, file, size in sorted(files):
@@ -118,6 +122,7 @@ def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
 def _remove_unused(file: Path) -> bool:
     """Removes a cached file unless a process holds it; returns whether it is gone."""
     try:
+        # Open for writing, though nothing is written: NFS grants an exclusive lock on nothing else.
         descriptor = os.open(file, os.O_RDWR)
     except FileNotFoundError:
         return True
@@ -145,6 +150,7 @@ def _remove_orphan(partial: Path) -> None:
     try:
         partial.unlink(missing_ok=True)
     finally:
+        # The lock file stays. Were it removed, two processes could hold the locks of two files that had its name.
         os.close(lock)
 
 
