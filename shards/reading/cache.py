@@ -35,8 +35,8 @@ class Pin:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor, self.process = descriptor, os.getpid()
-        found = os.fstat(descriptor)
-        self.inode, self.bytes = found.st_ino, found.st_size
+        status = os.fstat(descriptor)
+        self.inode, self.bytes = status.st_ino, status.st_size
 
     @classmethod
     def take(cls, file: Path) -> "Pin | None":
@@ -46,8 +46,8 @@ class Pin:
         except FileNotFoundError:
             return None
         fcntl.flock(pin.descriptor, fcntl.LOCK_SH)
-        found = stat_if_there(file)
-        if found is not None and found.st_ino == pin.inode:
+        status = stat_if_there(file)
+        if status is not None and status.st_ino == pin.inode:
             return pin
         pin.release()
         return None
@@ -105,10 +105,10 @@ def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
         for entry in os.scandir(folder):
             if _PARTIAL.fullmatch(entry.name):
                 _remove_orphan(Path(entry.path))
-            elif _CACHED.fullmatch(entry.name) and (found := stat_if_there(Path(entry.path))):
+            elif _CACHED.fullmatch(entry.name) and (status := stat_if_there(Path(entry.path))):
                 # The time of change stands for that of the last use, see `Store`: many disks are mounted without access
                 # times.
-                files.append((found.st_mtime_ns, Path(entry.path), found.st_size))
+                files.append((status.st_mtime_ns, Path(entry.path), status.st_size))
         total = sum(size for _, _, size in files) + coming
         for _, file, size in sorted(files):
             if total <= limit_bytes:
@@ -130,9 +130,9 @@ def _remove_unused(file: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = stat_if_there(file)
-        if found is None or found.st_ino != os.fstat(descriptor).st_ino:
-            return found is None
+        status = stat_if_there(file)
+        if status is None or status.st_ino != os.fstat(descriptor).st_ino:
+            return status is None
         file.unlink(missing_ok=True)
     except (BlockingIOError, PermissionError):
         return False
