@@ -43,13 +43,16 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, because a rename is atomic within one file system only.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     partial = Path(name)
     try:
         yield partial
+        # Flushed before the rename: after a power cut, some file systems have the new name and none of the bytes.
         _settle(partial, 0o666)
         os.replace(partial, path)
+        # The name stands in the folder, which is flushed by itself.
         sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)

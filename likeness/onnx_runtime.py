@@ -45,6 +45,7 @@ REFUSED = (
 """What ONNX Runtime raises when it will not load or run a model."""
 TENSORRT_LIBRARY = "libnvinfer.so.10"
 _WARNING, _FATAL = 2, 4
+# A context variable, because whoever knows that other work goes on beside a session is far from who opens it.
 _SPINNING: ContextVar[bool] = ContextVar("spinning", default=True)
 
 
@@ -161,9 +162,11 @@ def _open(
         with contextlib.redirect_stdout(log):
             onnxruntime.preload_dlls()
     try:
+        # enable_fallback: the Python class would try again on the CPU when the provider fails.
         session = onnxruntime.InferenceSession(
             str(model), options, providers=[(wanted, dict(provider_options))], enable_fallback=0
         )
+        # A provider whose library does not load is left out with a line in the log, even so.
         if session.get_providers()[0] != wanted:
             raise BadInput(_absent(provider, f"ONNX Runtime started {session.get_providers()[0]} instead"))
     except _BROKEN_FILE as error:
@@ -193,6 +196,7 @@ def _session_options(provider: Provider, threads: int | None) -> Any:
 
 def _refusal(model: Path, provider: Provider, remedy: str, error: Exception, log: str) -> BadInput:
     """Why a session did not start, and what to do. log: what ONNX Runtime printed on the way."""
+    # Without its first letter, since ONNX Runtime writes it large in some messages and small in others.
     if "xternal data" in str(error):
         return BadInput(
             f"{model} has its weights in a file beside it, {model.stem}.….data, that is missing or cut: copy both, "
@@ -224,6 +228,7 @@ class Model:
         """Type and shape of each tensor by its name, None for an axis that is free."""
         self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
         self._bound = BoundRun(self.native, MEMORY[provider]) if provider in MEMORY else None
+        # Bound memory is there once, so that runs on a device take turns; the CPU's runs need not.
         self._lock = threading.Lock()
 
     def run(self, feeds: dict[str, Array]) -> Array:

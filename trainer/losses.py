@@ -38,6 +38,7 @@ def semantic_factors(same_style: Tensor, weighting: Weighting, weight: float) ->
     official (reading B, the released code's): `weight`·M_5/M_i for all, and 2·`weight` more for same-style samples.
     fixed (the paper's ablation "w/o adaptive weights"): `weight`·M_5/M_i for all.
     """
+    # Deep layers say what is shown, shallow ones also in which colours: where styles differ, those count for less.
     base = weight * _relative_sizes(same_style.device, torch.get_default_dtype())
     extra = {
         "adaptive": weight - base,

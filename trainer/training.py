@@ -107,6 +107,9 @@ class Training:
         for player, names in self.players.items():
             # Parameters that rest, as after another player's turn, would be left out of what ranks share.
             set_trainable(self.method.networks, names)
+            # One engine per player. Not one for all, because players are differentiated in turns, and DDP waits for a
+            # gradient of every parameter that it holds. Not one per network, because a player's losses run through
+            # several of them at once, also past their `forward`.
             engines[player] = make_engine(
                 {name: self.method.networks[name] for name in names},
                 self.config.optimizer.of(player),
@@ -123,6 +126,7 @@ class Training:
             return
         moments = {player: engine.state() for player, engine in self.engines.items()}
         self.engines = {}
+        # accelerate holds whatever it has prepared until it is told to let go.
         self.accelerator.free_memory()
         self.players = players
         self.engines = self._make_engines()
@@ -164,7 +168,10 @@ class Training:
         if self.config.speed.channels_last:
             batch = batch.to(memory_format=torch.channels_last)
         turns = self.method.turns(self.images)
+        # A play is a generator that stands still between turns: what it painted for one player is still there for the
+        # next, which sees the networks as the turns before have left them.
         plays = [self.method.play(part, self.images) for part in batch.parts(self.config.accumulate)]
+        # Norms with running statistics change them in the forward pass, before anybody knows that a loss is not finite.
         running = [(buffer, buffer.clone()) for buffer in norm_statistics.buffers_of(self.method.networks)]
         figures: dict[str, list[Tensor]] = {}
         skip = torch.zeros((), dtype=torch.float32, device=self.device)
@@ -173,6 +180,8 @@ class Training:
             for name, value in losses.items():
                 figures.setdefault(f"{player}/{name}", []).append(value)
             figures.setdefault(f"gradient/{player}", []).append(norm)
+            # The norm is of gradients that the ranks have averaged already, so that all ranks see the same flag. It
+            # stays on the device, where nobody waits for it: hence `where` and no `if`, here and below.
             skip = torch.maximum(skip, 1 - torch.isfinite(norm).float())
         for play in plays:
             # Whatever comes after the last turn would be lost, and nobody would miss it.
@@ -200,6 +209,7 @@ class Training:
                 f"{self.config.method} has no player {player!r} now; there are {', '.join(self.players)}"
             )
         parts = len(plays)
+        # The other players' networks pass gradients on, as a discriminator does to the generator, and gather none.
         set_trainable(self.method.networks, self.players[player])
         engine = self.engines[player]
         losses: dict[str, Tensor] = {}
@@ -210,6 +220,8 @@ class Training:
             total = torch.stack(list(terms.values())).sum() / parts
             # A loss that is not finite, or a player before this one that was skipped, spoils every gradient on
             # every rank, so that all ranks skip the same steps without asking each other.
+            # 0 times a finite loss is 0, and times infinity or NaN it is NaN, which reaches the other ranks with the
+            # averaged gradients. Multiplied by, not added: an added constant has no gradient.
             spoiled = 0 * total.detach() + torch.where(skip > 0, torch.nan, 0.0)
             engine.backward(total * (1 + spoiled), number == parts)
             for name, value in {**terms, "total": total * parts}.items():
@@ -247,6 +259,7 @@ class Training:
         figures: what was measured of these very weights.
         """
         gathered = gather_object([random_state.capture()])
+        # Before the other ranks leave: under ZeRO each holds a part of the moments, and gives it here.
         optimizers = {f"{player}.optimizer": engine.state() for player, engine in self.engines.items()}
         if not self.accelerator.is_main_process:
             return None

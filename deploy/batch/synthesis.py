@@ -51,16 +51,20 @@ def synthesize_pairs(
     ):
         writing = _Writing(work, encoders, writer)
         for batch_jobs, feeds in batches:
+            # This thread runs the model and nothing else, so that a device is busy as long as there are decoded
+            # pictures.
             start = time.perf_counter()
             images = chain.run_unchecked(feeds)
             runs.append((time.perf_counter() - start, len(batch_jobs)))
             for number, job in enumerate(batch_jobs):
                 writing.add(job, images[number : number + 1])
+            # The bound on memory: with slow encoders or a slow disk, the model waits here.
             writing.wait(depth)
             progress.update(writing.written + work.skipped + len(bad.listed) - progress.n)
         writing.wait(0)
         progress.update(writing.written + work.skipped + len(bad.listed) - progress.n)
     seconds = time.perf_counter() - begun
+    # Near 1 where decoding and encoding are hidden behind the model; less says that they hold it up.
     busy = round(sum(taken for taken, _ in runs) / seconds, 4)
     return Summary(writing.written, work.skipped, len(bad.listed), seconds, busy, latency_percentiles(runs))
 
@@ -112,6 +116,7 @@ class _Writing:
 
     def add(self, job: Job, image: Array) -> None:
         """Takes the picture of a job, with a batch axis of 1."""
+        # Files may appear in any order; a shard's members must come one after another.
         if not self._work.sink.in_order:
             self._waiting.append(self._encoders.submit(lambda: self._work.write(job, self._work.encode(image))))
             return

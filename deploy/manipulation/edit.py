@@ -18,9 +18,9 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.inputs import FEATURES_MAP, INSTANCES, LABEL, MOST_INSTANCES
+from shards.labels.instances import PER_CLASS
 from shards.records import LabelSchema
 
-PER_CLASS = 1000
 LISTED = 30
 """Instances that a message names, the largest first."""
 GAP = 8

@@ -22,11 +22,14 @@ def boundary_of(content_type: str) -> bytes | None:
 
 def parts_of(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
     """(name, content) of every part, in order. Raises BrokenError when the body is damaged, cut off or too many."""
+    # The parser calls back while it reads, with places in the body. A header or a part's content may come in several
+    # calls, so each is gathered until the parser says that it has ended.
     parts: list[tuple[str, bytearray]] = []
     field, value, disposition, content = bytearray(), bytearray(), bytearray(), bytearray()
     ended = False
 
     def part_begins() -> None:
+        # Asked before a part is kept: a small body can hold very many empty ones.
         if len(parts) == MOST_PARTS:
             raise BrokenError(f"there are more than {MOST_PARTS} parts")
         disposition.clear()
@@ -43,6 +46,7 @@ def parts_of(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
         if b"name" not in options:
             raise BrokenError("a part has no name in its Content-Disposition")
         content = bytearray()
+        # A new one for each part, not the old one emptied, which the list still holds.
         parts.append((options[b"name"].decode("utf-8", "replace"), content))
 
     def end() -> None:
@@ -64,6 +68,7 @@ def parts_of(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
         ).write(body)
     except FormParserError as error:
         raise BrokenError(str(error)) from error
+    # A body without its last boundary is no error to a parser that is not asked to finish.
     if not ended:
         raise BrokenError("it ends early")
     return [(name, bytes(content)) for name, content in parts]

@@ -36,6 +36,7 @@ def check_batches(candidate: Candidate) -> GateResult:
     session = _session(candidate)
     if isinstance(session, str):
         return GateResult("dynamic_batch", False, {"error": session}, remedy)
+    # Different samples, so that a graph that gives all of a batch the first one's picture is caught.
     samples = candidate.samples[: BATCHES[1]]
     several = compare.feeds(session, samples)
     singles = [compare.feeds(session, samples[number : number + 1]) for number in range(BATCHES[1])]
@@ -67,6 +68,7 @@ def check_sizes(candidate: Candidate) -> GateResult:
     """The same file paints a picture one multiple higher and two wider than it was traced at, as PyTorch does."""
     remedy = "a part of the network is made for one size: export it without --dynamic-size"
     schema, multiple = candidate.synthesis.schema, candidate.synthesis.size_multiple
+    # Not grown alike, so that a height that was written into the graph in place of a width shows.
     height, width = schema.height + multiple, schema.width + 2 * multiple
     figures: dict[str, Any] = {"size": [width, height]}
     session = _session(candidate, (height, width))
@@ -107,6 +109,7 @@ def check_range(candidate: Candidate) -> GateResult:
         largest_of = largest_values(candidate.exported, candidate.file, candidate.samples[:RANGE_SAMPLES])
     except BadInput as error:
         return GateResult("range", False, {"error": str(error)}, remedy)
+    # Not `value > MOST_FLOAT16`, which NaN would pass.
     beyond = [name for name, value in largest_of.items() if not value <= MOST_FLOAT16]
     largest = max(largest_of.values(), default=0.0)
     figures = {"samples": RANGE_SAMPLES, "largest": largest, "most_largest": MOST_FLOAT16, "beyond": beyond[:5] or 0}
@@ -131,6 +134,7 @@ def check_parity(candidate: Candidate) -> tuple[GateResult, list[compare.Distanc
         figures |= {"error": str(error), **_node(candidate, samples[:1], threshold.departure)}
         return GateResult("parity", False, figures, remedy), [], None
     figures |= summary(distances, worst.number)
+    # However small the difference, rounding to uint8 can make a whole level of it.
     limit = max(threshold.max_abs, UINT8_LEVEL + 1e-6) if recipe.io == "uint8" else threshold.max_abs
     passed = _reached(figures, threshold, limit)
     if not passed:

@@ -91,6 +91,7 @@ def feeds(session: Session, samples: Samples) -> dict[str, Array]:
 
 def distance(reference: Array, exported: Array) -> Distance:
     """Of two pictures (3, H, W) in [-1, 1]. Raises BadInput as `load_structural_similarity` does."""
+    # In double precision: squares of differences near float32's own rounding are summed over a whole picture.
     difference = np.abs(exported.astype(np.float64) - reference)
     rms = float(np.sqrt(np.square(difference).mean()))
     psnr = min(20 * np.log10(PICTURE_RANGE / rms), MOST_PSNR_DB) if rms else MOST_PSNR_DB

@@ -62,10 +62,12 @@ def largest_values(exported: Exported, file: Path, samples: Samples) -> dict[str
 
 def _intermediates(exported: Exported, file: Path, samples: Samples, names: list[str]) -> dict[str, Array]:
     """What every node gives for a batch of one, in the order of the graph."""
+    # ONNX Runtime gives what is an output of the graph and nothing else, so that every result is made one.
     bare = onnx.ModelProto()
     bare.CopyFrom(exported.model)
     del bare.graph.output[:]
     bare.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    # Weights lie in files beside the model and are linked, not copied; hard links need the same file system.
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         whole = Path(folder) / file.name
         for weights in weights_of(bare, file):
@@ -102,11 +104,14 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
+        # Exported tensors keep the names of the program's nodes, by which the two are laid beside each other.
         actual = self.values.get(n.name)
         if not self.departed and isinstance(value, Tensor) and actual is not None:
             wanted, actual = value.float().numpy(), actual.astype(np.float32)
+            # The exporter drops biases that a norm subtracts again; without their means both are the same.
             if n.name in self.normed:
                 wanted, actual = (each - each.mean((2, 3), keepdims=True) for each in (wanted, actual))
+            # At least 1: where all values are tiny, rounding alone is a large part of them.
             largest = max(1.0, float(np.abs(wanted).max()))
             if wanted.shape != actual.shape or np.abs(wanted - actual).max() > self.tolerance * largest:
                 self.departed = n.name

@@ -49,12 +49,14 @@ class _Rounded(fx.Interpreter):
         self.overflown = ""
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # Conversions to half precision give float32 too; `run_node` rounds what they give.
         if kwargs.get("dtype") in HALVES:
             kwargs = {**kwargs, "dtype": torch.float32}
         return super().call_function(target, args, kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
+        # `val` is the stand-in that tracing made for a result; it has the type that the program gives it.
         if n.op != "call_function" or "val" not in n.meta:
             return value
         value = pytree.tree_map(_rounded, value, n.meta["val"])

@@ -149,6 +149,7 @@ def drawn(synthesis: Synthesis, count: int) -> Samples:
         photos.append(cv2.resize(world.render(state, style, schema.width), size))
         maps.append(_label(schema, world, state))
         if counted and isinstance(world, MappedWorld):
+            # Nearest: a mean of two numbers is a third thing's.
             numbers = world.instance_ids(state, schema.width)
             instances.append(cv2.resize(numbers, size, interpolation=cv2.INTER_NEAREST).astype(np.int32))
     stacked = torch.from_numpy(np.stack(maps))

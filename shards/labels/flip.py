@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
+from shards.labels.sketch import FRAME
 from shards.records import Frame
-
-SKETCH_FRAME = 512
 
 
 def _mirrored_landmarks() -> tuple[int, ...]:
@@ -27,7 +26,7 @@ def flip_frame(frame: Frame) -> Frame:
     """The frame whose landmarks and keypoints belong to the mirrored photo (specification 5.7)."""
     landmarks, keypoints = frame.landmarks, frame.keypoints
     if landmarks is not None:
-        landmarks = tuple((SKETCH_FRAME - 1 - landmarks[i][0], landmarks[i][1]) for i in LANDMARKS)
+        landmarks = tuple((FRAME - 1 - landmarks[i][0], landmarks[i][1]) for i in LANDMARKS)
     if keypoints is not None:
         keypoints = tuple((1.0 - keypoints[i][0], keypoints[i][1], keypoints[i][2]) for i in KEYPOINTS)
     return replace(frame, landmarks=landmarks, keypoints=keypoints)

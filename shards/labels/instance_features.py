@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from likeness.array import Array
 from likeness.command import BadInput
 
 FILE = "feature-centres.json"
 CHANNELS = 3
-Centres = Mapping[int, NDArray[np.float32]]
-"""Class id to its centres: (K, 3) in [-1, 1]. A class that is missing has none."""
+Centres = Mapping[int, Array]
+"""Class id to its centres: float32 (K, 3) in [-1, 1]. A class that is missing has none."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FeatureCentres:
     """Class id to how many regions of the training pictures each centre stands for."""
 
     @property
-    def arrays(self) -> dict[int, NDArray[np.float32]]:
+    def arrays(self) -> dict[int, Array]:
         """The centres as `paint` takes them."""
         return {number: np.array(centres, np.float32) for number, centres in self.centres.items()}
 
@@ -64,9 +64,7 @@ def parse_centres(text: str | bytes, where: str | Path) -> FeatureCentres:
     return centres
 
 
-def paint(
-    instances: NDArray[Any], ids: NDArray[Any], centres: Centres, choose: np.random.Generator | Mapping[int, int]
-) -> NDArray[np.float32]:
+def paint(instances: Array, ids: Array, centres: Centres, choose: np.random.Generator | Mapping[int, int]) -> Array:
     """A features map, float32 (3, H, W): the same centre all over an instance, zeros where its class has none.
 
     instances: (H, W) whole numbers; ids: (H, W) class ids in [0, 255]. An instance has the class that covers most of

@@ -6,6 +6,9 @@ import numpy as np
 
 from likeness.array import Array
 
+PER_CLASS = 1000
+"""Cityscapes' convention for instance maps: the n-th thing of a class has the number class · 1000 + n."""
+
 
 def picture(numbers: Array) -> Array:
     """An instance map, uint16 (H, W), for people to look at: uint8 (H, W, 3), each number in its own random colour."""

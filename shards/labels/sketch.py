@@ -14,6 +14,7 @@ from likeness.command import BadInput
 from shards.records import LabelSchema
 
 FRAME = 512
+"""The side of the frame in whose cells landmarks are given."""
 LANDMARKS = 68
 STEEPEST = 1.0
 DISTANCE_DIVISOR = 3.0

@@ -3,6 +3,7 @@
 import base64
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from likeness.command import BadInput
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
 _GREY, _PALETTE = 0, 3
+PNG_HEADER_BYTES = 26
+"""How much of a PNG file `png_header` needs."""
 
 
 def read_picture(path: Path) -> Array:
@@ -109,14 +112,36 @@ def is_jpeg(content: bytes) -> bool:
     return content.startswith(JPEG_SIGNATURE)
 
 
+@dataclass(frozen=True)
+class PngHeader:
+    """What a PNG states of itself."""
+
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    depth: int
+    """Bits of each value: of a colour, or of an index of the palette."""
+    colour_type: int
+    """0 for grey, 2 for RGB, 3 for a palette, 4 and 6 for grey and RGB with transparency."""
+
+
+def png_header(content: bytes) -> PngHeader | None:
+    """The header of a PNG, from the file's first 26 bytes; None where they are not those of a PNG."""
+    start = len(PNG_SIGNATURE)
+    if not is_png(content) or len(content) < PNG_HEADER_BYTES or content[start + 4 : start + 8] != b"IHDR":
+        return None
+    return PngHeader(*struct.unpack(">IIBB", content[start + 8 : PNG_HEADER_BYTES]))
+
+
 def stored_size(content: bytes) -> tuple[int, int] | None:
     """(width, height) that a PNG or JPEG states in its header, before a camera's rotation; its pixels are not decoded.
 
     None for any other file, and where the header is damaged.
     """
     if is_png(content):
-        header = content[len(PNG_SIGNATURE) :][:16]
-        return struct.unpack(">II", header[8:]) if len(header) == 16 and header[4:8] == b"IHDR" else None
+        header = png_header(content)
+        return None if header is None else (header.width, header.height)
     if not is_jpeg(content):
         return None
     try:

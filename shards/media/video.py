@@ -69,6 +69,8 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
     if every < 1:
         raise BadInput(f"every {every}th frame of {path} cannot be taken; choose 1 or more")
     _check_file(path)
+    # Three channels, because ffmpeg stands still when one of its pipes is full: pictures are read here, times by a
+    # thread, and complaints go to a file, which is never full.
     with tempfile.TemporaryFile() as complaints:
         process, times = _start(path, every, complaints)
         received = 0
@@ -78,10 +80,13 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
             late.set()
             process.kill()
 
+        # Reading waits inside the kernel, where no clock of ours is looked at; killing ffmpeg ends it.
         alarm = threading.Timer(timeout_s or 0, give_up)
         if timeout_s is not None:
             alarm.start()
         try:
+            # The n-th picture of one pipe belongs to the n-th time of the other: ffmpeg notes the time of every frame
+            # that it sends. One of them may be lacking at the end, of a file that is cut off; that is looked at below.
             while (frame := _read_picture(process.stdout)) is not None and (noted := times.frames.get()) is not None:
                 number, time = noted
                 if time == "NOPTS":
@@ -100,6 +105,7 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
             log = complaints.read().decode(errors="replace")
             _check_end(path, log, process.wait(), times.decoded, whole)
         finally:
+            # Also when whoever iterates has had enough: ffmpeg would wait for ever for room in its pipe.
             alarm.cancel()
             process.kill()
             process.stdout.close()
@@ -158,20 +164,25 @@ def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
     The times are not taken from ffmpeg's log, where messages of several threads mix within a line.
     """
     reader, writer = os.pipe()
+    # Noted before and after the selection: counting the first gives a frame's number among all that were decoded.
+    # direct=1 writes each note at once, where ffmpeg would gather them while its reader waits.
     note = f"metadata=print:key=likeness:file=pipe\\\\:{writer}:direct=1"
     command = ffmpeg.compile(
         # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
         ffmpeg.input(f"file:{path}", protocol_whitelist="file")
         .output(
             "pipe:",
+            # A capital V leaves out still pictures, such as the cover of a film.
             map="0:V:0",
             format="image2pipe",
             vcodec="ppm",
             pix_fmt="rgb24",
+            # Otherwise ffmpeg repeats and drops frames until their rate is constant.
             fps_mode="passthrough",
             vf=f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),"
             f"metadata=modify:key=likeness:value=kept,{note}",
         )
+        # -xerror: otherwise ffmpeg goes on after damage, with frames that it has made up.
         .global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-xerror"),
         cmd=imageio_ffmpeg.get_ffmpeg_exe(),
     )
@@ -183,6 +194,7 @@ def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
         os.close(reader)
         raise
     finally:
+        # ffmpeg has a copy of its own. While any copy is open the pipe does not end, and its reader waits.
         os.close(writer)
     times = _Times(os.fdopen(reader, encoding="utf-8", errors="replace"))
     times.start()
@@ -206,6 +218,7 @@ def _read_picture(stdout: IO[bytes]) -> Array | None:
     """One PPM picture from the pipe, uint8 (H, W, 3); None when the pipe ends before it is complete."""
     if not stdout.readline():
         return None
+    # ffmpeg writes a PPM's header as three lines: the format, width and height, the largest value.
     size, depth = stdout.readline().split(), stdout.readline()
     if len(size) != 2 or not depth.endswith(b"\n"):
         return None

@@ -33,6 +33,7 @@ def audit(
     """
     own = set(sources.get(split, ()))
     both = set(sources.get("train", ())) & set(sources.get("test", ()))
+    # A held-out figure means nothing once a photo of the held-out videos has been trained on.
     foreign = sum(getattr(pair, side).source not in own for pair in pairs for side in SIDES)
     distances = [distance for pair in pairs if (distance := hash_distance(pair.target, pair.exemplar)) is not None]
     self_exemplars = sum(_place(pair.target) == _place(pair.exemplar) for pair in pairs)
@@ -42,6 +43,7 @@ def audit(
             f"the {split} pairs leak: {foreign} photos of other sources, {self_consistent} consistent photos that are "
             f"the exemplar, {len(both)} sources in both splits; mend the list of pairs"
         )
+    # A target that is its own exemplar, as the preset `official` allows, is counted above and is no near-duplicate too.
     apart = [pair for pair in pairs if _place(pair.target) != _place(pair.exemplar)]
     return {
         "shared_sources": len(both),
@@ -80,6 +82,7 @@ def copy_score(pairs: Sequence[Pair], thumb: Callable[[Frame], Array]) -> float 
     chosen = [same[int(at)] for at in np.linspace(0, len(same) - 1, min(MOST_SCORED, len(same)))]
     copied, unlike = 0.0, 0.0
     for pair in chosen:
+        # Signed: differences of uint8 would wrap around.
         target = thumb(pair.target).astype(np.int16)
         copied += float(np.abs(target - thumb(pair.exemplar)).mean())
         unlike += float(np.abs(target - thumb(pair.inconsistent)).mean())

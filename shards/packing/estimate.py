@@ -81,7 +81,7 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
     total = sum(pairs.values()) * sample
     photos = sum(frames.values())
     parent = nearest_existing(out.resolve().parent)
-    found = Estimate(
+    result = Estimate(
         {split: len(plan.sources[split]) for split in splits},
         frames,
         pairs,
@@ -90,12 +90,12 @@ def estimate(plan: Plan, out: Path, held_out: bool) -> Estimate:
         photos * (photo_bytes + label_bytes + instance_bytes + PHOTOS_OVERHEAD),
         shutil.disk_usage(parent).free,
     )
-    if found.bytes + found.work_bytes > found.free_bytes:
+    if result.bytes + result.work_bytes > result.free_bytes:
         raise BadInput(
-            f"{parent} has {found.free_bytes / 1e9:,.1f} GB free, but packing takes about "
-            f"{(found.bytes + found.work_bytes) / 1e9:,.1f} GB; choose another --out, or fewer --pairs"
+            f"{parent} has {result.free_bytes / 1e9:,.1f} GB free, but packing takes about "
+            f"{(result.bytes + result.work_bytes) / 1e9:,.1f} GB; choose another --out, or fewer --pairs"
         )
-    return found
+    return result
 
 
 def _frames(item: Item, every: int) -> int:

@@ -19,8 +19,8 @@ _PART = re.compile(r"-slice-(\d{4,})-of-(\d{4,})$")
 
 def find_slices(out: Path) -> list[Path]:
     """The slices of `out` that lie beside it, in order. Raises BadInput when there are none or some are missing."""
-    found = {path: _PART.search(path.name) for path in sorted(out.parent.glob(f"{out.name}-slice-*-of-*"))}
-    slices = {path: (int(match[1]), int(match[2])) for path, match in found.items() if match}
+    matches = {path: _PART.search(path.name) for path in sorted(out.parent.glob(f"{out.name}-slice-*-of-*"))}
+    slices = {path: (int(match[1]), int(match[2])) for path, match in matches.items() if match}
     if not slices:
         raise BadInput(f"no slices of {out} lie beside it; write them with `pack --out {out} --slice 0/8` and so on")
     counts = sorted({count for _, count in slices.values()})

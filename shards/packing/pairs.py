@@ -144,6 +144,8 @@ def sample_pairs(
     else:
         frames, apart = judged(frames, verdicts or {})
         finder = Index(paired_frames(frames, sampling), sampling, apart)
+    # Every pass and every pair has a random stream of its own, found by its number: what one pair draws shifts none of
+    # those after it, so that a longer list begins with the shorter one.
     count = len(finder.frames)
     drawn: list[Pair] = []
     order: list[int] = []
@@ -169,11 +171,14 @@ def judged(frames: Sequence[Frame], verdicts: Mapping[Shown, bool]) -> tuple[lis
     called inconsistent never stand for one style (specification 5.2).
     """
     style_of = {(frame.source, frame.number): frame.style for frame in frames}
+    # A majority decides per two styles, since people disagree; a tie joins nothing.
     balance: Counter[tuple[str, str]] = Counter()
     for shown, consistent in verdicts.items():
         styles = sorted({style_of[photo] for photo in shown if photo in style_of})
         if len(styles) == 2:
             balance[styles[0], styles[1]] += 1 if consistent else -1
+    # Union-find: each style points to one that leads it. The lesser name leads, so that the name of what is joined does
+    # not depend on the order of the verdicts.
     leader = {frame.style: frame.style for frame in frames}
 
     def lead(style: str) -> str:
@@ -258,6 +263,9 @@ class Index:
 
     def window(self, position: int) -> Ranges:
         """The positions with the style of the one given that lie in its window, itself included."""
+        # The window bounds time within a video. Other videos of the same style are inside whole, hence three ranges:
+        # those before, the part of this one, those after. Ranges because candidates can be most of all frames, and
+        # would have to be listed anew for each pair.
         first, last = self.sources[position]
         low, high = first, last
         frame = self.frames[position]
@@ -305,16 +313,19 @@ class Index:
         def fits(position: int) -> bool:
             return position not in used and not self.near(target, position) and not self.kept_apart(target, position)
 
+        # One number is drawn in any case, and only then it is seen whether the window holds a photo that fits.
         around = generator.random() < sampling.same_style_rate
         if around and (found := _draw_fitting(self.window(target), itself, generator, fits)) is not None:
             return found
         others = ((0, len(self.frames)),) if sampling.any_other and not around else self.other_styles(target)
         found = _draw_fitting(others, itself, generator, fits)
+        # Better a near-duplicate, or an exemplar for the second time, than no pair; the audit counts the former.
         return _draw(others, itself, generator) if found is None else found
 
     def consistent(self, exemplar: int, target: int, generator: np.random.Generator) -> int:
         """Draws another photo of the exemplar's style: no near-duplicate and not the target, if there is any other."""
         around = self.window(exemplar)
+        # Where only exemplar and target are in the window, the target has to do as the consistent photo.
         alone = _size(around) - (1 + (target != exemplar and _holds(around, target))) == 0
         excluded = (exemplar,) if alone else (exemplar, target)
 
@@ -326,6 +337,7 @@ class Index:
 
     def near(self, one: int, other: int) -> bool:
         """Whether two photos are near-duplicates; a photo is none of itself, which `self_exemplar` rules on."""
+        # Frames that were packed without hashes are near to none.
         hashes = self.hashes[one], self.hashes[other]
         if one == other or hashes[0] is None or hashes[1] is None:
             return False
@@ -381,6 +393,7 @@ class Retrieved:
 
     def _near(self, row: int, barred: Sequence[int], generator: np.random.Generator, used: Container[int]) -> int:
         """One of the nearest, weighed alike; if all are barred, the nearest of the nearest."""
+        # Where few are near, two wishes are given up: that none is used twice, and that it is not the target.
         ranked = [int(other) for other in self.nearest[row] if other >= 0] or [(row + 1) % len(self.everyone)]
         free = [other for other in ranked if other not in barred and other not in used]
         choice = free or [other for other in ranked if other not in barred[:1]] or ranked
@@ -389,6 +402,7 @@ class Retrieved:
     def _far(self, row: int, generator: np.random.Generator, used: Container[int]) -> int:
         """A picture that is farther than half of all are."""
         for _ in range(_TRIES):
+            # Half of all pictures lie beyond the median, so that few draws are in vain.
             other = int(generator.integers(len(self.everyone)))
             if other != row and other not in used and self.vectors[row] @ self.vectors[other] <= self.medians[row]:
                 return other
@@ -424,6 +438,8 @@ def _holds(ranges: Ranges, position: int) -> bool:
 
 def _draw(ranges: Ranges, excluded: Sequence[int], generator: np.random.Generator) -> int:
     """A position drawn uniformly from the ranges without the excluded ones."""
+    # The draw is a rank among what is not excluded, moved on by one at each excluded position up to it: one random
+    # number, however much is excluded.
     outside = sorted({position for position in excluded if _holds(ranges, position)})
     rank = int(generator.integers(_size(ranges) - len(outside)))
     for first, last in ranges:
@@ -441,6 +457,8 @@ def _draw_fitting(
     ranges: Ranges, excluded: Sequence[int], generator: np.random.Generator, fits: Callable[[int], bool]
 ) -> int | None:
     """A position drawn uniformly among those that fit, or None when there are none."""
+    # Nearly every position fits, and asking all of them costs far more than a few draws in vain. Either way those that
+    # fit are equally likely.
     barred = {position for position in excluded if _holds(ranges, position)}
     if _size(ranges) <= len(barred):
         return None

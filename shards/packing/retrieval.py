@@ -93,11 +93,14 @@ def neighbours(vectors: Array, count: int, allowed: Callable[[int, Array], Array
     positions = np.zeros((total, count), np.int64)
     cosines = np.zeros((total, count), np.float32)
     medians = np.zeros(total, np.float32)
+    # More than are wanted, since `allowed` refuses near-duplicates; where it refuses nearly all of these, every picture
+    # is ranked below. The one is the picture itself.
     wide = min(total, count * 4 + 1)
     for first in tqdm(range(0, total, _ROWS), desc="retrieving", unit="block", disable=total < 4 * _ROWS):
         block = vectors[first : first + _ROWS] @ vectors.T
         rows = np.arange(len(block))
         medians[first : first + len(block)] = np.median(block, axis=1)
+        # After the medians: a picture must not be its own neighbour.
         block[rows, first + rows] = -np.inf
         nearest = np.argpartition(-block, wide - 1, axis=1)[:, :wide]
         for row, candidates in enumerate(nearest):
@@ -111,6 +114,7 @@ def neighbours(vectors: Array, count: int, allowed: Callable[[int, Array], Array
                 everyone = everyone[everyone != first + row]
                 ranked = everyone if allowed is None else everyone[allowed(first + row, everyone)]
             if len(ranked) < count:
+                # Too few are left: they are repeated, and so drawn more often, to keep one shape for all.
                 ranked = np.resize(ranked, count) if len(ranked) else np.full(count, -1)
             positions[first + row] = ranked[:count]
             cosines[first + row] = block[row, ranked[:count]]

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
-from shards.judging.judgements import read_judgements
-from shards.judging.judgements import verdicts as majorities
+from shards.judging import judgements
 from shards.packing.pair_list import listed_pairs
 from shards.packing.pairs import Sampling, judged, paired_frames, sample_pairs
 from shards.packing.photo_cache import PhotoCache
@@ -51,7 +50,7 @@ def _count(packing: Packing, split: Split, sampling: Sampling, frames: int) -> i
 def _verdicts(packing: Packing) -> Mapping[Shown, bool]:
     if packing.judged is None:
         return {}
-    return majorities(read_judgements(packing.judged))
+    return judgements.verdicts(judgements.read_judgements(packing.judged))
 
 
 def _frames_of(plan: Plan, split: Split, cache: PhotoCache) -> list[Frame]:

@@ -35,8 +35,8 @@ class Pin:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor, self.process = descriptor, os.getpid()
-        found = os.fstat(descriptor)
-        self.inode, self.bytes = found.st_ino, found.st_size
+        status = os.fstat(descriptor)
+        self.inode, self.bytes = status.st_ino, status.st_size
 
     @classmethod
     def take(cls, file: Path) -> "Pin | None":
@@ -46,8 +46,8 @@ class Pin:
         except FileNotFoundError:
             return None
         fcntl.flock(pin.descriptor, fcntl.LOCK_SH)
-        found = stat_if_there(file)
-        if found is not None and found.st_ino == pin.inode:
+        status = stat_if_there(file)
+        if status is not None and status.st_ino == pin.inode:
             return pin
         pin.release()
         return None
@@ -86,6 +86,7 @@ def partial_path(file: Path) -> Path:
 
 def lock_exclusively(path: Path, wait: bool = True) -> int:
     """The descriptor of an exclusively locked file; closing it unlocks. Raises BlockingIOError unless `wait`."""
+    # O_NOFOLLOW: a folder that others may write to must not lead us to a file elsewhere by a link.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,14 +98,17 @@ def lock_exclusively(path: Path, wait: bool = True) -> int:
 
 def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
     """Removes the least recently used shards until the rest and `coming` bytes lie within the limit."""
+    # One process at a time: several that all see too many bytes would each remove enough for all.
     lock = lock_exclusively(folder / ".evict.lock")
     try:
         files = []
         for entry in os.scandir(folder):
             if _PARTIAL.fullmatch(entry.name):
                 _remove_orphan(Path(entry.path))
-            elif _CACHED.fullmatch(entry.name) and (found := stat_if_there(Path(entry.path))):
-                files.append((found.st_mtime_ns, Path(entry.path), found.st_size))
+            elif _CACHED.fullmatch(entry.name) and (status := stat_if_there(Path(entry.path))):
+                # The time of change stands for that of the last use, see `Store`: many disks are mounted without access
+                # times.
+                files.append((status.st_mtime_ns, Path(entry.path), status.st_size))
         total = sum(size for _, _, size in files) + coming
         for _, file, size in sorted(files):
             if total <= limit_bytes:
@@ -118,6 +122,7 @@ def evict(folder: Path, limit_bytes: int, coming: int = 0) -> None:
 def _remove_unused(file: Path) -> bool:
     """Removes a cached file unless a process holds it; returns whether it is gone."""
     try:
+        # Open for writing, though nothing is written: NFS grants an exclusive lock on nothing else.
         descriptor = os.open(file, os.O_RDWR)
     except FileNotFoundError:
         return True
@@ -125,9 +130,9 @@ def _remove_unused(file: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = stat_if_there(file)
-        if found is None or found.st_ino != os.fstat(descriptor).st_ino:
-            return found is None
+        status = stat_if_there(file)
+        if status is None or status.st_ino != os.fstat(descriptor).st_ino:
+            return status is None
         file.unlink(missing_ok=True)
     except (BlockingIOError, PermissionError):
         return False
@@ -145,6 +150,7 @@ def _remove_orphan(partial: Path) -> None:
     try:
         partial.unlink(missing_ok=True)
     finally:
+        # The lock file stays. Were it removed, two processes could hold the locks of two files that had its name.
         os.close(lock)
 
 

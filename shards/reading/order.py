@@ -86,6 +86,7 @@ def epoch_order(sizes: Sequence[int], seed: int, epoch: int, shuffle: int, resam
     if resampled:
         drawn: list[int] = []
         left = total
+        # An empty shard would bring the epoch no nearer to its end.
         filled = np.flatnonzero(sizes_)
         while left > 0:
             drawn.append(int(filled[rng.integers(len(filled))]))
@@ -95,8 +96,11 @@ def epoch_order(sizes: Sequence[int], seed: int, epoch: int, shuffle: int, resam
         chosen = rng.permutation(len(sizes_))
     lengths = sizes_[chosen]
     ends = np.cumsum(lengths)
+    # 0, 1, 2 … anew for each shard in its turn, without a loop over shards.
     within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    # Cut, because the shard that was drawn last may reach beyond the epoch's end.
     order: Array = (np.repeat(starts[chosen], lengths) + within)[:total]
+    # A stream of its own: how many numbers the shards took does not show in the samples' shuffling.
     rng = np.random.default_rng((seed, epoch, _SAMPLES))
     blocks = (np.arange(total) + int(rng.integers(shuffle))) // shuffle
     # Random numbers below 1 added to the block's number: sorting by that shuffles within blocks only.
@@ -127,6 +131,8 @@ def steps(sizes: Sequence[int], order: Order, place: Place = START, epochs: int 
         if batches := batches_left(samples, position, global_batch, order.remainder):
             shuffled = epoch_order(sizes, order.seed, epoch, order.shuffle, order.resampled)
             for _ in range(batches):
+                # Ranks take slices side by side of one global batch. So the position counts samples of all ranks, and a
+                # run may go on from it with another number of them.
                 first = position + order.rank * batch
                 # Beyond the end, the epoch begins again: that is the padding.
                 numbers = shuffled[np.arange(first, first + batch) % samples]

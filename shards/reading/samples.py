@@ -22,6 +22,7 @@ from likeness.command import BadInput
 from shards import labels as label_maps
 from shards.labels.flip import flip_frame
 from shards.labels.kinds import Png, kind_of
+from shards.media.pictures import png_header
 from shards.reading.tar_index import AGAIN, index_tar
 from shards.records import LABELLED_SIDES, SIDES, Frame, LabelSchema, Manifest, Pair, Shard
 
@@ -33,7 +34,6 @@ PICTURE_FORMATS = ("jpg", "png")
 INSTANCES = "target.instances.png"
 """The member that holds the target's instance map, where the manifest says that there are any."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES: dict[Png, int] = {"grey": 0, "RGB": 2}
 """What the header of a PNG calls its colours."""
 
@@ -278,14 +278,14 @@ def _decode_png(members: Members, name: str, schema: LabelSchema, colours: Png, 
     content = _content(members, name)
 
     def decoded() -> Array:
-        # The header stands at fixed offsets: signature, IHDR, width, height, bit depth, colour type.
-        if content[:8] != _PNG_SIGNATURE or len(content) < 26:
+        header = png_header(content)
+        if header is None:
             raise ValueError("not a PNG file")
-        if (content[24], content[25]) != (depth, _COLOUR_TYPES[colours]):
+        # Asked of the header, because OpenCV turns a palette into colours and says nothing of it.
+        if (header.depth, header.colour_type) != (depth, _COLOUR_TYPES[colours]):
             wanted = f"{'an 8' if depth == 8 else f'a {depth}'}-bit {colours} PNG"
-            raise ValueError(f"not {wanted} (bit depth {content[24]}, colour type {content[25]})")
-        width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-        _check_size(members, name, schema, height, width)
+            raise ValueError(f"not {wanted} (bit depth {header.depth}, colour type {header.colour_type})")
+        _check_size(members, name, schema, header.height, header.width)
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if array is None:
             raise ValueError("the PNG data cannot be decoded")

@@ -62,6 +62,7 @@ class Store:
         return f"Store({self.where!r})"
 
     def __getstate__(self) -> dict[str, Any]:
+        # A lock belongs to the process that took it; whoever unpickles this takes its own.
         return {**self.__dict__, "_pin": None}
 
     @property
@@ -153,10 +154,11 @@ class Store:
     def _open_local(self, folder: Path, shard: Shard, known: bool) -> Path:
         """A shard in a local folder, checked against the manifest unless it has been already."""
         path = folder / shard.name
-        found = stat_if_there(path)
-        trusted = known or not self.verify or (found and (shard.name, found.st_ino) in self._verified)
-        if not found or found.st_size != shard.bytes or not trusted:
+        status = stat_if_there(path)
+        trusted = known or not self.verify or (status and (shard.name, status.st_ino) in self._verified)
+        if not status or status.st_size != shard.bytes or not trusted:
             check_shard(folder, shard)
+            # With the inode: another file that is put there later has to be verified, too.
             self._verified.add((shard.name, path.stat().st_ino))
         return path
 
@@ -193,8 +195,9 @@ class Store:
         with local_disk(folder, shard):
             lock = lock_exclusively(lock_path(file))
         try:
-            found = stat_if_there(file)
-            return self._download(folder, shard, file) if found is None or found.st_ino == damaged else None
+            status = stat_if_there(file)
+            # While the lock was waited for, another process may have fetched the file; then the caller pins that one.
+            return self._download(folder, shard, file) if status is None or status.st_ino == damaged else None
         finally:
             os.close(lock)
 
@@ -213,6 +216,7 @@ class Store:
         url, partial = file_url(str(self.location), shard.name), partial_path(file)
         with local_disk(folder, shard):
             file.unlink(missing_ok=True)
+            # Room is made first, so that the cache's limit holds during the download, too.
             self._evict(folder, coming=shard.bytes)
             free = shutil.disk_usage(folder).free
         if free < shard.bytes:

@@ -142,6 +142,7 @@ class Stream:
         reading = self.reading
         loader = DataLoader(
             _Worker(self.manifest, self.store, reading),
+            # Workers make whole batches, which go from process to process as a few large arrays.
             batch_size=None,
             num_workers=reading.workers,
             prefetch_factor=4 if reading.workers else None,
@@ -214,6 +215,8 @@ class _Worker(IterableDataset[Loaded]):
     def __iter__(self) -> Iterator[Loaded]:
         info = get_worker_info()
         turn, workers = (info.id, info.num_workers) if info else (0, 1)
+        # The loader asks its workers in turn, so that dealing the batches out in turn keeps the order, with any number
+        # of workers. Each worker goes through all steps, which costs nearly nothing, and reads its own.
         for number, step in enumerate(_steps(self.manifest, self.reading)):
             if number % workers == turn:
                 yield self.batch(step.numbers, step)
@@ -254,6 +257,7 @@ class _Worker(IterableDataset[Loaded]):
         if opened is None:
             opened = self._opened(shard)
             self._open[shard] = opened
+            # The least recently used one is closed; a file that many samples still come from is at the other end.
             if len(self._open) > OPEN_SHARDS:
                 _, oldest = self._open.popitem(last=False)
                 if isinstance(oldest, OpenShard):
@@ -336,6 +340,7 @@ class _Batch:
     def __init__(self, schema: LabelSchema, reading: Reading, size: int, memory: "_Memory") -> None:
         self.schema, self.reading, self.size = schema, reading, size
         picture = (size, schema.height, schema.width)
+        # One piece of memory for the photos of all sides.
         self.photos = dict(zip(reading.photos, memory.take((len(reading.photos), *picture, 3)), strict=True))
         self.unturned = np.empty((schema.height, schema.width, 3), np.uint8)
         label = (size, *kind_of(schema).loaded_shape(schema))
@@ -352,6 +357,7 @@ class _Batch:
         key = members[samples.KEY].decode()
         flip = reading.flip and mirrored(reading.seed, epoch, key)
         for side, photos in self.photos.items():
+            # Decoded straight into the batch; one that is to be mirrored aside, and then mirrored into the batch.
             photo = samples.decode_photo(members, side, self.schema, self.unturned if flip else photos[row])
             if flip:
                 cv2.flip(photo, 1, photos[row])

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
+from shards.media.pictures import PNG_HEADER_BYTES, png_header
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, paired
 from shards.sources.palette import BLACK, colour
@@ -173,8 +174,7 @@ def _aspect(labels: list[Path]) -> float:
 def _shape(path: Path) -> Fraction:
     """Width over height of a PNG file, from its header."""
     with path.open("rb") as file:
-        head = file.read(24)
-    width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
-    if not head.startswith(b"\x89PNG\r\n\x1a\n") or not width or not height:
+        header = png_header(file.read(PNG_HEADER_BYTES))
+    if header is None or not header.width or not header.height:
         raise BadInput(f"{path} is no PNG picture; write it again as a PNG of 8 bits")
-    return Fraction(width, height)
+    return Fraction(header.width, header.height)

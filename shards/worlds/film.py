@@ -74,7 +74,7 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
         "version": VERSION,
         "size": size,
         "fps": fps,
-        "style_key": getattr(style, "group", video.stem),
+        "style_key": source.style_key(style, video.stem),
         "style": asdict(style),
         "frames": entries,
     }

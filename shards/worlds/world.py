@@ -36,6 +36,9 @@ class World(Protocol):
     def sample_style(self, rng: np.random.Generator) -> Any:
         """A Style, drawn."""
 
+    def style_key(self, style: Any, video: str) -> str:
+        """What all frames of one style share: the video's name `video`, or a group of styles that are one to people."""
+
     def sample_states(self, rng: np.random.Generator, frames: int, fps: float) -> list[Any]:
         """The State of each frame of one video: smooth motion at `fps` frames per second."""
 

@@ -30,7 +30,7 @@ from shards.sources import find
 from shards.worlds import streets
 from shards.worlds.film import film
 from shards.worlds.sidecar import sidecar_of, sidecar_path, states_of
-from tests.shards.packing.test_pack import png, rewrite, without
+from tests.shards.inspection.rewriting import png, rewrite, without
 from tests.shards.sources import dataset_fixtures
 
 WIDTH, HEIGHT = 64, 32

@@ -114,6 +114,7 @@ def write(folder: Path, snapshot: Snapshot) -> None:
             content = (json.dumps(plain) + "\n").encode()
             files[f"{stem}.json"] = hashlib.sha256(content).hexdigest()
             (partial / f"{stem}.json").write_bytes(content)
+        # Written last, and it knows all other files: a folder without it is no checkpoint.
         state = replace(snapshot.state, files=files)
         (partial / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n")
 
@@ -227,6 +228,8 @@ class Checkpoint:
                 f"{self.folder} was written without {name}; it has {', '.join(sorted(self._networks()))}; {remedy}"
             )
         file = self.folder / name
+        # A missing file counts as an empty one, which has not the recorded checksum either. What is decoded afterwards
+        # are these very bytes, not the file opened once more.
         content = file.read_bytes() if file.is_file() else b""
         if hashlib.sha256(content).hexdigest() != self.state.files[name]:
             raise BadInput(f"{file} is damaged: its SHA-256 is not the recorded one; use an earlier checkpoint")

@@ -123,6 +123,7 @@ class TwoDomains(Method):
     def _discriminator_losses(self, batch: Batch, labels: Tensor, photos: Tensor) -> Losses:
         networks = self.networks
         with torch.no_grad():
+            # Painted anew without gradients, not taken over: these are other styles than the generators' turn has.
             styles = self._painted_styles(batch, 0, lambda: networks["photo_style"](photos))
             fakes = {
                 "label": networks["label_decoder"](networks["photo_content"](photos), self._prior(batch, 0, 0)),

@@ -152,6 +152,8 @@ class Pix2PixHD(Method):
             )
         if options.pool:
             self.networks["pool"] = ImagePool(options.pool, conditions, schema.height, schema.width)
+            # One says whether a stored picture is shown, the other which. They come with the sample, and not from
+            # torch's random state, so that a run that goes on draws the same.
             self.noise = 2
             self.alone = "each process would have a pool of its own; set options.pool to 0"
             if options.global_images:
@@ -182,6 +184,10 @@ class Pix2PixHD(Method):
             "joint": ("generator", "enhancer"),
         }
         judging = ("discriminator",) if part in ("whole", "global") else ("discriminator", "fine_discriminator")
+        # Who learns next is told by `images`, but who paints by the image before: at the very border, checkpoints,
+        # previews and averages are still of the coarse stage, whose enhancer is as it was drawn. `unused` is the one
+        # painter that the stage does without: the enhancer while the global generator learns alone, and afterwards that
+        # one's own output layer.
         unused = {"whole": "", "global": "enhancer"}.get(self._part(max(0, images - 1)), "global_picture")
         return Stage(
             players={
@@ -242,6 +248,7 @@ class Pix2PixHD(Method):
         regions = batch.instances if self.options.features == "instances" else batch.label.argmax(1)
         photo = batch.target
         if self.options.enhancer:
+            # Photos are averaged and regions picked: the mean of two instances' numbers is a third one's.
             photo, regions = halved(photo), regions[:, ::2, ::2]
         return instance_means(networks["encoder"](photo), regions), regions
 
@@ -265,6 +272,8 @@ class Pix2PixHD(Method):
         fake = self._paint(inputs, part)
         judged = self._discriminate(part, condition, fake)
         losses = {"realism": torch.stack([least_squares(scale[-1], 1.0) for scale in judged]).sum()}
+        # The photo's features are the goal here and get no gradient; the discriminator learns from photos in its own
+        # turn.
         if self.options.feature_weight:
             with torch.no_grad():
                 real = self._discriminate(part, condition, photo)
@@ -280,11 +289,14 @@ class Pix2PixHD(Method):
         shown, fake = condition, fake.detach()
         if self.options.pool:
             shown, fake = self.networks["coarse_pool" if part == "global" else "pool"](shown, fake, batch.noise)
+        # One call for both: instance norm keeps samples apart, so that each gets the scores that it would get alone.
         both = self._discriminate(part, torch.cat([condition, shown]), torch.cat([photo, fake]))
         scores = [scale[-1].chunk(2) for scale in both]
         yield (
             "discriminator",
             {
+                # Halved, so that the discriminator learns no faster than the generator (Isola et al. 2017, section
+                # 3.3).
                 "real": torch.stack([least_squares(real, 1.0) for real, _ in scores]).sum() / 2,
                 "fake": torch.stack([least_squares(judged, 0.0) for _, judged in scores]).sum() / 2,
             },

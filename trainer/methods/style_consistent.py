@@ -144,9 +144,12 @@ class StyleConsistent(Method):
         real_scores, fake_scores = self._realism(batch, batch.target, fake)
         yield (
             "realism",
+            # Halved, so that discriminators learn no faster than the generator (Isola et al. 2017, section 3.3).
             {"real": least_squares(real_scores, 1.0) / 2, "fake": least_squares(fake_scores, 0.0) / 2},
         )
 
+        # The fake counts as inconsistent beside its exemplar, and two photos of different styles do, too: without the
+        # latter D_SC could tell fakes by their flaws alone, and learn nothing of style.
         consistent, judged, inconsistent = self._style(batch, batch.consistent, fake, batch.inconsistent)
         yield (
             "style",
@@ -183,6 +186,7 @@ class StyleConsistent(Method):
             losses["style"] = options.style_weight * style_phase * least_squares(scores, 1.0)
         if options.semantic_weight:
             assert self.perceptual is not None, "the loop gives the method its loss network"
+            # The photo's features are the goal and get no gradient.
             with torch.no_grad():
                 wanted = self.perceptual(batch.target)
             distances = feature_distances(self.perceptual(fake), wanted)

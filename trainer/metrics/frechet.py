@@ -27,12 +27,15 @@ def frechet_distance(first: Array, second: Array) -> float:
     # With S = R'R, the eigenvalues of S1 S2 are the squared singular values of R1 R2': no root of a matrix that is
     # hardly positive, and no D×D matrix where there are fewer pictures than features.
     common = np.linalg.svd(one @ other.T, compute_uv=False).sum()
+    # Of equal sets, rounding may leave a little less than 0.
     return max(0.0, float(apart @ apart + (one**2).sum() + (other**2).sum() - 2 * common))
 
 
 def _root(features: Array) -> Array:
     """R with R'R the unbiased covariance of features (N, D): float64 (min(N, D), D)."""
     centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
+    # Fewer pictures than features: the centred rows are such an R, and a small one. Otherwise QR gives a D×D one, since
+    # Q'Q = 1 drops out of (QR)'(QR).
     if len(centred) <= centred.shape[1]:
         return np.asarray(centred)
     return np.asarray(np.linalg.qr(centred, mode="r"))
@@ -56,6 +59,7 @@ def _kernel(first: Array, second: Array) -> Array:
 
 def _others_mean(features: Array) -> float:
     """The kernel's mean over all pairs of different rows."""
+    # Without the diagonal, a picture beside itself, which would bias the estimate (Gretton et al. 2012, lemma 6).
     count = len(features)
     kernel = _kernel(features, features)
     return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))
@@ -93,6 +97,8 @@ def features_metric(
                 resamples=resamples,
                 biased=True,
             ),
+            # Unbiased, and yet marked as biased below: a resampled set repeats pictures, which beside themselves are
+            # the diagonal again.
             kernel or f"{prefix}_kernel": FigureOf(
                 figure(kernel_distance),
                 "less",

@@ -28,6 +28,7 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         return columns_of(lambda each: _row(truth, known, k, seed, each), judged)
 
+    # A picture that tells nothing of style is nearest to each of the k + 1 truths equally often.
     chance = 100 / (k + 1)
     return Metric(
         measure,
@@ -86,9 +87,12 @@ def palette(picture: Array) -> Array:
 
     The mean absolute difference of two such is a close relative of the Hellinger distance.
     """
+    # Each pixel falls into one of 8·8·8 cells of the colour cube, which are counted under one number.
     bins = (picture // (256 // LEVELS)).reshape(-1, 3).astype(np.intp)
     counts = np.bincount((bins[:, 0] * LEVELS + bins[:, 1]) * LEVELS + bins[:, 2], minlength=LEVELS**3)
     shares = (counts / len(bins)).reshape(LEVELS, LEVELS, LEVELS)
+    # Unblurred, a colour just across a cell's edge would count as wholly another one. The blur is the same along red,
+    # green and blue, one after the other.
     blurred = np.einsum("ri,gj,bk,ijk->rgb", _BLUR, _BLUR, _BLUR, shares, optimize=True)
     return np.asarray(np.sqrt(blurred).ravel())
 
@@ -105,17 +109,22 @@ _BLUR = _blur(0.8)
 
 def _row(truth: Truth, styles: Sequence[Frame], k: int, seed: int, judged: Judged) -> dict[str, float]:
     pair, picture = judged.pair, judged.picture
+    # Not the target's photo: only of a same-style pair has that the style which was asked for.
     own = truth.draw(pair.target, pair.exemplar)
+    # Painted, not drawn: a picture that is needed once must not drive those out of the cache that other metrics ask
+    # for.
     others = [truth.paint(pair.target, truth.style(frame)) for frame in distractors(styles, pair, k, seed)]
     to_own, to_exemplar = distance(picture, own), distance(picture, judged.exemplar)
     to_others = [distance(picture, other) for other in others]
     colours = palette(picture)
     colours_off = float(np.abs(colours - palette(own)).sum())
     return {
+        # Less, not at most: a picture that lies equally far from all truths has not met the style.
         "style/top1": float(to_own < min(to_others)),
         "style/palette_top1": float(
             all(colours_off < float(np.abs(colours - palette(other)).sum()) for other in others)
         ),
+        # All 0 where no style shows in the picture; then there is nothing to measure.
         "style/ratio": to_own / float(np.mean(to_others)) if any(to_others) else float("nan"),
         "truth/distance": to_own,
         "truth/exemplar_copy": to_own / (to_own + to_exemplar) if to_own + to_exemplar else float("nan"),

@@ -131,6 +131,7 @@ def distractors(styles: Sequence[Frame], pair: Pair, count: int, seed: int) -> l
             f"{count}; pack more videos into the test split"
         )
     rng = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(pair.key.encode()).digest()[:8], "big")])
+    # The first of a permutation: fewer distractors of a pair are among its more.
     return [others[place] for place in rng.permutation(len(others))[:count]]
 
 

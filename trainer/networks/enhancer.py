@@ -31,6 +31,8 @@ class LocalEnhancer(nn.Module):
         initialise(self)
 
     def forward(self, inputs: Tensor, coarse: Tensor) -> Tensor:
+        # Added, not stacked: the enhancer's residual blocks go on with the global generator's features (Wang et al.
+        # 2018, section 3.2).
         features = self.trunk(self.down(self.first(inputs)) + coarse)
         image: Tensor = self.last(F.relu(self.up(features)))
         return image

@@ -27,6 +27,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # No ReLU after the sum, so that a block can leave its input as it is (Johnson et al. 2016, after Gross and
+        # Wilber).
         self.body = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
@@ -66,6 +68,9 @@ class GlobalGenerator(nn.Module):
         picture: bool = True,
     ) -> None:
         super().__init__()
+        # Padding by reflection, at the ends and in the blocks: zeros would be a dark frame, which shows at the border.
+        # The biases in front of norms have no effect; the published weights have them, and checkpoints keep their
+        # names.
         widths = [base * 2**level for level in range(downsamplings + 1)]
         self.first = nn.Sequential(
             nn.ReflectionPad2d(3), nn.Conv2d(in_channels, base, 7), InstanceNorm2d(base), nn.ReLU()
@@ -79,12 +84,15 @@ class GlobalGenerator(nn.Module):
         self.trunk = nn.Sequential(*(ResidualBlock(widths[-1]) for _ in range(blocks)))
         self.up = nn.ModuleList(
             nn.Sequential(
+                # output_padding makes the size exactly twice: (n - 1)·2 - 2·1 + 3 + 1 = 2n.
                 nn.ConvTranspose2d(wide, narrow, 3, stride=2, padding=1, output_padding=1),
                 InstanceNorm2d(narrow),
             )
             for wide, narrow in pairwise(reversed(widths))
         )
         self.last = PictureLayer(base) if picture else nn.Identity()
+        # An instance norm takes every channel's mean away, and with it how bright or red the whole exemplar is. That is
+        # given again where no norm follows.
         self.colour = (
             nn.ModuleList(ColourShift(colour_channels, narrow) for narrow in reversed(widths[:-1]))
             if colour_channels
@@ -95,6 +103,7 @@ class GlobalGenerator(nn.Module):
     def forward(self, inputs: Tensor, colour: Tensor | None = None) -> Tensor:
         features = self.trunk(self.down(self.first(inputs)))
         for level, up in enumerate(self.up):
+            # Between norm and ReLU, where AdaIN and SPADE put their amounts, too.
             features = up(features)
             if self.colour is not None:
                 features = self.colour[level](features, colour)

@@ -36,9 +36,11 @@ class ImagePool(nn.Module):
         return torch.stack([condition for condition, _ in shown]), torch.stack([fake for _, fake in shown])
 
     def _exchange(self, condition: Tensor, fake: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        # A discriminator that sees only the newest fakes forgets the older ones (Shrivastava et al. 2017, section 2.3).
         full = self.stored >= self.size
         finite = torch.isfinite(fake).all()
         swapped = full & (draws[0] > 0) & finite
+        # A standard normal number becomes a uniform one by its own distribution function; it may round to 1.
         drawn = (torch.special.ndtr(draws[1:]) * self.size).long().clamp(max=self.size - 1)
         place = torch.where(full, drawn, self.stored)
         # No branch on a tensor's value: on a GPU it would make the host wait.

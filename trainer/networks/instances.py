@@ -30,9 +30,12 @@ def instance_means(values: Tensor, instances: Tensor) -> Tensor:
     nothing.
     """
     samples, channels = values.shape[:2]
+    # The same number in two samples is two things: every sample has a range of its own.
     offsets = NUMBERS * torch.arange(samples, device=values.device).view(-1, 1)
     places = (instances.long().flatten(1) + offsets).flatten()
     pixels = values.double().permute(0, 2, 3, 1).reshape(-1, channels)
+    # A row for every number there may be, nearly all of them empty. Listing those that occur would make the host wait
+    # for the GPU, to learn how many they are.
     sums = pixels.new_zeros(samples * NUMBERS, channels).index_add(0, places, pixels)
     counts = pixels.new_zeros(samples * NUMBERS).index_add(0, places, pixels.new_ones(len(places)))
     means = (sums / counts.clamp(min=1).unsqueeze(1)).index_select(0, places)

@@ -79,6 +79,7 @@ class StyleEncoder(nn.Module):
 
     def forward(self, picture: Tensor) -> Tensor:
         features = self.down(self.first(picture))
+        # A sum over all positions loses what half precision cannot hold beside it.
         exact = torch.promote_types(features.dtype, torch.float32)
         mean = features.mean((2, 3), keepdim=True, dtype=exact).to(features.dtype)
         code: Tensor = self.code(mean).flatten(1)
@@ -101,6 +102,7 @@ class AdaptiveResidualBlock(nn.Module):
         self.norm = AdaptiveInstanceNorm2d()
 
     def forward(self, features: Tensor, amounts: Tensor) -> Tensor:
+        # Bias before scale, as in the published code, whose weights are converted.
         first_bias, first_scale, second_bias, second_scale = amounts.chunk(2 * NORMS_PER_BLOCK, dim=1)
         inner = F.relu(self.norm(self.first(features), first_scale, first_bias))
         out: Tensor = features + self.norm(self.second(inner), second_scale, second_bias)
@@ -118,6 +120,8 @@ class Decoder(nn.Module):
     def __init__(self, channels: int = 3, base: int = 64, downsamplings: int = 2, blocks: int = 4) -> None:
         super().__init__()
         widths = [base * 2**level for level in reversed(range(downsamplings + 1))]
+        # No AdaIN has weights of its own: the perceptron makes them of the style, two numbers per channel and norm
+        # (Huang et al. 2018, section 5.1).
         hidden, amounts = 4 * base, 2 * NORMS_PER_BLOCK * blocks * widths[0]
         self.perceptron = nn.Sequential(
             nn.Linear(STYLE_CHANNELS, hidden),
@@ -127,6 +131,8 @@ class Decoder(nn.Module):
             nn.Linear(hidden, amounts),
         )
         self.trunk = nn.ModuleList(AdaptiveResidualBlock(widths[0]) for _ in range(blocks))
+        # Upsampling and a convolution, where pix2pixHD has transposed ones, which can leave a checkerboard (Odena et
+        # al. 2016). Their norm keeps channels' means apart: an instance norm would undo what AdaIN has put into them.
         self.up = nn.Sequential(
             *(
                 nn.Sequential(
@@ -166,6 +172,7 @@ class ScaledDiscriminators(nn.Module):
     def forward(self, picture: Tensor) -> list[Tensor]:
         scores = []
         for number, copy in enumerate(self.copies):
+            # Halved before it is judged: a network of the same size sees twice as far (Wang et al. 2018, section 3.2).
             if number:
                 # At the border the mean of the pixels that exist.
                 picture = F.avg_pool2d(picture, 3, stride=2, padding=1, count_include_pad=False)

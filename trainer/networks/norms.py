@@ -35,6 +35,7 @@ class AdaptiveInstanceNorm2d(nn.Module):
     """
 
     def forward(self, features: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        # Huang and Belongie 2017, equation 8: the content's statistics go, the style's take their place.
         normed = F.instance_norm(_exact(features))
         scale, bias = (_exact(each).unsqueeze(-1).unsqueeze(-1) for each in (scale, bias))
         return (normed * scale + bias).to(features.dtype)
@@ -63,6 +64,7 @@ class SampleNorm2d(nn.Module):
         mean = squares.mean((1, 2, 3), keepdim=True).clamp(min=1e-30)
         # One over the number of values, taken from sums, so that a graph holds no size.
         share = mean / squares.sum((1, 2, 3), keepdim=True).clamp(min=1e-20)
+        # The unbiased variance: mean · n / (n - 1) = mean / (1 - 1/n).
         deviation = (mean / (1 - share.detach())).sqrt()
         out: Tensor = centred / (deviation + 1e-5) * _exact(self.gain) + _exact(self.bias)
         return out.to(features.dtype)
@@ -82,6 +84,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         exact = _exact(features)
+        # `alone` is for settling, where every rank measures the same batches by itself.
         if not self.training or self.alone or _ranks() == 1:
             out = super().forward(exact)
         elif exact.device.type == "cpu":

@@ -17,6 +17,8 @@ class PatchGAN(nn.Module):
 
     def __init__(self, in_channels: int, base: int = 64) -> None:
         super().__init__()
+        # Padding 2 where pix2pix has 1: pix2pixHD's code rounds (4 - 1) / 2 up, which makes score maps a little larger.
+        # The first stage has no norm, as in pix2pix (Isola et al. 2017, section 6.1.2).
         widths = [base, 2 * base, 4 * base, 8 * base]
         stages: list[nn.Module] = [
             nn.Sequential(nn.Conv2d(in_channels, base, 4, stride=2, padding=2), nn.LeakyReLU(0.2))
@@ -28,6 +30,7 @@ class PatchGAN(nn.Module):
                 )
             )
         stages.append(nn.Conv2d(widths[-1], 1, 4, padding=2))
+        # Kept apart, since feature matching compares the output of each (Wang et al. 2018, section 3.2).
         self.stages = nn.ModuleList(stages)
         initialise(self)
 

@@ -39,10 +39,12 @@ class VGG19(nn.Module):
         self.features = nn.Sequential(*layers)
         self.imagenet_norm = imagenet_norm
         self.resize_below = resize_below
+        # Not persistent: published weights have no such tensors.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
+        # Smaller pictures would leave relu5_1, at a sixteenth of the size, few positions to compare.
         if pictures.shape[-2] < self.resize_below:
             size = (self.resize_below, self.resize_below)
             pictures = F.interpolate(pictures, size, mode="bilinear", align_corners=False)

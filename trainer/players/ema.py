@@ -30,6 +30,7 @@ class MovingAverages:
             # Not positive before a network's first step: it has its average's weights.
             taken = max(0, steps[name])
             weight = 1 - min(self.decay, (1 + taken) / (10 + taken))
+            # All tensors at once, in a few kernels instead of one for each.
             torch._foreach_lerp_(list(average.parameters()), list(networks[name].parameters()), weight)
             for ours, theirs in zip(average.buffers(), networks[name].buffers(), strict=True):
                 ours.copy_(theirs)

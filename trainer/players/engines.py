@@ -82,6 +82,7 @@ class Replicated:
             self._accelerator.backward(loss)
 
     def _unsynchronised(self, last: bool) -> AbstractContextManager[Any]:
+        # Around the forward pass too: there DDP decides whether the backward pass will average gradients.
         return nullcontext() if last else self._accelerator.no_sync(self._scope)
 
     def step(self, rate: float) -> Tensor:

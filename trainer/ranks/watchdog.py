@@ -55,8 +55,10 @@ class Watchdog:
         self.rank, self.ranks, self.timeout_s, self.store = rank, ranks, timeout_s, store
         self._step, self._doing, self._since = 0, "starting", time.monotonic()
         self._beats = 0
+        # Known under torchrun alone; anywhere else the parent may be a shell that is closed while training goes on.
         self._launcher = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         self._closed = threading.Event()
+        # A daemon: one that is stuck inside the store must not keep the process from ending.
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def __enter__(self) -> Self:
@@ -85,6 +87,7 @@ class Watchdog:
         if self.store is None:
             return ""
         try:
+            # Compared with themselves a little later and not with a clock, since the machines' clocks may differ.
             before = self._heartbeats()
             self._closed.wait(3 * INTERVAL_S)
             after = self._heartbeats()
@@ -140,6 +143,7 @@ class Watchdog:
             file=sys.stderr,
             flush=True,
         )
+        # The main thread stands inside a collective, where no exception reaches it.
         os._exit(LOST)
 
     def _slowest(self) -> str:

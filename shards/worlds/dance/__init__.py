@@ -18,7 +18,18 @@ from shards.worlds.dance.stage import draw_shadow, draw_stage
 from shards.worlds.dance.styles import FACTORS, Style, sample_style
 from shards.worlds.drawing import Canvas
 
-__all__ = ["FACTORS", "KIND", "State", "Style", "annotate", "height_of", "render", "sample_states", "sample_style"]
+__all__ = [
+    "FACTORS",
+    "KIND",
+    "State",
+    "Style",
+    "annotate",
+    "height_of",
+    "render",
+    "sample_states",
+    "sample_style",
+    "style_key",
+]
 
 KIND = POSE
 
@@ -26,6 +37,11 @@ KIND = POSE
 def height_of(size: int) -> int:
     """The picture's height for a width of `size`: dances are square."""
     return size
+
+
+def style_key(style: Style, video: str) -> str:
+    """The video's name: no two videos share a style."""
+    return video
 
 
 def annotate(state: State, size: int) -> dict[str, Any]:

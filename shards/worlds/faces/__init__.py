@@ -20,7 +20,18 @@ from shards.worlds.faces.motion import State, sample_states
 from shards.worlds.faces.portrait import Portrait
 from shards.worlds.faces.styles import FACTORS, Style, sample_style
 
-__all__ = ["FACTORS", "KIND", "State", "Style", "annotate", "height_of", "render", "sample_states", "sample_style"]
+__all__ = [
+    "FACTORS",
+    "KIND",
+    "State",
+    "Style",
+    "annotate",
+    "height_of",
+    "render",
+    "sample_states",
+    "sample_style",
+    "style_key",
+]
 
 KIND = SKETCH
 
@@ -28,6 +39,11 @@ KIND = SKETCH
 def height_of(size: int) -> int:
     """The picture's height for a width of `size`: faces are square."""
     return size
+
+
+def style_key(style: Style, video: str) -> str:
+    """The video's name: no two videos share a style."""
+    return video
 
 
 def annotate(state: State, size: int) -> dict[str, Any]:

@@ -15,8 +15,10 @@ class Head:
         cy, sy = np.cos(state.yaw), np.sin(state.yaw)
         cp, sp = np.cos(state.pitch), np.sin(state.pitch)
         cr, sr = np.cos(state.roll), np.sin(state.roll)
+        # x points to the picture's right, y down and z at the viewer; 0 is between the eyes.
         turn = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         nod = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+        # Two rows: what comes out is seen from far away, without perspective, and depth is dropped.
         tilt = np.array([[cr, -sr, 0], [sr, cr, 0]])
         self.matrix = tilt @ nod @ turn * state.scale
         self.origin = np.array([state.x, state.y])
@@ -42,9 +44,13 @@ def landmarks(head: Head) -> Array:
     opened, w = s.mouth_open, s.face_width
     theta = np.linspace(0, np.pi, 17)
     cosine, sine = np.cos(theta), np.sin(theta)
+    # The jaw is half a superellipse of the exponent `jaw`: 2 is an ellipse, more is a squarer chin. An open mouth
+    # lengthens it.
     jaw_y = -0.08 + (1.27 * s.face_length + 0.13 * opened) * np.abs(sine) ** (2 / s.jaw)
     jaw = np.stack([-w * np.sign(cosine) * np.abs(cosine) ** (2 / s.jaw), jaw_y, -0.2 + 0.45 * sine**2], axis=1)
 
+    # The right of the picture is drawn and mirrored. Mirroring turns the order round, and landmarks are numbered from
+    # the image's left, so that the copy is put in order again, here and at the eyes.
     along = np.linspace(-1, 1, 5)
     brow_y = -s.brow_height - 0.16 * s.brow_raise - 0.085 * (1 - along**2) + 0.03 * s.smile * along
     right_x = s.eye_spacing + 0.27 * along + 0.02
@@ -57,6 +63,7 @@ def landmarks(head: Head) -> Array:
     base_y = tip + np.array([0.08, 0.12, 0.14, 0.12, 0.08])
     base = np.stack([under, base_y, np.array([0.52, 0.6, 0.66, 0.6, 0.52])], axis=1)
 
+    # Never quite shut: the two lids of a closed eye stay two lines.
     lids = 1 - 0.93 * s.blink
     upper, lower = 0.105 * lids * (1 + 0.25 * s.brow_raise), 0.07 * (1 - 0.6 * s.blink - 0.25 * max(s.smile, 0.0))
     eye_x = np.array([-1, -0.42, 0.42, 1, 0.42, -0.42]) * s.eye_size + s.eye_spacing
@@ -73,6 +80,7 @@ def landmarks(head: Head) -> Array:
     bottom = middle + 0.1 + gap + 0.02 * s.smile
     x = np.array([-1, -0.62, -0.22, 0, 0.22, 0.62, 1, 0.6, 0.24, 0, -0.24, -0.6]) * reach
     y = np.array([corner, 0, top, top + 0.022, top, 0, corner, 0, bottom, bottom + 0.006, bottom, 0])
+    # The zeros above are filled in here: between the corners and the lips' middles.
     y[[1, 5]] = 0.5 * corner + 0.5 * top
     y[[7, 11]] = 0.32 * corner + 0.68 * bottom
     outer = np.stack([x, y, depth(1.1 * x) + 0.06], axis=1)

@@ -17,10 +17,15 @@ from shards.worlds.streets.weather import ColourBrush
 
 __all__ = [
     "CAR", "FACTORS", "GROUPS", "KIND", "POLE", "ROAD", "SIGN", "SKY", "VOID", "WEATHERS", "State", "Style", "annotate",
-    "class_ids", "height_of", "instance_ids", "render", "sample_states", "sample_style",
+    "class_ids", "height_of", "instance_ids", "render", "sample_states", "sample_style", "style_key",
 ]  # fmt: skip
 
 KIND = CLASSES
+
+
+def style_key(style: Style, video: str) -> str:
+    """The group of weather and time, which many videos share (specification 5.3)."""
+    return style.group
 
 
 def annotate(state: State, size: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from likeness.array import Array
-from shards.worlds.streets.street import COUNTED, PER_CLASS, SKY
+from shards.labels.instances import PER_CLASS
+from shards.worlds.streets.street import COUNTED, SKY
 
 
 class Brush(Protocol):

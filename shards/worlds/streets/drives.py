@@ -27,10 +27,13 @@ class _Drive:
     sidewalk: float
     """The pavement's width, as in State."""
     offset: Array
-    """As in State, like the three that follow."""
+    """The camera's place right of the road's middle, in metres."""
     heading: Array
+    """Where the camera looks, in radians; above 0 to the right."""
     bend: Array
+    """Curvature of the road, 1/m."""
     horizon: Array
+    """The horizon's height in the picture, in fractions of its width from the top."""
 
     @property
     def lane(self) -> float:

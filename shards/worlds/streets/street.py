@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 
 VOID = 255
-PER_CLASS = 1000
-"""Cityscapes' convention for instance maps: the n-th thing of a class has the number class · 1000 + n."""
 (ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, LIGHT, SIGN, VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR, TRUCK, BUS,
  TRAIN, MOTORCYCLE, BICYCLE) = range(19)  # fmt: skip
 COUNTED = frozenset({PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE})

@@ -1,7 +1,6 @@
 """The compiler: slices, going on after a kill, quarantine, splits, lists and judgement, and what manifests prove."""
 
 import csv
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,6 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -31,20 +29,8 @@ from shards.packing.plan import Packing, plan_of
 from shards.packing.write import pack, part_folder, work_folder
 from shards.reading.samples import decode_pair, iter_samples
 from shards.records import SIDES, Frame, Manifest, Pair, load_manifest
-from shards.worlds.film import film
+from tests.shards.packing.small_shards import packing
 from tests.shards.sources import dataset_fixtures
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packing") / "videos"
-    film("faces", folder, videos=8, seconds=1.5, size=64, seed=5)
-    return folder
-
-
-def packing(videos: Path, **changes: Any) -> Packing:
-    settings = {"pairs": 41, "size": 32, "test_pairs": 9, "test_fraction": 0.3, "samples_per_shard": 6, "seed": 2}
-    return Packing(videos, **{"sampling": preset("default"), **settings, **changes})
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -383,53 +369,6 @@ def test_a_dry_run_tells_and_writes_nothing(videos: Path, tmp_path: Path, capsys
     written = sum(shard.bytes for name in ("s", "t") for shard in load_manifest(tmp_path / name)[0].shards)
     assert 0.7 < told.bytes / written < 1.4
     assert told.frames["train"] + told.frames["test"] == 8 * 12
-
-
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_trace_prints_what_the_ranks_read(
-    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], world_size: int
-) -> None:
-    pack(packing(videos), tmp_path / "s")
-    capsys.readouterr()
-    command = ["trace", "--data", str(tmp_path / "s" / "manifest.json"), "--world-size", str(world_size), "--json"]
-    command += ["--workers", "2", "--batch", "4", "--epoch", "1"]
-    seen: list[str] = []
-    for rank in range(world_size):
-        assert main([*command, "--rank", str(rank)]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert len(told["batches"]) == -(-41 // (4 * world_size))
-        for keys, padding in zip(told["batches"], told["padding"], strict=True):
-            seen += keys[: len(keys) - padding]
-        assert main([*command, "--rank", str(rank), "--start", "2"]) == 0
-        assert json.loads(capsys.readouterr().out)["batches"] == told["batches"][2:]
-    assert sorted(seen) == [f"{number:08d}" for number in range(41)]
-    assert main(["trace", "--data", str(tmp_path / "s"), "--rank", "1"]) == 2
-    assert "--rank 1 is not below --world-size 1" in capsys.readouterr().err
-
-
-def test_the_doctor_says_what_would_go_wrong(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pack(packing(videos), tmp_path / "s", tmp_path / "t")
-    data = ["doctor", "--data", str(tmp_path / "s"), "--test", str(tmp_path / "t")]
-    assert main([*data, "--world-size", "2", "--batch", "4"]) == 0
-    said = capsys.readouterr().out
-    assert "2 ranks × 2 workers × batch 4: 6 batches per rank and epoch, 7 repeated" in said
-    assert "nothing would go wrong" in said and len(said.splitlines()) < 20
-
-    options = ["--batch", "8", "--world-size", "8", "--workers", "1", "--remainder", "drop"]
-    assert main([*data[:3], *options, "--run", str(tmp_path / "run" / "one")]) == 2
-    said = capsys.readouterr().out
-    assert "wrong  41 samples are less than one batch of 8 on each of 8 ranks" in said
-    assert "1 would go wrong" in said
-    assert f"{tmp_path / 'run' / 'one'} has" in said and "GB for checkpoints" in said
-
-    shard = tmp_path / "s" / "pairs-000002.tar"
-    shard.write_bytes(shard.read_bytes()[:2000])
-    assert main(data) == 2
-    assert "pairs-000002.tar has 2000 bytes" in capsys.readouterr().out
-    assert main(["doctor"]) == 2
-    capsys.readouterr()
-    assert main(["doctor", "--config", "face.yaml", "few.yaml", "--world-size", "8"]) == 2
-    assert "run `python -m trainer.doctor --config face.yaml few.yaml`" in capsys.readouterr().err
 
 
 def test_a_manifest_of_an_older_format_is_refused(videos: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def rest_of_epoch(packed: Packed, one: Reading) -> Iterator[tuple[tuple[str, ...
 def test_an_epoch_holds_every_sample_once_over_the_ranks(
     packed: Packed, ranks: int, batch: int, seed: int, shuffle: int, epoch: int
 ) -> None:
-    """By the real reader; tests/shards/test_order.py has the same for thousands of shapes."""
+    """By the real reader; tests/shards/reading/test_order.py has the same for thousands of shapes."""
     once: Counter[str] = Counter()
     lengths = set()
     for rank in range(ranks):

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from likeness.array import Array
 from likeness.command import BadInput
 from shards.records import Frame, Pair
 from trainer.metrics.eyes import eye_centres, eye_patches, patch_at
 from trainer.metrics.metric import Judged, Metric, stacked
 from trainer.perceptual import load_vgg19
 
-Array = np.ndarray
 RIGHT, LEFT = (180, 200), (330, 220)
 """Eye centres in a record's 512×512 frame."""
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels.kinds import CLASSES, POSE, SKETCH
 from shards.records import Frame, Pair
 from trainer.metrics.lepe import body_error, face_error, lepe
 from trainer.metrics.metric import Judged
 
-Array = np.ndarray
 FRAME = Frame("a.mp4", 0, 0.0, "a")
 PAIR = Pair("0", FRAME, FRAME, FRAME, FRAME, True)
 FACE = np.random.default_rng(0).uniform(40, 216, (68, 2))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels import standard_schema
 from shards.records import Frame, Pair
@@ -19,7 +20,6 @@ from trainer.metrics.metric import Judged, stacked
 from trainer.metrics.structural_similarity import load_structural_similarity
 from trainer.metrics.truth import Truth
 
-Array = np.ndarray
 FRAME = Frame("a.mp4", 0, 0.0, "a")
 
 

@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels import standard_schema
 from shards.records import Frame, LabelSchema, Pair
@@ -16,7 +17,6 @@ from trainer.evaluate.__main__ import main
 from trainer.metrics.metric import Judged, stacked
 from trainer.metrics.parsing import parsing
 
-Array = np.ndarray
 FRAME = Frame("a.mp4", 0, 0.0, "a")
 PAIR = Pair("3", FRAME, FRAME, FRAME, FRAME, True)
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)

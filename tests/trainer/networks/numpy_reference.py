@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from likeness.array import Array
+
 State = Mapping[str, Array]
 
 

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 
 from likeness.array import Array
+from shards.labels.sketch import FRAME
 
-FRAME = 512
-"""Landmarks are whole numbers in a frame of this side, laid over the picture: the cell (x, y) of 512×512."""
 PIXELS = 256
 """Errors are counted in pixels of a picture this high (specification 6.1)."""
 
@@ -15,7 +14,7 @@ PIXELS = 256
 def true_points(landmarks: Any, keypoints: Any) -> tuple[Array, Array]:
     """A frame's landmarks or keypoints as float64 (points, 2) fractions, and which of them are visible, bool."""
     if landmarks is not None:
-        # A landmark names a cell of the frame: its middle.
+        # A landmark is the cell (x, y) of a frame of FRAME × FRAME that is laid over the picture: its middle.
         return (np.asarray(landmarks, float) + 0.5) / FRAME, np.ones(len(landmarks), bool)
     triples = np.asarray(keypoints, float)
     return triples[:, :2], triples[:, 2] > 0
