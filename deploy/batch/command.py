@@ -7,10 +7,7 @@ from pathlib import Path
 from deploy.model_arguments import add_model_arguments, open_session
 from likeness.arguments import Help, count, slice_of, whole
 from likeness.command import BadInput
-from shards.inputs import INPUTS, STYLE_LENGTH
-from shards.labels.kinds import KINDS
 from shards.operators.arguments import OPERATOR_OPTIONS, add_operator_arguments
-from shards.records import SIZE_MULTIPLE
 
 PAIRS = """\
 Paints a picture for every pair and ends with pictures/s and milliseconds per picture. Reading, the model and writing
@@ -49,6 +46,11 @@ PAIRS_ONLY = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "ro
 
 def description() -> str:
     """The command's help: what it does, every input's column with the files that it names, and what may be left out."""
+    # Imported here, so that nobody else waits for OpenCV.
+    from shards.inputs import INPUTS, STYLE_LENGTH
+    from shards.labels.kinds import KINDS
+    from shards.records import SIZE_MULTIPLE
+
     maps = [each.name for each in INPUTS.values() if each.label_side is not None]
     rows = [(", ".join(maps), "what the label maps are drawn from:")]
     rows += [("", f"  {name:<8} {kind.file}: {kind.holds}") for name, kind in KINDS.items()]
@@ -63,10 +65,15 @@ def description() -> str:
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "batch", help="paint the pictures of many pairs", description=description(), formatter_class=Help
-    )
+    parser = commands.add_parser("batch", help="paint the pictures of many pairs", formatter_class=Help)
     parser.set_defaults(command=batch)
+
+    def format_help() -> str:
+        parser.description = description()
+        return argparse.ArgumentParser.format_help(parser)
+
+    # What the inputs are is asked only when somebody wants to know: every start of `python -m deploy` comes by here.
+    parser.format_help = format_help  # type: ignore[method-assign]
     _add_arguments(parser)
 
 

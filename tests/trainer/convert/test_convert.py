@@ -21,6 +21,7 @@ from shards.records import LabelSchema, load_manifest
 from tests.trainer.convert.published import (
     BLOCKS,
     CLASSES,
+    SIDE,
     SKETCH,
     AutoEncoder,
     Discriminators,
