@@ -63,6 +63,8 @@ class Training:
         norm_statistics.check(self.method.learning_networks(), config)
         self._place_networks()
         self._frozen = self._freeze()
+        # Looked for once, after the networks are on their device: a walk through all modules costs every iteration.
+        self._statistics = norm_statistics.buffers_of(self.method.learning_networks())
         self.averages = MovingAverages(
             {name: self.method.networks[name] for name in self.method.synthesizers}, config.optimizer.ema
         )
@@ -172,7 +174,7 @@ class Training:
         # next, which sees the networks as the turns before have left them.
         plays = [self.method.play(part, self.images) for part in batch.parts(self.config.accumulate)]
         # Norms with running statistics change them in the forward pass, before anybody knows that a loss is not finite.
-        running = [(buffer, buffer.clone()) for buffer in norm_statistics.buffers_of(self.method.networks)]
+        running = [(buffer, buffer.clone()) for buffer in self._statistics]
         figures: dict[str, list[Tensor]] = {}
         skip = torch.zeros((), dtype=torch.float32, device=self.device)
         for player in turns:

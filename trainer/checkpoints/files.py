@@ -119,12 +119,18 @@ def write(folder: Path, snapshot: Snapshot) -> None:
         (partial / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n")
 
 
+def _named(run: Path, name: str) -> str | None:
+    """The checkpoint that `latest` or `best` names; None where there is no such file."""
+    file = run / name
+    return file.read_text().strip() if file.is_file() else None
+
+
 def best_value(run: Path, metric: str) -> float:
     """A metric of the checkpoint that `best` names; infinite where there is none."""
-    file = run / BEST
-    if not file.is_file():
+    best = _named(run, BEST)
+    if best is None:
         return math.inf
-    state = run / file.read_text().strip() / STATE
+    state = run / best / STATE
     return float(json.loads(state.read_text())["figures"].get(metric, math.inf)) if state.is_file() else math.inf
 
 
@@ -133,12 +139,12 @@ def written(run: Path) -> dict[int, Path]:
 
     A copy under another name, an archive, or whatever else people keep there whose name begins alike, is none.
     """
-    found: dict[int, Path] = {}
+    checkpoints: dict[int, Path] = {}
     for folder in run.glob("checkpoint-*"):
         number = folder.name.removeprefix("checkpoint-")
         if number.isdecimal() and folder == folder_of(run, int(number)) and _images_of(folder) == int(number):
-            found[int(number)] = folder
-    return dict(sorted(found.items()))
+            checkpoints[int(number)] = folder
+    return dict(sorted(checkpoints.items()))
 
 
 def _images_of(folder: Path) -> int | None:
@@ -151,9 +157,9 @@ def _images_of(folder: Path) -> int | None:
 
 def prune(run: Path, keep: int) -> None:
     """Deletes all but the newest `keep` checkpoints that a run wrote, the best one, and the one that `latest` names."""
-    named = {(run / name).read_text().strip() for name in (BEST, LATEST) if (run / name).is_file()}
+    spared = (_named(run, BEST), _named(run, LATEST))
     for folder in [*written(run).values()][:-keep]:
-        if folder.name in named:
+        if folder.name in spared:
             continue
         # Renamed first, so that a half-deleted folder never bears a checkpoint's name.
         doomed = folder.with_name(f".{folder.name}-deleted")
@@ -172,14 +178,13 @@ def leave_branch(run: Path, resumed: Path, images: int) -> list[Path]:
         folder for number, folder in written(run).items() if number >= images and folder.resolve() != resumed.resolve()
     ]
     names = {folder.name for folder in leaving}
-    best, latest = run / BEST, run / LATEST
     # First the names, then the folders: whatever a crash leaves in between can be resumed.
     if resumed.resolve().parent == run.resolve():
-        atomic.write_text(latest, resumed.name + "\n")
-    elif latest.is_file() and latest.read_text().strip() in names:
-        latest.unlink()
-    if best.is_file() and best.read_text().strip() in names:
-        best.unlink()
+        atomic.write_text(run / LATEST, resumed.name + "\n")
+    elif _named(run, LATEST) in names:
+        (run / LATEST).unlink()
+    if _named(run, BEST) in names:
+        (run / BEST).unlink()
     return [_moved(folder, run / LEFT) for folder in leaving]
 
 
@@ -201,12 +206,14 @@ def find(path: Path) -> Path | None:
         return path
     if path.name.startswith("checkpoint-") and path.is_dir():
         raise BadInput(f"{path}/{STATE} is missing: this is not a whole checkpoint; use another one")
-    latest = path / LATEST
-    if not latest.is_file():
+    latest = _named(path, LATEST)
+    if latest is None:
         return None
-    folder = path / latest.read_text().strip()
+    folder = path / latest
     if not (folder / STATE).is_file():
-        raise BadInput(f"{latest} names {folder.name}, which is not there; write another checkpoint's name into it")
+        raise BadInput(
+            f"{path / LATEST} names {folder.name}, which is not there; write another checkpoint's name into it"
+        )
     return folder
 
 
