@@ -55,6 +55,31 @@ def test_inputs_that_do_not_fit_are_refused(model: Path, name: str, change: Any,
         Session(model).run(**{**given, name: change(given[name])})
 
 
+def test_ids_that_the_model_does_not_know_are_named(instanced: Path) -> None:
+    session = Session(instanced)
+    rng = np.random.default_rng(0)
+    label = rng.choice(np.array(session.schema.ids, np.uint8), (1, 64, 128))
+    given = {
+        "label": label,
+        "instances": np.zeros((1, 64, 128), np.int32),
+        "features": np.zeros((1, *session.metadata.specs()["features"].shape), np.float32),
+    }
+    session.check(given)
+    label[0, 3, 5] = 200
+    with pytest.raises(BadInput, match=r"label holds the id 200; .* takes the ids"):
+        session.run(**given)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_no_picture(model: Path, value: float) -> None:
+    image = np.zeros((1, 3, 32, 32), np.float32)
+    session = Session(model)
+    assert session.checked(image) is image
+    image[0, 2, 31, 31] = value
+    with pytest.raises(BadInput, match="gave values that are not finite"):
+        session.checked(image)
+
+
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_an_absent_provider_is_an_error_never_a_silent_cpu_run(model: Path, provider: Any) -> None:
     if list(Path("/proc/driver/nvidia/gpus").glob("*")):

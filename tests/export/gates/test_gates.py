@@ -16,7 +16,7 @@ from deploy.runtime import Session
 from export import graph
 from export.gates import behaviour, compare, rounding, structure
 from export.gates import checks as gates
-from export.gates.result import Candidate
+from export.gates.result import THRESHOLDS, Candidate
 from export.graph import Exported
 from export.served import Recipe, Served
 from export.tensorrt import rtx as tensorrt_rtx
@@ -274,6 +274,51 @@ def test_the_file_says_nothing_of_the_machine_that_wrote_it(small: Any, candidat
 def test_the_checker_infers_every_shape_itself(small: Any, candidate_of: CandidateOf) -> None:
     assert not small.exported.model.graph.value_info
     assert structure.check_graph(small.exported.model, candidate_of(small.exported).file).passed
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [("max_abs", 2e-3), ("worst_psnr_db", 59.9), ("mean_psnr_db", 59.9), ("mean_ssim", 0.998)],
+)
+def test_each_condition_of_parity_stops_alone(
+    small: Any, candidate_of: CandidateOf, monkeypatch: pytest.MonkeyPatch, condition: str, value: float
+) -> None:
+    """Figures that reach float32's thresholds but for one: 1e-3, 60 dB for the worst and on average, SSIM 0.999."""
+    good = compare.Distance(max_abs=9e-4, psnr_db=60.1, ssim=0.9991)
+    figures = {
+        "max_abs": [replace(good, max_abs=value), good, good],
+        # The average is 60.1 dB all the same.
+        "worst_psnr_db": [replace(good, psnr_db=value), replace(good, psnr_db=60.3), good],
+        # The worst one reaches a lower threshold of its own, so that the average alone is what falls short.
+        "mean_psnr_db": [replace(good, psnr_db=value)] * 3,
+        "mean_ssim": [replace(good, ssim=value)] * 3,
+    }
+
+    def passes(distances: list[compare.Distance]) -> bool:
+        worst = min(range(3), key=lambda number: distances[number].psnr_db)
+        picture = np.zeros((1, 1, 3), np.uint8)
+        found = distances, compare.Worst(worst, picture, picture)
+        monkeypatch.setattr(behaviour.compare, "compare", lambda exported, wanted: found)
+        candidate = candidate_of(small.exported)
+        if condition == "mean_psnr_db":
+            monkeypatch.setattr(
+                behaviour, "threshold_of", lambda candidate: replace(THRESHOLDS["fp32"], worst_psnr_db=50)
+            )
+        return behaviour.check_parity(replace(candidate, samples=small.samples[:3]))[0].passed
+
+    assert passes([good] * 3)
+    assert not passes(figures[condition])
+
+
+def test_the_range_gate_ends_at_half_of_float16s_range(small: Any, candidate_of: CandidateOf) -> None:
+    """65,504 is the largest; half of it is left to pictures that nobody has seen."""
+    candidate = candidate_of(replace(small.exported, recipe=Recipe(precision="fp16")))
+    for largest, passes in ((32_751.0, True), (32_753.0, False), (float("nan"), False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                behaviour, "largest_values", lambda *_, value=largest: {"one (Conv)": 1.0, "two (Conv)": value}
+            )
+            assert behaviour.check_range(candidate).passed == passes
 
 
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 3), ("fp16", 64)])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from likeness.command import BadInput
 from shards.labels import classes, expand, load, picture, pose, sketch, standard_schema
-from shards.operators.face_landmarks import LEAST_SYMMETRY, MESH_OF_68, Face, crop_box, crop_face, symmetry
+from shards.labels.flip import flip_frame
+from shards.operators.face_landmarks import MESH_OF_68, Face, crop_box, crop_face, symmetry
 from shards.records import Frame
 
 
@@ -34,6 +35,16 @@ def a_face() -> np.ndarray:
     brows = arc(190, 200, 45, 15, 5), arc(322, 200, 45, 15, 5)
     parts = [jaw, *brows, nose, arc(256, 310, 28, -8, 5), eye(195, 235), eye(317, 235), outer, inner]
     return np.concatenate(parts).round().astype(int)
+
+
+def test_a_symmetric_face_is_its_own_mirror_image() -> None:
+    """Each of the 68 points has its counterpart on the other side, lips and brows too. The face's middle is at 256,
+    the frame's at 255.5; both round to whole pixels."""
+    face = a_face()
+    frame = Frame("v", 0, 0.0, "s", landmarks=tuple((int(x), int(y)) for x, y in face))
+    mirrored = np.array(flip_frame(frame).landmarks)
+    assert np.abs(mirrored + np.array((1, 0)) - face).max() <= 1
+    assert np.ptp(face, axis=0).min() > 100, "points on one another would prove nothing"
 
 
 def stroke(points: list[tuple[int, int]], size: int = 64) -> np.ndarray:
@@ -308,8 +319,14 @@ class TestFaceCrop:
         assert symmetry(face) > 0.98
         face[8, 0] = face[15, 0]
         assert symmetry(face) == 0
-        face[8, 0] = face[1, 0] + 0.41 * (face[15, 0] - face[1, 0])
-        assert symmetry(face) < LEAST_SYMMETRY
+
+    def test_the_limit_of_side_faces(self) -> None:
+        """0.7, by the distances from the chin to the jaw's points 1 and 15."""
+        photo = np.zeros((600, 800, 3), np.uint8)
+        face = a_face() * 0.5 + (200, 200)
+        for right, left, outcome in ((69, 100, "side face"), (100, 69, "side face"), (71, 100, "no face in the crop")):
+            face[[1, 8, 15], 0] = 300 - right, 300, 300 + left
+            assert crop_face(photo, Pointing(face, None)) == outcome
 
     def test_every_outcome(self) -> None:
         photo = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)

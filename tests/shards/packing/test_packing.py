@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ import pytest
 
 from likeness.command import BadInput
 from shards.__main__ import main
-from shards.packing.audit import copy_score, hash_distance
+from shards.packing.audit import audit, copy_score, hash_distance
 from shards.packing.estimate import estimate
 from shards.packing.merge import merge
 from shards.packing.pairs import Sampling, preset
@@ -28,7 +29,7 @@ from shards.packing.photo_cache import perceptual_hash
 from shards.packing.plan import Packing, plan_of
 from shards.packing.write import pack, part_folder, work_folder
 from shards.reading.samples import decode_pair, iter_samples
-from shards.records import SIDES, Frame, Manifest, Pair, load_manifest
+from shards.records import SIDES, Frame, Manifest, Pair, Split, load_manifest
 from tests.shards.packing.small_shards import packing
 from tests.shards.sources import dataset_fixtures
 
@@ -181,6 +182,37 @@ def test_halves_of_the_same_videos(videos: Path, tmp_path: Path) -> None:
     manifest, _ = load_manifest(tmp_path / "test")
     assert manifest.shared_sources and manifest.audit["shared_sources"] == 8
     assert main(["verify", str(tmp_path / "test")]) == 0
+
+
+def frame(source: str, number: int, bits: int = 0) -> Frame:
+    """A frame whose perceptual hash has its lowest `bits` bits set."""
+    return Frame(source, number, 0.0, source, hash=f"{(1 << bits) - 1:016x}")
+
+
+def audited(pairs: list[Pair], sources: dict[Split, list[str]], shared: bool = False) -> dict[str, Any]:
+    return audit(pairs, sources, "train", shared, 3, lambda each: np.zeros((16, 16, 3), np.uint8))
+
+
+def test_near_duplicates_are_nearer_than_the_bound() -> None:
+    """Two bits are, three are not, of a bound of three; no distance at all is the exemplar itself, counted apart."""
+    rest = frame("a", 8), frame("b", 9)
+    pairs = [Pair(str(bits), frame("a", 0), frame("a", 1, bits), *rest, same_style=True) for bits in (2, 3, 4)]
+    found = audited([*pairs, Pair("self", frame("a", 0), frame("a", 0), *rest, same_style=True)], {"train": ["a", "b"]})
+    assert (found["near_duplicates"], found["self_exemplars"], found["nearest_exemplar"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("pair", "sources", "words"),
+    [
+        ((("a", 0), ("a", 1), ("a", 2), ("c", 0)), {"train": ["a", "b"], "test": ["c"]}, "1 photos of other sources"),
+        ((("a", 0), ("a", 1), ("a", 1), ("b", 0)), {"train": ["a", "b"]}, "1 consistent photos that are the exemplar"),
+        ((("a", 0), ("a", 1), ("a", 2), ("b", 0)), {"train": ["a", "b"], "test": ["b"]}, "1 sources in both splits"),
+    ],
+)
+def test_pairs_that_leak_are_refused(pair: Any, sources: dict[Split, list[str]], words: str) -> None:
+    pairs = [Pair("0", *(frame(*place) for place in pair), same_style=True)]
+    with pytest.raises(BadInput, match=words):
+        audited(pairs, sources)
 
 
 def test_the_audit_says_what_the_pairs_say(videos: Path, tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ def test_epochs_and_seeds_give_other_orders() -> None:
     assert {tuple(sorted(order)) for order in orders} == {tuple(range(400))}
 
 
+def test_samples_within_a_shard_come_in_another_order_each_epoch() -> None:
+    """One shard leaves nothing but the samples to shuffle: 400 of them stand where they stood about once by chance."""
+    first, second = (epoch_order([400], 0, epoch, 1000) for epoch in (0, 1))
+    assert (first == second).sum() < 20
+
+
 def test_a_block_of_the_order_touches_few_shards() -> None:
     """What keeps the number of open shards, and of downloads under way, small."""
     order = epoch_order([100] * 50, 0, 0, 200)

@@ -215,6 +215,20 @@ def test_without_truth_changes_are_counted_in_steps_of_255(world: World) -> None
     assert [metric.figures[f"swap/{what}_changed"].compute(columns) for what in ("label", "exemplar")] == [3, 200]
 
 
+def test_the_style_must_be_nearest_not_nearer_than_most(world: World) -> None:
+    """Each other style's truth is a picture that one style is nearer to than the exemplar's, and that is a miss."""
+    pair = world.decoded[0].pair
+    styles = styles_of([one.pair.exemplar for one in world.decoded])
+    own = world.truth.draw(pair.target, pair.exemplar)
+    others = [world.truth.draw(pair.target, frame) for frame in distractors(styles, pair, DISTRACTORS, 0)]
+    nearest = min(others, key=lambda other: distance(own, other))
+    # Between the two, a little nearer to the other one: far nearer to the exemplar's than the mean of all others is.
+    blend = (0.45 * own + 0.55 * nearest).round().astype(np.uint8)
+    assert distance(blend, own) < np.mean([distance(blend, other) for other in others])
+    columns = world.metrics()[0].measure([world.judged(0, blend, None, None)])
+    assert columns["style/top1"] == 0
+
+
 def test_too_few_styles_are_refused(world: World) -> None:
     one = world.decoded[0]
     metric = style_metric(world.truth, [each.pair.exemplar for each in world.decoded], k=100)
