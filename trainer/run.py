@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from likeness.command import run_command
+from likeness.standard_streams import outlive_readers
 from trainer import config as configs
 from trainer import methods
 from trainer.ranks.preemption import StopRequests
@@ -23,8 +24,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"methods: {', '.join(methods.available())}\n\n"
         "Any setting of the config can be overridden, for example --data.workers 4 --batch 8:\n"
         f"{settings}\n\n"
-        "exit codes: 0 done, 1 a rank died or hangs (said by name), 2 bad input, 75 stopped by SIGTERM or SIGUSR1 with "
-        "a checkpoint saved",
+        "exit codes: 0 done, 1 a rank died or hangs (said by name), 2 bad input, 75 stopped with a checkpoint saved "
+        "(SIGTERM, SIGUSR1, SIGHUP, or the launcher has gone), 130 the same by Ctrl-C",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -75,4 +76,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(run_command(main))
