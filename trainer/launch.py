@@ -1,8 +1,8 @@
 """`python -m trainer.launch`: what `accelerate launch` does, with the exit codes and signals of what it launches.
 
 accelerate's own command waits beside a single training and turns each of its exit codes into 1 and a traceback; SIGTERM
-ends it alone, and as process 1 of a container it is deaf to it. So a single process is not waited for here: this process
-becomes it. Several are waited for by torch's launcher, whose errors are turned back into the exit codes that caused them.
+ends it alone, and as process 1 of a container it is deaf to it. So a single process is not waited for here: this one
+becomes it. Several are waited for by torch's launcher, whose errors are turned back into the exit codes behind them.
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from likeness.command import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED, run_command
+from likeness.command import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED, BadInput, run_command
 from trainer.ranks.launcher import LAUNCHED_AS
 
 PASSED_ON = (BAD_INPUT, PREEMPTED, INTERRUPTED)
@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     launch.simple_launcher = become
     try:
         launch.launch_command(launch.launch_command_parser().parse_args(words))
+    except ValueError as error:
+        raise BadInput(f"accelerate refuses these options or this config file: {error}") from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode in PASSED_ON:

@@ -58,9 +58,7 @@ def test_a_worker_that_is_killed_is_named_and_what_it_made_counts() -> None:
     worker = next(things)
     time.sleep(0.2)
     os.kill(worker, signal.SIGKILL)
-    with pytest.raises(
-        BadInput, match=rf"loader worker 0 \(process {worker}\) was ended by SIGKILL, as the kernel"
-    ):
+    with pytest.raises(BadInput, match=rf"loader worker 0 \(process {worker}\) was ended by SIGKILL, as the kernel"):
         for _ in range(2 * AHEAD):
             assert next(things) == worker
 
