@@ -1,4 +1,4 @@
-"""The entry point of training: `accelerate launch trainer/run.py --config trainer/configs/face.yaml`."""
+"""The entry point of training: `python -m trainer.launch trainer/run.py --config trainer/configs/face.yaml`."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ from trainer.ranks.preemption import StopRequests
 def _parser() -> argparse.ArgumentParser:
     settings = "\n".join(f"  --{key:<30} {text} (default: {default})" for key, default, text in _settings())
     parser = argparse.ArgumentParser(
-        prog="accelerate launch trainer/run.py",
+        prog="python -m trainer.launch trainer/run.py",
         description="Trains a method on shards, with as many processes as accelerate starts.",
         epilog=f"methods: {', '.join(methods.available())}\n\n"
         "Any setting of the config can be overridden, for example --data.workers 4 --batch 8:\n"
