@@ -47,7 +47,7 @@ EPILOG = """\
 examples:
   python -m trainer.evaluate --checkpoint runs/demo/train --videos runs/demo/videos --out runs/demo/evaluation
   python -m trainer.evaluate --pictures painted --data data/face/test --features inception --out judged
-  python -m trainer.launch --num_processes 8 -m trainer.evaluate --checkpoint runs/face --data data/face/test --out judged
+  python -m trainer.launch --num_processes 8 -m trainer.evaluate --checkpoint runs/face --data data/test --out judged
 exit codes: 0 done, 2 bad input
 """
 
