@@ -1,8 +1,12 @@
 """The entry point of training: `python -m trainer.launch trainer/run.py --config trainer/configs/face.yaml`."""
 
 import os
+import signal
 import sys
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until training listens: Ctrl-C in the middle of an import would be a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 # Python puts a script's own folder first on the path, where a file of ours could stand in for an installed package.
 sys.path[:] = [place for place in sys.path if os.path.realpath(place) != os.path.dirname(os.path.realpath(__file__))]
 

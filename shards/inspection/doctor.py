@@ -12,7 +12,6 @@ import cv2
 import imageio_ffmpeg
 import numpy as np
 import simplejpeg
-import torch
 
 from likeness import machine
 from likeness.command import BadInput
@@ -40,6 +39,8 @@ class Job:
     """Folder or URL of the held-out shards, if there are any."""
     world_size: int = 1
     """Ranks of the job."""
+    ranks_here: int | None = None
+    """Those of them on a machine like this one; None for all."""
     workers: int = 2
     """Loader workers of each rank."""
     batch: int = 1
@@ -163,7 +164,7 @@ def _room(job: Job, manifests: dict[str, Manifest]) -> Iterator[Finding]:
     schema = manifests["train"].schema
     label = math.prod(kind_of(schema).loaded_shape(schema))
     batch = job.batch * (4 * 3 * schema.height * schema.width + 2 * label)
-    ranks = min(job.world_size, torch.cuda.device_count() or job.world_size)
+    ranks = job.ranks_here or job.world_size
     # Those that are ready, and the one that is being made.
     ready = ranks * job.workers * (AHEAD + 1) * batch
     free_memory = machine.free_memory()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,6 +58,24 @@ class Loaded:
     """Shard and key, and the reason, of each sample that could not be read; another one of the batch stands there."""
     instances: Tensor | None = None
     """The targets' instance maps, int32 (N, H, W); None unless they were asked for."""
+
+    def __reduce__(self) -> Any:
+        """Pickled with its tensors as arrays, whose memory protocol 5 of pickle hands over apart."""
+        return _of_arrays, (_converted(vars(self), Tensor, Tensor.numpy),)
+
+
+def _of_arrays(members: dict[str, Any]) -> Loaded:
+    return Loaded(**_converted(members, np.ndarray, torch.from_numpy))
+
+
+def _converted(members: dict[str, Any], kind: type, convert: Callable[[Any], Any]) -> dict[str, Any]:
+    """A batch's members with each of a kind, also in dicts of sides, as another one."""
+    return {
+        name: _converted(value, kind, convert)
+        if isinstance(value, dict)
+        else (convert(value) if isinstance(value, kind) else value)
+        for name, value in members.items()
+    }
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ none of these can run out in the middle of a run.
 import atexit
 import ctypes
 import errno
-import io
 import mmap
 import multiprocessing
 import os
@@ -26,8 +25,6 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from likeness.array import Array
 from likeness.command import BadInput
@@ -50,7 +47,7 @@ Make = Callable[[int, int], Iterator[Any]]
 
 
 def size_of(thing: Any) -> int:
-    """Bytes of shared memory that a thing takes: those of its arrays and tensors, aligned."""
+    """Bytes of shared memory that a thing takes: those of its arrays, aligned."""
     _, buffers = _taken_apart(thing)
     return sum(_aligned(buffer.raw().nbytes) for buffer in buffers)
 
@@ -107,20 +104,10 @@ class _Failed:
     """Where it happened."""
 
 
-class _Pickler(pickle.Pickler):
-    """Leaves the content of tensors out of the pickled bytes, as Python's protocol 5 does with arrays."""
-
-    def reducer_override(self, thing: Any) -> Any:
-        """A tensor as the array that shares its memory."""
-        return (torch.from_numpy, (thing.numpy(),)) if isinstance(thing, Tensor) else NotImplemented
-
-
 def _taken_apart(thing: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """A thing as bytes, and the memory of its arrays."""
+    """A thing as bytes, and the memory of its arrays, which Python's protocol 5 leaves out of them."""
     buffers: list[pickle.PickleBuffer] = []
-    file = io.BytesIO()
-    _Pickler(file, protocol=5, buffer_callback=buffers.append).dump(thing)
-    return file.getvalue(), buffers
+    return pickle.dumps(thing, protocol=5, buffer_callback=buffers.append), buffers
 
 
 def _aligned(size: int) -> int:
@@ -246,8 +233,6 @@ def _work(make: Make, worker: _Worker, count: int, parents_ends: Sequence[Connec
     # A worker sees its parent's end by the end of the pipe, which it must not hold open itself.
     for end in parents_ends:
         end.close()
-    # As in torch's loader: the workers are what is parallel.
-    torch.set_num_threads(1)
     ours, free = worker.theirs, [*range(AHEAD)]
     try:
         try:

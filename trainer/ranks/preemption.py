@@ -13,8 +13,8 @@ from typing import Any, Self
 from likeness.command import INTERRUPTED
 from trainer.ranks import launcher
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
-"""Before a machine is taken away, when a terminal goes, and Ctrl-C."""
+SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM)
+"""Ctrl-C, a terminal that goes, and what clusters send before they take a machine away."""
 LOOK_EVERY_S = 2.0
 """How often this looks whether the launcher is still there."""
 END = 0

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from likeness.command import BadInput
 from shards.reading.workers import AHEAD, made_by_workers, size_of
@@ -24,8 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 def numbered(turn: int, workers: int) -> Iterator[dict[str, Any]]:
     for number in range(turn, 25, workers):
-        tensor = torch.full((3, 5), number, dtype=torch.int32)
-        yield {"number": number, "tensor": tensor, "array": np.full(7, number, np.uint8)}
+        yield {"number": number, "wide": np.full((3, 5), number, np.int32), "array": np.full(7, number, np.uint8)}
 
 
 def made(make: Any, workers: int, slot_bytes: int = 4096, **more: Any) -> Iterator[Any]:
@@ -37,7 +35,7 @@ def test_things_come_in_order_and_stay_what_they_are(workers: int) -> None:
     things = list(made(numbered, workers, size_of(next(numbered(0, 1)))))
     assert [thing["number"] for thing in things] == [*range(25)]
     for number, thing in enumerate(things):
-        assert torch.equal(thing["tensor"], torch.full((3, 5), number, dtype=torch.int32))
+        assert thing["wide"].dtype == np.int32 and thing["wide"].tolist() == [[number] * 5] * 3
         assert thing["array"].tolist() == [number] * 7
 
 
