@@ -5,6 +5,7 @@ import os
 import select
 import sys
 from contextlib import suppress
+from typing import Any
 
 PATIENCE_MS = 1000
 """How long a reader that has stopped reading is waited for, the first time."""
@@ -30,7 +31,8 @@ class _Unread(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, content: "memoryview[int] | bytes") -> int:  # type: ignore[override]
+    def write(self, content: Any, /) -> int:
+        """Bytes-like."""
         view = memoryview(content)
         try:
             for start in range(0, len(view), PIECE):
