@@ -53,7 +53,7 @@ demo-pack: install
 	  $(BIN)/python -m shards inspect $(DEMO)/shards/train --out $(DEMO)/shards/train.png)
 
 demo-train: install
-	$(call stage,train,$(DEMO)/train,$(BIN)/accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no \
+	$(call stage,train,$(DEMO)/train,$(BIN)/python -m trainer.launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no \
 	  --dynamo_backend no trainer/run.py --config trainer/configs/demo.yaml)
 
 demo-export: install

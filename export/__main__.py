@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.command import BadInput, run_command
+from likeness.interrupts import saying
 
 DESCRIPTION = """\
 Exports the averaged generator of a checkpoint to a self-describing ONNX file: named inputs, dynamic batch, and in its
@@ -150,7 +151,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Imported here, so that help and bad arguments need not wait for torch.
     from export.run import export
 
-    return export(options, overrides, shlex.join(("python", "-m", "export", *words)))
+    with saying(lambda: f"nothing was written to {options.out}"):
+        return export(options, overrides, shlex.join(("python", "-m", "export", *words)))
 
 
 def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ import errno
 import sys
 from collections.abc import Callable
 
+from likeness.interrupts import end_at_the_second
+
 DONE, BAD_INPUT, PREEMPTED, INTERRUPTED = 0, 2, 75, 130
 
 
@@ -17,13 +19,14 @@ def run_command(command: Callable[[], int | None]) -> int:
     Returns the exit code: 0 done, 2 bad input or no room on the disk, 130 for Ctrl-C, or what the body returned.
     Anything else that is raised is a defect of ours and keeps its traceback.
     """
+    end_at_the_second()
     try:
         return command() or DONE
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {stop}" if str(stop) else "stopped", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

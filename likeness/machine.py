@@ -27,6 +27,24 @@ def device(provider: str) -> str:
     return f"the GPU ({models[0] if models else 'unknown'})"
 
 
+def free_memory() -> int | None:
+    """Bytes of memory that processes can still get here: the system's, within the limit of this one's control group.
+
+    Pages that only cache files count as free. None where the system does not say.
+    """
+    available = _values(Path("/proc/meminfo"), "MemAvailable")
+    if not available:
+        return None
+    free = int(available[0].split()[0]) << 10
+    group = Path("/sys/fs/cgroup")
+    limit = (group / "memory.max").read_text().strip() if (group / "memory.max").is_file() else "max"
+    if limit == "max":
+        return free
+    used = int((group / "memory.current").read_text())
+    cached = [line.split()[1] for line in (group / "memory.stat").read_text().splitlines() if line.startswith("file ")]
+    return max(0, min(free, int(limit) - used + int(cached[0] if cached else 0)))
+
+
 def versions() -> dict[str, str]:
     """Python's, and those of the packages that pictures depend on, where they are installed."""
     known = {"python": sys.version.split()[0]}

@@ -30,7 +30,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads ? threads : 1))}
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}
 
 # Not --cpu on CPUs: with it, accelerate starts one process whatever --num_processes says.
-launcher=("$bin/accelerate" launch --num_machines "$nodes" --num_processes "$((nodes * processes))"
+launcher=("$bin/python" -m trainer.launch --num_machines "$nodes" --num_processes "$((nodes * processes))"
   --machine_rank "$SLURM_NODEID" --main_process_ip "$head_node" --main_process_port "$port")
 if [[ ${ACCELERATE_CONFIG:-} ]]; then
   launcher+=(--config_file "$ACCELERATE_CONFIG" --deepspeed_multinode_launcher standard)

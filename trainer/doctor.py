@@ -27,6 +27,8 @@ from trainer.perceptual import load_vgg19
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""
+NCCL_BYTES = 1 << 30
+"""What NCCL's troubleshooting page has containers ask for by --shm-size."""
 WORK_SPACE = 1.3
 """What libraries and fragmentation add to the memory that can be counted."""
 
@@ -39,6 +41,7 @@ def findings(config: Config, world_size: int) -> Iterator[Finding]:
             train=data.train,
             test=data.test,
             world_size=world_size,
+            ranks_here=min(world_size, torch.cuda.device_count() or world_size),
             workers=data.workers,
             batch=config.batch,
             remainder=data.remainder,
@@ -51,6 +54,7 @@ def findings(config: Config, world_size: int) -> Iterator[Finding]:
     yield from _loss_network(config)
     yield _tracker(config.tracking.uri)
     yield from _ports(world_size)
+    yield from _shared_memory(world_size)
 
 
 def _devices(config: Config, world_size: int) -> Iterator[Finding]:
@@ -154,6 +158,18 @@ def _ports(world_size: int) -> Iterator[Finding]:
     except BadInput as error:
         reason = error.__cause__
         yield Finding("wrong", f"port {port}, where ranks meet, is taken here ({reason}); set --main_process_port")
+
+
+def _shared_memory(world_size: int) -> Iterator[Finding]:
+    """Room for NCCL, whose ranks on one machine may talk through /dev/shm; loader workers need none there."""
+    if world_size == 1 or torch.cuda.device_count() < 2:
+        return
+    free = shutil.disk_usage("/dev/shm").free
+    yield Finding(
+        "ok" if free >= NCCL_BYTES else "note",
+        f"/dev/shm has {free / 1e9:,.2f} GB free, NCCL's documentation advises {NCCL_BYTES / 1e9:,.2f} GB"
+        + ("" if free >= NCCL_BYTES else ": docker run --shm-size=1g"),
+    )
 
 
 HELP = """\

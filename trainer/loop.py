@@ -17,7 +17,7 @@ from pathlib import Path
 from accelerate.utils import gather_object
 
 from likeness import atomic
-from likeness.command import DONE, PREEMPTED, BadInput
+from likeness.command import DONE, INTERRUPTED, PREEMPTED, BadInput
 from likeness.one_writer import only_writer
 from shards.inputs import needs_of
 from shards.reading.store import Store
@@ -31,6 +31,7 @@ from trainer.config import Config
 from trainer.health import Skipped
 from trainer.held_out import HeldOut
 from trainer.players.norm_statistics import SETTLING_BATCH
+from trainer.ranks import launcher
 from trainer.ranks.delayed_metrics import LAG, DelayedMetrics
 from trainer.ranks.preemption import StopRequests
 from trainer.ranks.rendezvous import open_store
@@ -43,6 +44,12 @@ POST_MORTEM = "post-mortem.json"
 """What a run leaves that ended because too many iterations were not finite."""
 LOCK = ".lock"
 """Held by the process that trains in a run's folder."""
+ALONE_S, TOGETHER_S = 3.0, 30.0
+"""Seconds that a batch is still waited for after a request to stop.
+
+By a single rank, which can save at once; and by one of several, which must step once more, so that all stop after the
+same iteration.
+"""
 
 
 def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
@@ -67,7 +74,7 @@ def find_resume(run: Path, resume: str | None) -> Checkpoint | None:
 
 
 def train(config: Config, resume: str | None = None, requests: StopRequests | None = None) -> int:
-    """Trains until `config.images` images are seen. Returns the exit code: done, or preempted.
+    """Trains until `config.images` images are seen. Returns the exit code: done, preempted, or interrupted.
 
     requests: signals collected so far; without them this collects its own.
     Raises BadInput before anything is written when shards, weights, config and checkpoint do not fit; and later when
@@ -100,7 +107,18 @@ def train(config: Config, resume: str | None = None, requests: StopRequests | No
         finished = _watched(training, (manifest, store), held_out, requests, checkpoint)
         # After the watchdog: the rank that keeps the store must not end while others write their heartbeats into it.
         training.leave()
-        return DONE if finished else PREEMPTED
+        if finished:
+            return DONE
+        if training.accelerator.is_main_process:
+            _say_kept(config.run, requests)
+        return INTERRUPTED if requests.interrupted else PREEMPTED
+
+
+def _say_kept(run: Path, requests: StopRequests) -> None:
+    """What there is of a run that was stopped, and how it goes on."""
+    kept = checkpoints.find(run)
+    what = f"{kept} is kept" if kept else f"{run} has no checkpoint yet"
+    print(f"stopped; {what}. Go on with: {launcher.going_on(requests.launcher)}", file=sys.stderr)
 
 
 def _watched(
@@ -113,7 +131,7 @@ def _watched(
     """Trains under a watchdog. Returns whether all images were seen; False after a request to stop."""
     rank, ranks = training.accelerator.process_index, training.accelerator.num_processes
     timeout_s = training.config.faults.timeout_s
-    with Watchdog(rank, ranks, timeout_s, open_store("signs of life")) as watchdog:
+    with Watchdog(rank, ranks, timeout_s, open_store("signs of life"), lambda: requests.asked_s) as watchdog:
         run = Run(training, train_shards, held_out, requests, watchdog)
         try:
             if checkpoint:
@@ -171,6 +189,8 @@ class Run:
             self.observer = Observer(training, self.manifest, self.held_out)
             self.saver = Saver(config.run, config.checkpoint.keep, config.checkpoint.timeout_s)
         self.finished = False
+        self.begun_at = training.steps
+        self.waiting_since = 0.0
 
     def go(self) -> bool:
         """Steps until the images are seen (True) or a stop is asked for (False); saves in both cases."""
@@ -181,6 +201,8 @@ class Run:
         while training.images < config.images and not stop:
             before = training.images
             waited_s = self._step(batches)
+            if waited_s is None:
+                break
             stop = self._receive(LAG, waited_s)
             done = training.images >= config.images
             measured, best = {}, False
@@ -193,17 +215,29 @@ class Run:
             if not stop and (best or crossed(before, training.images, config.checkpoint.every)):
                 self._save(measured or {}, best)
         self._receive(0)
-        self._finish(measured or {})
+        if training.steps > self.begun_at or training.images >= config.images:
+            self._finish(measured or {})
         self.finished = training.images >= config.images
         return self.finished
 
-    def _step(self, batches: Iterator[Ready]) -> float:
-        """One iteration. Returns the seconds that it waited for its batch."""
+    def _step(self, batches: Iterator[Ready]) -> float | None:
+        """One iteration. Returns the seconds that it waited for its batch; None when it gave up waiting for one.
+
+        Raises BadInput when this rank gave up and others wait for it.
+        """
         training = self.training
         self.watchdog.at(training.steps, "reading")
-        asked_at = time.perf_counter()
-        ready = next(batches)
-        waited_s = time.perf_counter() - asked_at
+        self.waiting_since = time.perf_counter()
+        ready = next(batches, None)
+        if ready is None:
+            if training.accelerator.num_processes > 1:
+                raise BadInput(
+                    f"rank {training.accelerator.process_index} was asked to stop, and has waited {TOGETHER_S:.0f} s "
+                    "in vain for its next batch, without which it cannot save; are the shards at "
+                    f"{self.store.where} in reach? Go on from the last checkpoint with --resume latest"
+                )
+            return None
+        waited_s = time.perf_counter() - self.waiting_since
         self.watchdog.at(training.steps, "training")
         metrics, skip = training.step(ready.batch)
         training.place = ready.place
@@ -225,7 +259,13 @@ class Run:
             resampled=config.data.resampled,
             max_bad=config.data.max_bad,
         )
-        return ahead(Stream(self.manifest, self.store, reading), training.schema, training.device)
+        return ahead(Stream(self.manifest, self.store, reading, self._wait_on), training.schema, training.device)
+
+    def _wait_on(self) -> bool:
+        """Whether a batch is worth waiting for."""
+        patience_s = ALONE_S if self.training.accelerator.num_processes == 1 else TOGETHER_S
+        # Start-up, in which the request may have come, is not waiting for a batch.
+        return min(self.requests.asked_s, time.perf_counter() - self.waiting_since) <= patience_s
 
     def _receive(self, lag: int, waited_s: float = 0.0) -> bool:
         """Records what iterations more than `lag` ago became; whether a stop has been asked for."""

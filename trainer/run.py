@@ -1,8 +1,12 @@
-"""The entry point of training: `accelerate launch trainer/run.py --config trainer/configs/face.yaml`."""
+"""The entry point of training: `python -m trainer.launch trainer/run.py --config trainer/configs/face.yaml`."""
 
 import os
+import signal
 import sys
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until training listens: Ctrl-C in the middle of an import would be a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 # Python puts a script's own folder first on the path, where a file of ours could stand in for an installed package.
 sys.path[:] = [place for place in sys.path if os.path.realpath(place) != os.path.dirname(os.path.realpath(__file__))]
 
@@ -10,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from likeness.command import run_command
+from likeness.standard_streams import outlive_readers
 from trainer import config as configs
 from trainer import methods
 from trainer.ranks.preemption import StopRequests
@@ -18,13 +23,13 @@ from trainer.ranks.preemption import StopRequests
 def _parser() -> argparse.ArgumentParser:
     settings = "\n".join(f"  --{key:<30} {text} (default: {default})" for key, default, text in _settings())
     parser = argparse.ArgumentParser(
-        prog="accelerate launch trainer/run.py",
+        prog="python -m trainer.launch trainer/run.py",
         description="Trains a method on shards, with as many processes as accelerate starts.",
         epilog=f"methods: {', '.join(methods.available())}\n\n"
         "Any setting of the config can be overridden, for example --data.workers 4 --batch 8:\n"
         f"{settings}\n\n"
-        "exit codes: 0 done, 1 a rank died or hangs (said by name), 2 bad input, 75 stopped by SIGTERM or SIGUSR1 with "
-        "a checkpoint saved",
+        "exit codes: 0 done, 1 a rank died or hangs (said by name), 2 bad input, 75 stopped with a checkpoint saved "
+        "(SIGTERM, SIGUSR1, SIGHUP, or the launcher has gone), 130 the same by Ctrl-C",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -75,4 +80,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    outlive_readers()
     sys.exit(run_command(main))

@@ -7,6 +7,7 @@ from pathlib import Path
 from deploy.model_arguments import add_model_arguments, open_session
 from likeness.arguments import Help, count, slice_of, whole
 from likeness.command import BadInput
+from likeness.interrupts import saying
 from shards.operators.arguments import OPERATOR_OPTIONS, add_operator_arguments
 
 PAIRS = """\
@@ -126,7 +127,8 @@ def _paint_pairs(options: argparse.Namespace) -> None:
             max_bad=options.max_bad,
         ),
     )
-    summary = run(chain, pairs, options.out, options.batch, output, options.max_bad, options.seed)
+    with saying(lambda: f"the pictures that are done are in {options.out}; the same command makes the others"):
+        summary = run(chain, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:
         print(json.dumps(summary))
     else:
@@ -143,16 +145,17 @@ def _paint_video(options: argparse.Namespace) -> None:
 
     session = open_session(options)
     labelling = video.auto_labelling(session.schema, options)
-    film = video.synthesize_video(
-        Chain.of(session),
-        options.video,
-        options.exemplar,
-        options.out,
-        labelling,
-        exemplar_label=options.exemplar_label,
-        batch=options.batch,
-        seed=options.seed,
-    )
+    with saying(lambda: f"nothing was written to {options.out}"):
+        film = video.synthesize_video(
+            Chain.of(session),
+            options.video,
+            options.exemplar,
+            options.out,
+            labelling,
+            exemplar_label=options.exemplar_label,
+            batch=options.batch,
+            seed=options.seed,
+        )
     if options.json:
         print(json.dumps(asdict(film)))
     else:

@@ -13,6 +13,7 @@ import imageio_ffmpeg
 import numpy as np
 import simplejpeg
 
+from likeness import machine
 from likeness.command import BadInput
 from likeness.disk import nearest_existing
 from shards.labels.kinds import kind_of
@@ -21,10 +22,9 @@ from shards.reading.order import Remainder, batches_left
 from shards.reading.samples import OpenShard, decode
 from shards.reading.store import Store
 from shards.reading.urls import is_url
+from shards.reading.workers import AHEAD
 from shards.records import LABELLED_SIDES, LabelSchema, Manifest
 
-PREFETCHED = 4
-"""Batches that each loader worker has ready."""
 TRIED_SHARDS = 32
 """Shards of which a sample is decoded, spread over the list."""
 
@@ -39,6 +39,8 @@ class Job:
     """Folder or URL of the held-out shards, if there are any."""
     world_size: int = 1
     """Ranks of the job."""
+    ranks_here: int | None = None
+    """Those of them on a machine like this one; None for all."""
     workers: int = 2
     """Loader workers of each rank."""
     batch: int = 1
@@ -158,13 +160,22 @@ def _arithmetic(job: Job, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _room(job: Job, manifests: dict[str, Manifest]) -> Iterator[Finding]:
-    """Disk for run and cache, and shared memory for the batches that workers have ready."""
+    """Disk for run and cache, and memory for the batches that workers have ready."""
     schema = manifests["train"].schema
     label = math.prod(kind_of(schema).loaded_shape(schema))
-    ready = PREFETCHED * job.workers * job.batch * (4 * 3 * schema.height * schema.width + 2 * label)
+    batch = job.batch * (4 * 3 * schema.height * schema.width + 2 * label)
+    ranks = job.ranks_here or job.world_size
+    # Those that are ready, and the one that is being made.
+    ready = ranks * job.workers * (AHEAD + 1) * batch
+    free_memory = machine.free_memory()
+    if job.workers and free_memory is not None:
+        yield Finding(
+            "ok" if ready < free_memory else "wrong",
+            f"{free_memory / 1e9:,.1f} GB of memory are free, {ready / 1e9:,.2f} GB for the batches that loader "
+            f"workers have ready ({ranks} ranks here × {job.workers} workers × {AHEAD + 1} of {batch / 1e6:,.1f} MB)"
+            + ("" if ready < free_memory else "; set data.workers or batch lower"),
+        )
     checks: list[tuple[Path, int, str]] = []
-    if job.workers:
-        checks.append((Path("/dev/shm"), ready, "batches that workers have ready, per rank"))
     if job.run is not None:
         checks.append((job.run, 10 << 30, "checkpoints (10 GB is a guess)"))
     if is_url(job.train):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from likeness.arguments import count, slice_of, whole
+from likeness.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.operators.arguments import add_operator_arguments
 from shards.operators.photos import OPERATORS
@@ -152,14 +153,18 @@ def _pack(options: argparse.Namespace) -> None:
         print(estimate(plan_of(packing, held_out), options.out, held_out).table())
         return
     workers = options.workers or len(os.sched_getaffinity(0))
-    for folder, manifest in pack(packing, options.out, options.test_out, workers, options.slice):
+    with saying(lambda: "what is labelled and packed so far is kept; the same command goes on from there"):
+        packed = pack(packing, options.out, options.test_out, workers, options.slice)
+    for folder, manifest in packed:
         print(_summary(folder, manifest))
 
 
 def _merge(options: argparse.Namespace) -> None:
     from shards.packing.merge import merge
 
-    print(_summary(options.out, merge(options.out, options.slices or None)))
+    with saying(lambda: f"the slices in {options.out} are kept; the same command joins them"):
+        merged = merge(options.out, options.slices or None)
+    print(_summary(options.out, merged))
 
 
 def _summary(folder: Path, manifest: Manifest) -> str:

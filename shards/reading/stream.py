@@ -2,25 +2,22 @@
 
 import hashlib
 import logging
-import os
-import signal
+import mmap
 import sys
-import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from likeness.array import Array
 from likeness.command import BadInput
@@ -30,11 +27,11 @@ from shards.reading.cache import Cache
 from shards.reading.order import TRAINING_MAX_BAD, Order, Place, Remainder, Step, steps
 from shards.reading.samples import Members, OpenShard
 from shards.reading.store import Store
+from shards.reading.workers import made_by_workers, size_of
 from shards.records import LabelSchema, Manifest
 
 log = logging.getLogger(__name__)
 
-WORKER_S = 300
 OPEN_SHARDS = 16
 """Shards that a worker keeps open; the shuffled blocks of an epoch touch few at a time."""
 
@@ -61,6 +58,24 @@ class Loaded:
     """Shard and key, and the reason, of each sample that could not be read; another one of the batch stands there."""
     instances: Tensor | None = None
     """The targets' instance maps, int32 (N, H, W); None unless they were asked for."""
+
+    def __reduce__(self) -> Any:
+        """Pickled with its tensors as arrays, whose memory protocol 5 of pickle hands over apart."""
+        return _of_arrays, (_converted(vars(self), Tensor, Tensor.numpy),)
+
+
+def _of_arrays(members: dict[str, Any]) -> Loaded:
+    return Loaded(**_converted(members, np.ndarray, torch.from_numpy))
+
+
+def _converted(members: dict[str, Any], kind: type, convert: Callable[[Any], Any]) -> dict[str, Any]:
+    """A batch's members with each of a kind, also in dicts of sides, as another one."""
+    return {
+        name: _converted(value, kind, convert)
+        if isinstance(value, dict)
+        else (convert(value) if isinstance(value, kind) else value)
+        for name, value in members.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -127,11 +142,15 @@ class Stream:
     """The batches of one rank, in order. Iterating over it starts the loader workers.
 
     Raises BadInput when an epoch has no batch or the shards lack the instance maps asked for, and while iterating when
-    more than `max_bad` of all samples turn out to be unreadable on this rank; each of them is logged once.
+    more than `max_bad` of all samples turn out to be unreadable on this rank, of which each is logged once, or when
+    loader workers cannot work (see `made_by_workers`).
     """
 
-    def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
-        self.manifest, self.store, self.reading = manifest, store, reading
+    def __init__(
+        self, manifest: Manifest, store: Store, reading: Reading, go_on: Callable[[], bool] | None = None
+    ) -> None:
+        """go_on: asked while a batch of the loader workers is waited for; False ends the stream."""
+        self.manifest, self.store, self.reading, self.go_on = manifest, store, reading, go_on
         self.bad: dict[str, str] = {}
         if reading.instances:
             check_instances(manifest, store)
@@ -140,17 +159,9 @@ class Stream:
 
     def __iter__(self) -> Iterator[Loaded]:
         reading = self.reading
-        loader = DataLoader(
-            _Worker(self.manifest, self.store, reading),
-            # Workers make whole batches, which go from process to process as a few large arrays.
-            batch_size=None,
-            num_workers=reading.workers,
-            prefetch_factor=4 if reading.workers else None,
-            worker_init_fn=_outlive_signals,
-            # A generator of its own: starting workers must not advance the one that a resumed run continues.
-            generator=torch.Generator(),
-        )
-        for loaded in loader:
+        make = _Worker(self.manifest, self.store, reading).batches
+        slot_bytes = batch_bytes(self.manifest.schema, reading) if reading.workers else 0
+        for loaded in made_by_workers(make, reading.workers, slot_bytes, _Memory().take, self.go_on):
             self._count(loaded)
             yield loaded
 
@@ -168,6 +179,11 @@ class Stream:
             )
 
 
+def batch_bytes(schema: LabelSchema, reading: Reading) -> int:
+    """Bytes of memory that a batch takes on its way from a loader worker."""
+    return size_of(_Batch(schema, reading, reading.batch, _Memory()).loaded(Place(), 0, ()))
+
+
 def check_instances(manifest: Manifest, store: Store) -> None:
     """Raises BadInput when shards have no instance maps."""
     if not manifest.instances:
@@ -177,34 +193,17 @@ def check_instances(manifest: Manifest, store: Store) -> None:
         )
 
 
-def _outlive_signals(worker: int) -> None:
-    """Lets a loader worker go on when SIGTERM or SIGUSR1 goes to a whole job, as clusters send it.
-
-    The process that reads from it saves meanwhile, and ends its workers itself; one that nobody reads from any more
-    ends after WORKER_S.
-    """
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    ends = threading.Timer(WORKER_S, os._exit, (0,))
-    ends.daemon = True
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if not ends.is_alive():
-            ends.start()
-
-    signal.signal(signal.SIGTERM, receive)
-
-
 def _steps(manifest: Manifest, reading: Reading) -> Iterator[Step]:
     return steps([shard.samples for shard in manifest.shards], reading.order, reading.start, reading.epochs)
 
 
-class _Worker(IterableDataset[Loaded]):
-    """What one loader worker does: every `workers`-th batch of its rank, in turn."""
+class _Worker:
+    """What one loader worker does."""
 
     def __init__(self, manifest: Manifest, store: Store, reading: Reading) -> None:
         self.manifest, self.store, self.reading = manifest, store, reading
         # One flag per shard that all workers share, so that a shard is checked by one of them.
-        self.checked = torch.zeros(len(manifest.shards), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self.checked = np.frombuffer(mmap.mmap(-1, max(1, len(manifest.shards))), np.uint8)
         self._open: OrderedDict[int, OpenShard | BadInput] = OrderedDict()
         self._memory = _Memory()
 
@@ -212,11 +211,12 @@ class _Worker(IterableDataset[Loaded]):
     def _starts(self) -> list[int]:
         return list(accumulate((shard.samples for shard in self.manifest.shards), initial=0))
 
-    def __iter__(self) -> Iterator[Loaded]:
-        info = get_worker_info()
-        turn, workers = (info.id, info.num_workers) if info else (0, 1)
-        # The loader asks its workers in turn, so that dealing the batches out in turn keeps the order, with any number
-        # of workers. Each worker goes through all steps, which costs nearly nothing, and reads its own.
+    def batches(self, turn: int, workers: int) -> Iterator[Loaded]:
+        """Every `workers`-th batch, from number `turn` on.
+
+        Workers are asked in turn, so that dealing the batches out in turn keeps the order, with any number of them.
+        Each goes through all steps, which costs nearly nothing, and reads its own.
+        """
         for number, step in enumerate(_steps(self.manifest, self.reading)):
             if number % workers == turn:
                 yield self.batch(step.numbers, step)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from likeness.arguments import count, whole
+from likeness.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.worlds import WORLDS
 
@@ -30,5 +31,6 @@ def add_worlds(commands: Subcommands) -> None:
 def _worlds(options: argparse.Namespace) -> None:
     from shards.worlds.film import film
 
-    film(options.world, options.out, options.videos, options.seconds, options.size, options.seed, options.fps)
+    with saying(lambda: f"nothing was written to {options.out}"):
+        film(options.world, options.out, options.videos, options.seconds, options.size, options.seed, options.fps)
     print(options.out)

@@ -96,16 +96,19 @@ def hears(process: "subprocess.Popen[bytes]", number: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_during_start_up_is_kept(number: int, small_config: MakeConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_during_start_up_is_kept(number: int, code: int, small_config: MakeConfig, tmp_path: Path) -> None:
+    """Though nobody reads what the run prints."""
     config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG})
-    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path)
-    while not hears(process, number):
+    process = subprocess.Popen(command(config, tmp_path), cwd=tmp_path, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    process.stderr.close()
+    while not hears(process, signal.SIGTERM):  # the last one that it learns to hear; SIGINT Python hears by itself
         assert process.poll() is None
         time.sleep(0.01)
     assert not config.run.exists(), "training has not begun"
     process.send_signal(number)
-    assert process.wait(timeout=90) == 75
+    assert process.wait(timeout=90) == code
     found = find(config.run)
     assert found is not None and Checkpoint(found).state.images <= 3 * config.batch
 
@@ -202,7 +205,7 @@ def test_two_runs_never_write_to_one_folder(small_config: MakeConfig) -> None:
     assert train(config, resume="latest") == 0
 
 
-def test_ranks_end_when_their_launcher_is_killed(small_config: MakeConfig, tmp_path: Path) -> None:
+def test_ranks_save_and_end_when_their_launcher_is_killed(small_config: MakeConfig, tmp_path: Path) -> None:
     config = small_config("pix2pixhd", images=LONG, checkpoint={"every": LONG}, evaluation={"every": LONG})
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "1"]
     launch += ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
@@ -216,6 +219,7 @@ def test_ranks_end_when_their_launcher_is_killed(small_config: MakeConfig, tmp_p
     while Path(f"/proc/{rank}/cmdline").exists() and Path(f"/proc/{rank}/cmdline").read_bytes():
         assert time.monotonic() < deadline, "the rank trains on without its launcher"
         time.sleep(0.1)
+    assert find(config.run) is not None
 
 
 def not_a_number(batch: Batch) -> Batch:

@@ -14,9 +14,10 @@ from accelerate.utils import broadcast_object_list
 from likeness import atomic
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
+from likeness.interrupts import saying
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis
 from trainer.evaluate import paint
-from trainer.evaluate.evaluation import Folders, evaluate
+from trainer.evaluate.evaluation import Evaluation, Folders, evaluate
 from trainer.evaluate.judged_pairs import JudgedPairs, JudgedShards, open_judged
 from trainer.evaluate.metrics_asked_for import add_arguments, sources_of
 
@@ -46,7 +47,7 @@ EPILOG = """\
 examples:
   python -m trainer.evaluate --checkpoint runs/demo/train --videos runs/demo/videos --out runs/demo/evaluation
   python -m trainer.evaluate --pictures painted --data data/face/test --features inception --out judged
-  accelerate launch --num_processes 8 -m trainer.evaluate --checkpoint runs/face --data data/face/test --out judged
+  python -m trainer.launch --num_processes 8 -m trainer.evaluate --checkpoint runs/face --data data/test --out judged
 exit codes: 0 done, 2 bad input
 """
 
@@ -80,6 +81,15 @@ def _parser() -> argparse.ArgumentParser:
 def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
     atomic.refuse_existing(options.out)
+    with saying(lambda: f"nothing was written to {options.out}; an evaluation begins again"):
+        evaluation = _evaluation(options)
+    if evaluation is not None:
+        result = evaluation.to_json()
+        print(json.dumps(result, indent=1) if options.json else f"{table_of(result)}\n{options.out / 'report.html'}")
+
+
+def _evaluation(options: argparse.Namespace) -> Evaluation | None:
+    """Writes `options.out`. Returns what stands there; None on ranks other than 0."""
     synthesis, location = _subject(options)
     with open_judged(location) as pairs:
         subject = _painter(synthesis, pairs, location) or _folders(options, pairs)
@@ -88,10 +98,7 @@ def _command(arguments: Sequence[str] | None) -> None:
         if isinstance(subject, Synthesis):
             subject.module.to(accelerator.device)
         with _new_folder(options.out, accelerator) as folder:
-            evaluation = evaluate(accelerator, pairs, options.pairs, subject, sources, folder, options.roll)
-    if evaluation is not None:
-        result = evaluation.to_json()
-        print(json.dumps(result, indent=1) if options.json else f"{table_of(result)}\n{options.out / 'report.html'}")
+            return evaluate(accelerator, pairs, options.pairs, subject, sources, folder, options.roll)
 
 
 def _subject(options: argparse.Namespace) -> tuple[Synthesis | None, str]:

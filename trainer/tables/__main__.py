@@ -22,6 +22,7 @@ from tqdm import tqdm
 from likeness import atomic
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
+from likeness.interrupts import saying
 from shards.labels.kinds import LANDMARKS, kind_of
 from shards.records import load_manifest
 from shards.worlds import WORLDS
@@ -345,7 +346,8 @@ def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
     print_left_out(options.budget)
     folder = options.folder / (f"{options.budget}-{options.images}" if options.images else options.budget)
-    results = make(options.world, options.budget, folder, options.images, options.jobs)
+    with saying(lambda: f"the rows that are done are kept in {folder}; the same command makes the others"):
+        results = make(options.world, options.budget, folder, options.images, options.jobs)
     out = options.out or folder / "tables.md"
     atomic.write_text(out, markdown(results))
     print(out)
