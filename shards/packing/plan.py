@@ -8,6 +8,7 @@ from pathlib import Path
 
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
+from shards.media.orientation import DrawnOn
 from shards.operators.photos import OPERATORS, Labelling
 from shards.packing.pairs import Sampling, split_sources
 from shards.packing.photo_cache import Preprocessing, Unit, units_of
@@ -61,7 +62,7 @@ class Packing:
     pair_list: Path | None = None
     """A CSV of pairs."""
     predictor: Path | None = None
-    """See `shards.operators.photos.Labelling`, like the four that follow."""
+    """See `shards.operators.photos.Labelling`, like the five that follow."""
     openpose: Path | None = None
     """OpenPose's files."""
     densepose: Path | None = None
@@ -70,6 +71,8 @@ class Packing:
     """A segmentation model."""
     edges: Path | None = None
     """An edge network."""
+    labels_drawn_on: DrawnOn | None = None
+    """What label pictures were drawn on where a photo has an EXIF mark."""
     features: Path | None = None
     """An ONNX model for retrieval; None compares colours and edges."""
 
@@ -136,6 +139,7 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
         densepose=packing.densepose,
         parser=packing.parser,
         edges=packing.edges,
+        labels_drawn_on=packing.labels_drawn_on,
         timeout_s=packing.timeout_s,
         instances=not bare,
     )
