@@ -53,7 +53,7 @@ def find(root: Path) -> Dataset:
     names, maps = root / "classes.json", root / "instances"
     instances = _instances(maps, pairs) if maps.is_dir() else {}
     beside = [label for _, label in pairs.values()]
-    classes = _described_classes(names) if names.is_file() else _found_classes(beside)
+    classes = described_classes(names) if names.is_file() else _found_classes(beside)
     return labelled(root, pairs, classes, instances)
 
 
@@ -114,7 +114,10 @@ def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _described_classes(path: Path) -> Classes:
+def described_classes(path: Path) -> Classes:
+    """The classes that a file like classes.json describes. Raises BadInput when it does not, or cannot be read."""
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file of classes")
     try:
         data = json.loads(path.read_text())
         names, ids, void = tuple(data["names"]), tuple(data["ids"]), data.get("void")
