@@ -21,8 +21,9 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.input_files import read_label, read_photo
-from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, Loaded, inputs_of
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, Loaded, check_marks, inputs_of
 from shards.labels.kinds import kind_of
+from shards.media.pictures import read_bytes
 from shards.media.video import timing
 from shards.media.video_writer import CONTAINERS, encode
 from shards.operators.arguments import OPERATOR_OPTIONS
@@ -181,6 +182,8 @@ def _exemplar(chain: Chain, exemplar: Path, exemplar_label: Path | None, labelli
     if exemplar_label is not None or EXEMPLAR_LABEL.name not in inputs:
         loaded = {EXEMPLAR.name: read_photo(exemplar, schema)}
         if exemplar_label is not None:
+            files = {EXEMPLAR.name: exemplar, EXEMPLAR_LABEL.name: exemplar_label}
+            check_marks({name: (read_bytes(file), str(file)) for name, file in files.items()}, schema)
             loaded[EXEMPLAR_LABEL.name] = read_label(exemplar_label, schema)
     else:
         photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), prepared_for(exemplar, labelling)))

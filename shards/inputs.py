@@ -20,6 +20,7 @@ from shards import input_files
 from shards.labels import instance_features
 from shards.labels.instance_features import FeatureCentres, paint
 from shards.labels.kinds import kind_of
+from shards.media.orientation import MARKS, QUARTER, orientation
 from shards.reading import samples
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
@@ -458,6 +459,24 @@ def needs_of(names: Iterable[str]) -> Needs:
         labels=tuple(each.label_side for each in inputs if each.label_side is not None),
         instances=any(each.is_instances for each in inputs),
     )
+
+
+def check_marks(files: Mapping[str, tuple[bytes, str]], schema: LabelSchema) -> None:
+    """Raises BadInput where a photo's EXIF mark leaves open how the label map beside it lies on it.
+
+    files: content and name, in messages, of what somebody gives for a model's inputs. A label map of another size than
+    the photo's is refused when it is decoded, so that its size tells where the mark changes a photo's.
+    """
+    for name, (content, photo) in files.items():
+        side = INPUTS[name].photo_side
+        mark = 1 if side is None else orientation(content)
+        told = mark >= QUARTER and schema.width != schema.height and kind_of(schema).points is None
+        for other, (_, label) in files.items():
+            if mark != 1 and not told and INPUTS[other].label_side == side:
+                raise BadInput(
+                    f"{photo} has an EXIF mark that has it {MARKS[mark]}, and {label} may lie on its pixels as stored "
+                    "or as shown; write the photo anew, turned upright and without the mark"
+                )
 
 
 def optional_among(names: Iterable[str]) -> tuple[str, ...]:

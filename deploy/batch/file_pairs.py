@@ -12,7 +12,7 @@ from deploy.batch.outputs import Output
 from deploy.batch.pairs import BadPair, Changes, Job, PairOptions, bounds, name_of, numbered
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
-from shards.inputs import INPUTS, Loaded, inputs_of, needed_among
+from shards.inputs import INPUTS, Loaded, check_marks, inputs_of, needed_among
 from shards.media.pictures import read_bytes
 from shards.records import LabelSchema
 
@@ -80,6 +80,7 @@ class FilePairs:
 
     def _load(self, source: dict[str, str]) -> Loaded:
         loaded: Loaded = {}
+        files: dict[str, tuple[bytes, str]] = {}
         for name, cell in source.items():
             each = INPUTS[name]
             in_cell = each.in_cell(cell)
@@ -87,6 +88,8 @@ class FilePairs:
             try:
                 content = cell.encode() if in_cell else read_bytes(Path(where))
                 called = f"the {name}" if in_cell else where
+                files[name] = content, called
+                check_marks(files, self.schema)
                 loaded[name] = each.decode(content, called, self.schema, self.options.style_length)
             except BadInput as error:
                 raise BadPair(where, str(error)) from error

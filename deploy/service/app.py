@@ -26,7 +26,7 @@ from deploy.service.metrics import Metrics
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
-from shards.inputs import INPUTS, inputs_of
+from shards.inputs import INPUTS, check_marks, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture, is_jpeg, is_png, stored_size
 
@@ -379,6 +379,8 @@ class Service:
         seed = _seed_of(dict(parts).get(SEED, b"0"))
         loaded = {name: self._loaded(name, content) for name, content in parts if name != SEED}
         try:
+            files = {name: (content, f"the part {name}") for name, content in parts if name != SEED}
+            check_marks(files, self.session.schema)
             return self.chain.tensors(loaded, seed, "")
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error

@@ -27,6 +27,10 @@ Layers = tuple[tuple[int, int, int], ...]
 """Channels for red, green and blue, from the lowest layer to the topmost."""
 
 
+LEAST_EXTENT = 1 / 128
+"""Of a picture's side: points that lie nearer together than that are in another unit."""
+
+
 @dataclass(frozen=True, eq=False)
 class Points:
     """The points that a label map is drawn from."""
@@ -73,6 +77,15 @@ class Points:
         if not fits.all():
             first = int(np.argmin(fits))
             raise BadInput(f"{name}: {member}[{first}] is {points[first].tolist()}; x and y are in {self.unit}")
+        places = points[points[:, 2] > 0, :2] if self.numbers > 2 else points
+        inside = ((places >= 0) & (places <= self.side)).all(axis=1)
+        together = len(places) == self.count and np.ptp(places, axis=0).max() < self.side * LEAST_EXTENT
+        # Single points may lie outside, and a face may be small: not most of them, nor all of it on one spot.
+        if 2 * inside.sum() < len(places) or together:
+            raise BadInput(
+                f"{name}: its {member} lie between {places.min():g} and {places.max():g}; x and y are in {self.unit}, "
+                f"0 to {self.side}: give them so"
+            )
         return points
 
 

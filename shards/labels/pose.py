@@ -8,7 +8,8 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.labels.sketch import brush, curves, distances
+from shards.labels.distance_maps import distances
+from shards.labels.sketch import brush
 from shards.records import LabelSchema
 
 KEYPOINTS = 18
@@ -23,8 +24,9 @@ LIMBS: tuple[tuple[int, int], ...] = (
     (14, 16), (15, 17), (14, 0), (15, 0), (1, 2), (1, 5), (1, 8), (1, 11),
 )  # fmt: skip
 _ENDS = np.asarray(LIMBS)
-_DISC = np.asarray([(down, right) for down in range(-4, 4) for right in range(-4, 4) if down**2 + right**2 < 16]).T
-"""Offsets of rows and of columns."""
+_BRUSH = tuple((down, right) for down in range(-2, 2) for right in range(-2, 2))
+_DISC = tuple((down, right) for down in range(-4, 4) for right in range(-4, 4) if down**2 + right**2 < 16)
+"""Offsets of rows and of columns, in the order in which they are painted."""
 LIMB_NAMES: tuple[str, ...] = (
     "neck", "right upper arm", "right forearm", "left upper arm", "left forearm", "right thigh", "right shin",
     "left thigh", "left shin", "right eye to ear", "left eye to ear", "right eye to nose", "left eye to nose",
@@ -73,37 +75,66 @@ def draw(keypoints: Array, height: int, width: int) -> Array:
     rows, columns = height * enlarged, width * enlarged
     counts = (keypoints[:, 2] > LEAST_CONFIDENCE) & (keypoints[:, 0] != 0) & np.isfinite(keypoints).all(axis=1)
     at = np.where(counts[:, None], keypoints[:, :2], 0) * (columns, rows)
-    at = np.clip(at, -columns - rows, 2 * (columns + rows)).astype(np.int64)
+    at = np.clip(at, -columns - rows, 2 * (columns + rows))
     divisor = DISTANCE_DIVISOR * min(rows, columns) / DRAWN_SIDE
 
     label = np.full((3 + len(LIMBS), height, width), 255, np.uint8)
-    skeleton = np.zeros((rows, columns, 3), np.uint8)
-    seen = np.flatnonzero(counts[_ENDS].all(axis=1))
-    piece, all_x, all_y = curves(at[_ENDS[seen][:, [0, 1, 1]]])
-    edges = np.searchsorted(piece, np.arange(len(seen) + 1))
-    for number, first, last in zip(seen, edges[:-1], edges[1:], strict=True):
-        x, y = all_x[first:last], all_y[first:last]
+    skeleton = np.zeros(rows * columns, np.int32)
+    for number in np.flatnonzero(counts[_ENDS].all(axis=1)):
+        x, y = line(*at[_ENDS[number]])
         if not len(x):
             continue
-        _paint(skeleton, x, y, COLOURS[number])
+        _paint(skeleton, rows, columns, x, y, COLOURS[number])
         ground = np.full((1, rows, columns), 255, np.uint8)
         brush(ground, 0, x, y, reach=1, value=0)
         label[3 + number] = _reduced(distances(ground[0], divisor), height, width)
-    label[:3] = _reduced(skeleton, height, width).transpose(2, 0, 1)
+    drawn = np.stack([skeleton >> shift & 255 for shift in _SHIFTS], axis=-1).astype(np.uint8)
+    label[:3] = _reduced(drawn.reshape(rows, columns, 3), height, width).transpose(2, 0, 1)
     return label
 
 
-def _paint(skeleton: Array, x: Array, y: Array, colour: tuple[int, int, int]) -> None:
-    """One limb: a stroke of 4×4 brushes and a disc at each end; averaged with what is there already."""
-    rows, columns, _ = skeleton.shape
-    stroke = np.zeros((1, rows, columns), bool)
-    brush(stroke, 0, x, y, reach=2, value=True)
-    ends_y, ends_x = y[[0, -1], None] + _DISC[0], x[[0, -1], None] + _DISC[1]
-    stroke[0, np.clip(ends_y, 0, rows - 1), np.clip(ends_x, 0, columns - 1)] = True
-    pixels, inside = skeleton.reshape(-1, 3), np.flatnonzero(stroke)
-    there = pixels[inside].astype(np.uint16)
-    mixed = (there + np.asarray(colour, np.uint16)) // 2
-    pixels[inside] = np.where(there.any(axis=1, keepdims=True), mixed, colour).astype(np.uint8)
+def line(start: Array, end: Array) -> tuple[Array, Array]:
+    """Samples the straight line between two points (x, y), fractions and all: whole x and y, int64.
+
+    It is a function of the axis on which the points are further apart, sampled as many times as whole units lie
+    between them, from the smaller to the larger end, both included; coordinates are truncated.
+    """
+    swapped = abs(end[0] - start[0]) < abs(end[1] - start[1])
+    (a0, b0), (a1, b1) = sorted((point[::-1] if swapped else point).tolist() for point in (start, end))
+    along = np.linspace(a0, a1, int(a1 - a0))
+    across = b0 + (along - a0) * ((b1 - b0) / (a1 - a0)) if len(along) else along
+    along, across = along.astype(np.int64), across.astype(np.int64)
+    return (across, along) if swapped else (along, across)
+
+
+_SHIFTS = (0, 10, 20)
+_MASK = sum(255 << shift for shift in _SHIFTS)
+"""Red, green and blue in one number, with room between them: three sums or halves at a time."""
+
+
+def _paint(skeleton: Array, rows: int, columns: int, x: Array, y: Array, colour: tuple[int, int, int]) -> None:
+    """One limb on `skeleton`, (rows * columns,) of packed colours: a stroke of 4×4 brushes and a disc at each end.
+
+    Offset by offset all pixels of the line so shifted get the colour if all of them are black, and else each the mean
+    of it and what is there, rounded down. A stroke so meets itself: its rim, black until the last offsets, has half the
+    colour (specification 5.5).
+    """
+    packed = sum(value << shift for value, shift in zip(colour, _SHIFTS, strict=True))
+    across = [np.clip(x + right, 0, columns - 1) for right in range(-2, 2)]
+    down = [np.clip(y + offset, 0, rows - 1) * columns for offset in range(-2, 2)]
+    for row, column in _BRUSH:
+        pixels = down[row + 2] + across[column + 2]
+        there = skeleton[pixels]
+        skeleton[pixels] = (there + packed >> 1) & _MASK if there.any() else packed
+    ends = [(int(x[end]), int(y[end])) for end in (0, -1)]
+    for row, column in _DISC:
+        places = [
+            min(max(end_x + column, 0), columns - 1) + min(max(end_y + row, 0), rows - 1) * columns
+            for end_x, end_y in ends
+        ]
+        before = [int(skeleton[place]) for place in places]
+        for place, there in zip(places, before, strict=True):
+            skeleton[place] = (there + packed >> 1) & _MASK if any(before) else packed
 
 
 def _reduced(plane: Array, height: int, width: int) -> Array:

@@ -20,15 +20,15 @@ PNG_HEADER_BYTES = 26
 """How much of a PNG file `png_header` needs."""
 
 
-def read_picture(path: Path) -> Array:
-    """A PNG, JPEG or WebP file as uint8 (H, W, 3) RGB; a camera's rotation mark is obeyed, transparency dropped.
+def read_picture(path: Path, obey_mark: bool = True) -> Array:
+    """A PNG, JPEG or WebP file as uint8 (H, W, 3) RGB, transparency dropped; a camera's rotation mark is obeyed.
 
-    Raises BadInput when it is missing, broken or cut off.
+    obey_mark: False for the pixels as they are stored. Raises BadInput when it is missing, broken or cut off.
     """
-    return decode_picture(read_bytes(path), str(path))
+    return decode_picture(read_bytes(path), str(path), obey_mark)
 
 
-def decode_picture(content: bytes, name: str) -> Array:
+def decode_picture(content: bytes, name: str, obey_mark: bool = True) -> Array:
     """What `read_picture` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
         if is_png(content):
@@ -38,7 +38,8 @@ def decode_picture(content: bytes, name: str) -> Array:
             simplejpeg.decode_jpeg(content)
         elif not (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
             raise ValueError("neither PNG, JPEG nor WebP")
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        flags = cv2.IMREAD_COLOR if obey_mark else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if picture is None:
             raise ValueError("its pixels cannot be decoded")
     except (ValueError, cv2.error) as error:

@@ -18,6 +18,7 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.media.colour import ZSCALE, to_bt709
 
 FASTEST = 240.0
 """Frames per second: what claims more is a time base and no rate."""
@@ -56,6 +57,8 @@ class _Times(threading.Thread):
 
 def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterator[tuple[int, float, Array]]:
     """Yields (number, seconds, frame) of every `every`-th frame of a video's first moving picture.
+
+    High dynamic range and wide gamuts are brought to BT.709, see `shards.media.colour`.
 
     number: position among all decoded frames, from 0. seconds: presentation time, measured from the
     start of the file. frame: uint8 (H, W, 3), RGB, turned upright when the file says how; all frames have the
@@ -163,6 +166,7 @@ def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
 
     The times are not taken from ffmpeg's log, where messages of several threads mix within a line.
     """
+    colour = f"{filters}," if (filters := to_bt709(path)) else ""
     reader, writer = os.pipe()
     # Noted before and after the selection: counting the first gives a frame's number among all that were decoded.
     # direct=1 writes each note at once, where ffmpeg would gather them while its reader waits.
@@ -179,7 +183,7 @@ def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
             pix_fmt="rgb24",
             # Otherwise ffmpeg repeats and drops frames until their rate is constant.
             fps_mode="passthrough",
-            vf=f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),"
+            vf=f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),{colour}"
             f"metadata=modify:key=likeness:value=kept,{note}",
         )
         # -xerror: otherwise ffmpeg goes on after damage, with frames that it has made up.
@@ -238,6 +242,11 @@ def _check_end(path: Path, log: str, code: int, decoded: int, whole: bool) -> No
     reason = next(filter(None, lines), f"ffmpeg ended with code {code}")
     if "matches no streams" in reason:
         raise BadInput(f"{path} has no moving picture in it; {_REMEDY}")
+    if f"filter: '{ZSCALE}'" in log:
+        raise BadInput(
+            f"{path} is of high dynamic range or wide gamut, which this ffmpeg cannot bring to BT.709, as it has no "
+            f"{ZSCALE}; use the one of imageio-ffmpeg"
+        )
     if (code or log.strip()) and not decoded:
         raise BadInput(f"{path} is not a video that ffmpeg can read ({reason}); {_REMEDY}")
     after = f"after {decoded} frame{'' if decoded == 1 else 's'}"

@@ -14,6 +14,7 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels import classes
 from shards.labels.kinds import CLASSES, EDGES, PICTURE, POSE, SKETCH, Kind, kind_of
+from shards.media.orientation import DrawnOn, as_shown
 from shards.media.pictures import read_ids, read_instances, read_picture
 from shards.media.video import decode
 from shards.operators.arguments import OPERATOR_OPTIONS
@@ -68,6 +69,8 @@ class Labelling:
     """An ONNX edge network, None for Canny's detector."""
     timeout_s: float | None = 1800.0
     """Seconds that one video may take, with all that is done to its frames meanwhile; None for no limit."""
+    labels_drawn_on: DrawnOn | None = None
+    """What label pictures beside photos were drawn on, where a photo has an EXIF mark; None where sizes are to tell."""
     instances: bool = False
     """Take the instance maps that lie beside label pictures (`given`, and `worlds` of class maps); every photo must
     have one."""
@@ -220,19 +223,22 @@ def _nearest(ids: Array, schema: LabelSchema) -> Array:
     return cv2.resize(ids, (schema.width, schema.height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _check_same_size(path: Path, ids: Array, image: Array) -> None:
-    if ids.shape != image.shape[:2]:
-        raise BadInput(
-            f"{path} is {ids.shape[1]}×{ids.shape[0]} pixels, but its photo {image.shape[1]}×{image.shape[0]}; "
-            "the two must have one size"
-        )
+def _on_photo(label: Array, file: Path, photo: Path, image: Array, labelling: Labelling) -> Array:
+    """What a file holds that was drawn for a photo, as the photo is shown."""
+    remedy = "give --labels-drawn-on stored or --labels-drawn-on shown"
+    height, width = image.shape[:2]
+    return as_shown(label, file, photo, (height, width), labelling.labels_drawn_on, remedy)
 
 
-def _instances(path: Path, image: Array, schema: LabelSchema) -> Array:
-    """The instance map of a photo at the schema's size."""
+def _of_size(path: Path, image: Array) -> Array:
+    """The instance map of a frame."""
     numbers = read_instances(path)
-    _check_same_size(path, numbers, image)
-    return _nearest(numbers, schema)
+    if numbers.shape != image.shape[:2]:
+        raise BadInput(
+            f"{path} is {numbers.shape[1]}×{numbers.shape[0]} pixels, but its frame {image.shape[1]}×{image.shape[0]}; "
+            "draw the world again"
+        )
+    return numbers
 
 
 def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> Iterator[Photo]:
@@ -263,7 +269,7 @@ def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> I
             if labelling.instances:
                 if "instances" not in entry:
                     raise BadInput(f"{beside} names no instance maps; draw the world again")
-                instances = _instances(video.parent / entry["instances"], image, schema)
+                instances = _nearest(_of_size(video.parent / entry["instances"], image), schema)
         else:
             points[member] = tuple(tuple(point) for point in entry[member])
         outcomes["used"] += 1
@@ -338,8 +344,7 @@ def _label_beside(image: Array, item: Item, number: int, labelling: Labelling) -
     """The label picture that lies beside a still, in the schema's ids, and its instance map as it is."""
     if item.label is None:
         raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
-    raw = read_ids(item.label)
-    _check_same_size(item.label, raw, image)
+    raw = _on_photo(read_ids(item.label), item.label, item.path, image, labelling)
     schema = labelling.schema
     ids = _nearest(raw, schema)
     if labelling.of_raw is not None:
@@ -358,15 +363,16 @@ def _label_beside(image: Array, item: Item, number: int, labelling: Labelling) -
         return Labelled(image, label_picture=ids)
     if item.instances is None:
         raise BadInput(f"{item.path} has no instance map; give every picture one, or none")
-    return Labelled(image, label_picture=ids, instances=_instances(item.instances, image, schema))
+    numbers = _on_photo(read_instances(item.instances), item.instances, item.path, image, labelling)
+    return Labelled(image, label_picture=ids, instances=_nearest(numbers, schema))
 
 
 def _label_picture_beside(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
     """The picture that lies beside a still, as its label map; of both the middle of the schema's aspect."""
     if item.label is None:
         raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
-    label, schema = read_picture(item.label), labelling.schema
-    _check_same_size(item.label, label[..., 0], image)
+    stored = read_picture(item.label, obey_mark=False)
+    label, schema = _on_photo(stored, item.label, item.path, image, labelling), labelling.schema
     label, image = (middle(each, schema.height, schema.width) for each in (label, image))
     return Labelled(image, label_picture=resized(label, schema.height, schema.width))
 

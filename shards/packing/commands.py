@@ -4,10 +4,12 @@ import argparse
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from likeness.arguments import count, slice_of, whole
 from likeness.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
+from shards.media.orientation import DrawnOn
 from shards.operators.arguments import add_operator_arguments
 from shards.operators.photos import OPERATORS
 from shards.packing.pairs import PRESETS, preset
@@ -93,6 +95,19 @@ def _add_labels(add: Add) -> None:
         "photo; auto takes what is there",
     )
     add("--every", type=count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
+    add(
+        "--classes",
+        type=Path,
+        metavar="JSON",
+        help="channels, names and colours for the dataset's ids, as in a classes.json, instead of its own: "
+        "shards/sources/pix2pixsc-street-classes.json for the published street weights",
+    )
+    add(
+        "--labels-drawn-on",
+        choices=get_args(DrawnOn),
+        help="whether label files beside photos with an EXIF mark (turned, mirrored) lie on their pixels as stored or "
+        "as shown; without it, sizes tell, and photos whose sizes do not are refused",
+    )
     add_operator_arguments(add)
 
 
@@ -136,7 +151,7 @@ def _pack(options: argparse.Namespace) -> None:
 
     # The fields of Packing whose options have the same name.
     files = ("source", "dataset", "seed", "size", "samples_per_shard", "max_bad")
-    labels = ("every", "predictor", "openpose", "densepose", "parser", "edges")
+    labels = ("every", "predictor", "openpose", "densepose", "parser", "edges", "classes", "labels_drawn_on")
     pairs = ("pairs", "judged", "pair_list", "features", "test_pairs", "test_fraction", "halves")
     changes = ("same_style_rate", "repeat", "exemplars", "least_distance", "nearest")
     packing = Packing(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
+from shards.media.orientation import DrawnOn
 from shards.operators.photos import OPERATORS, Labelling
 from shards.packing.pairs import Sampling, split_sources
 from shards.packing.photo_cache import Preprocessing, Unit, units_of
@@ -15,7 +16,8 @@ from shards.packing.quarantine import MAX_BAD
 from shards.packing.retrieval import Features
 from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size
 from shards.sources import find
-from shards.sources.dataset import Dataset, Item
+from shards.sources.dataset import Classes, Dataset, Item
+from shards.sources.pictures import described_classes
 from shards.worlds import WORLDS
 from shards.worlds.sidecar import sidecar_of, sidecar_path
 
@@ -61,7 +63,7 @@ class Packing:
     pair_list: Path | None = None
     """A CSV of pairs."""
     predictor: Path | None = None
-    """See `shards.operators.photos.Labelling`, like the four that follow."""
+    """See `shards.operators.photos.Labelling`, like the five that follow."""
     openpose: Path | None = None
     """OpenPose's files."""
     densepose: Path | None = None
@@ -70,6 +72,10 @@ class Packing:
     """A segmentation model."""
     edges: Path | None = None
     """An edge network."""
+    labels_drawn_on: DrawnOn | None = None
+    """What label pictures were drawn on where a photo has an EXIF mark."""
+    classes: Path | None = None
+    """A description of classes, instead of the dataset's own."""
     features: Path | None = None
     """An ONNX model for retrieval; None compares colours and edges."""
 
@@ -107,7 +113,7 @@ class Plan:
         """Names the outcome: equal plans write equal bytes."""
         # Not where files lie but what they hold, so that a plan keeps its digest on another machine.
         record = {**asdict(self.packing), "source": "", "units": [unit.name for unit in self.units]}
-        for name in ("judged", "pair_list"):
+        for name in ("judged", "pair_list", "classes"):
             record[name] = sha256_of(record[name]) if record[name] else None
         return hashlib.sha256(json.dumps(record, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -120,6 +126,8 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
     data = find(packing.dataset, packing.source)
     if not data.items:
         raise BadInput(f"{packing.source} holds nothing to pack; check --dataset {packing.dataset}")
+    if packing.classes is not None:
+        data = replace(data, classes=_described(packing.classes, packing.dataset, data))
     operator = _operator(packing, data)
     worlds = _worlds(data.items) if operator == "worlds" else {}
     bare = _without_instances(data, operator, worlds)
@@ -136,6 +144,7 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
         densepose=packing.densepose,
         parser=packing.parser,
         edges=packing.edges,
+        labels_drawn_on=packing.labels_drawn_on,
         timeout_s=packing.timeout_s,
         instances=not bare,
     )
@@ -195,6 +204,16 @@ def _schema(packing: Packing, data: Dataset, operator: str, worlds: Mapping[str,
     if operator == "parsing":
         return _parsed_schema(packing.parser, height, size)
     return data.classes.schema(height, size) if kind.ids and data.classes else kind.standard(height, size)
+
+
+def _described(path: Path, dataset: str, data: Dataset) -> Classes:
+    """The classes of a file, for the ids that a dataset's become."""
+    described = described_classes(path)
+    if data.classes is None:
+        raise BadInput(f"--classes {path} is of no use: --dataset {dataset} has no label pictures of class ids")
+    if missing := sorted(set(data.classes.of_raw.values()) - set(described.ids)):
+        raise BadInput(f"{path} has no class for the id {missing[0]} of --dataset {dataset}; add it")
+    return replace(described, of_raw=data.classes.of_raw)
 
 
 def _parsed_schema(parser: Path | None, height: int, width: int) -> LabelSchema:

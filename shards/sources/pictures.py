@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
-from shards.media.pictures import PNG_HEADER_BYTES, png_header
+from shards.media.orientation import QUARTER, orientation_of
+from shards.media.pictures import PNG_HEADER_BYTES, png_header, read_bytes, stored_size
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, paired
 from shards.sources.palette import BLACK, colour
@@ -52,7 +53,7 @@ def find(root: Path) -> Dataset:
     names, maps = root / "classes.json", root / "instances"
     instances = _instances(maps, pairs) if maps.is_dir() else {}
     beside = [label for _, label in pairs.values()]
-    classes = _described_classes(names) if names.is_file() else _found_classes(beside)
+    classes = described_classes(names) if names.is_file() else _found_classes(beside)
     return labelled(root, pairs, classes, instances)
 
 
@@ -78,7 +79,7 @@ def labelled(
         tuple(sorted(items, key=lambda item: item.source)),
         classes=classes,
         styled=styles.is_file(),
-        aspect=_aspect([label for _, label in pairs.values()]),
+        aspect=_aspect(pairs.values()),
     )
 
 
@@ -113,7 +114,10 @@ def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _described_classes(path: Path) -> Classes:
+def described_classes(path: Path) -> Classes:
+    """The classes that a file like classes.json describes. Raises BadInput when it does not, or cannot be read."""
+    if not path.is_file():
+        raise BadInput(f"{path}: there is no such file of classes")
     try:
         data = json.loads(path.read_text())
         names, ids, void = tuple(data["names"]), tuple(data["ids"]), data.get("void")
@@ -166,15 +170,20 @@ def _colour(value: int, void: bool) -> tuple[int, int, int]:
     return BLACK if void else colour((value + 1) % 256)
 
 
-def _aspect(labels: list[Path]) -> float:
-    shapes = {_shape(path) for path in labels}
+def _aspect(pairs: Iterable[tuple[Path, Path]]) -> float:
+    shapes = {_shape(picture, label) for picture, label in pairs}
     return float(shapes.pop()) if len(shapes) == 1 else 1.0
 
 
-def _shape(path: Path) -> Fraction:
-    """Width over height of a PNG file, from its header."""
-    with path.open("rb") as file:
+def _shape(picture: Path, label: Path) -> Fraction:
+    """Width over height of a label picture, a PNG, from its header; as its photo is shown."""
+    with label.open("rb") as file:
         header = png_header(file.read(PNG_HEADER_BYTES))
     if header is None or not header.width or not header.height:
-        raise BadInput(f"{path} is no PNG picture; write it again as a PNG of 8 bits")
-    return Fraction(header.width, header.height)
+        raise BadInput(f"{label} is no PNG picture; write it again as a PNG of 8 bits")
+    shape = Fraction(header.width, header.height)
+    own = orientation_of(label)
+    on_stored_pixels = own == 1 and orientation_of(picture) >= QUARTER
+    if on_stored_pixels:
+        on_stored_pixels = stored_size(read_bytes(picture)) == (header.width, header.height)
+    return 1 / shape if on_stored_pixels or own >= QUARTER else shape

@@ -14,6 +14,7 @@ from likeness.array import Array
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
+from shards.media.orientation import as_shown
 from shards.media.pictures import decode_picture, is_png, read_bytes, read_ids
 from shards.reading import samples
 from shards.reading.samples import OpenShard, Sample
@@ -155,7 +156,9 @@ class JudgedList(JudgedPairs):
         target, exemplar = (read_photo(self.path.parent / row[name]) for name in ("target", "exemplar"))
         ids = None
         if self.labelled:
-            ids = _read_label(self.path.parent / row["label"], target.shape[:2])
+            ids = _read_label(
+                self.path.parent / row["label"], self.path.parent / row["target"], (len(target), target.shape[1])
+            )
         return Photos(self.pair(number), target, exemplar, ids)
 
     def groups(self, pair: Pair) -> tuple[str, str]:
@@ -181,11 +184,13 @@ def read_photo(path: Path) -> Array:
     return decode_picture(content, str(path))
 
 
-def _read_label(path: Path, size: tuple[int, ...]) -> Array:
-    """A label map of class ids, uint8 (H, W). Raises BadInput when it is none, or of another size than (H, W)."""
+def _read_label(path: Path, target: Path, size: tuple[int, int]) -> Array:
+    """A target's label map of class ids, uint8 (H, W).
+
+    Raises BadInput when it is none, or of another size than the target's (H, W), and when an EXIF mark of the target
+    leaves open where it lies.
+    """
     ids = read_ids(path)
     if ids.dtype != np.uint8:
         raise BadInput(f"{path} is no label map: its ids have more than 8 bits")
-    if ids.shape != size:
-        raise BadInput(f"{path} is {ids.shape[1]}×{ids.shape[0]}, but its target is {size[1]}×{size[0]}")
-    return ids
+    return as_shown(ids, path, target, size, None, "write the photo anew, turned upright and without the mark")

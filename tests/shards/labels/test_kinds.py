@@ -137,3 +137,31 @@ def test_what_worlds_and_training_ask() -> None:
     assert [kind.member for kind in (SKETCH, POSE, CLASSES)] == ["landmarks", "keypoints", "label"]
     assert [kind.ids for kind in KINDS.values()] == [False, False, True, False, False]
     assert [kind for kind in KINDS.values() if not kind.mirrors] == [POSE], "drawn limbs have sides"
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "told"),
+    [
+        ("sketch", np.linspace(0.1, 0.9, 68), "landmarks lie between 0.1 and 0.9; x and y are in a 512×512 frame"),
+        ("sketch", np.linspace(-1, 1, 68), "landmarks lie between -1 and 1; x and y are in a 512×512 frame"),
+        ("sketch", np.linspace(500, 900, 68), "landmarks lie between 500 and 900; x and y are in a 512×512 frame"),
+        ("pose", np.linspace(-0.9, 0.3, 18), "keypoints lie between -0.9 and 0.3; x and y are in fractions"),
+        ("pose", np.linspace(1, 1.9, 18), "keypoints lie between 1 and 1.9; x and y are in fractions"),
+    ],
+)
+def test_points_in_another_unit_are_refused(kind: str, points: Array, told: str) -> None:
+    of = KINDS[kind].points
+    assert of is not None
+    given = np.stack([points, points, np.ones_like(points)][: of.numbers], axis=1)
+    with pytest.raises(BadInput, match=rf"points\.json: its {told}"):
+        of.parse(json.dumps(given.tolist()).encode(), "points.json")
+
+
+def test_points_of_which_some_lie_outside_are_taken() -> None:
+    for of, points in ((SKETCH.points, np.linspace(-200, 600, 68)), (POSE.points, np.linspace(-0.2, 1.2, 18))):
+        assert of is not None
+        given = np.stack([points, points, np.ones_like(points)][: of.numbers], axis=1)
+        np.testing.assert_allclose(of.parse(json.dumps(given.tolist()).encode(), "points.json"), given)
+    nobody = np.zeros((18, 3))
+    assert POSE.points is not None
+    np.testing.assert_array_equal(POSE.points.parse(json.dumps(nobody.tolist()).encode(), "a.json"), nobody)

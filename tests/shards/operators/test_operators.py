@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -160,6 +161,53 @@ def test_openpose_takes_the_most_certain_person_and_names_bad_files(tmp_path: Pa
     (tmp_path / "dance_000000000004_keypoints.json").write_text("{}")
     with pytest.raises(BadInput, match=r"000000000004_keypoints\.json is no keypoint file"):
         openpose.keypoints_of(tmp_path, "dance", 4, 100, 100)
+
+
+def a_walk() -> list[Array]:
+    """Six frames of somebody who walks through the picture, and of whom some points are not found: (18, 3) each."""
+    rng = np.random.default_rng(5)
+    frames = []
+    for step in range(6):
+        x, y = 0.2 + 0.1 * step + rng.uniform(-0.1, 0.1, 18), rng.uniform(0.1, 0.9, 18)
+        body = np.stack([x, y, rng.uniform(0.5, 1, 18)], axis=1)
+        body[rng.integers(18)] = 0
+        frames.append(body)
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("to_unit", "what"),
+    [
+        (lambda places: places * (640, 360), "--keypoint_scale 0"),
+        (lambda places: places, "--keypoint_scale 3"),
+        (lambda places: 2 * places - 1, "--keypoint_scale 4"),
+    ],
+)
+def test_openpose_files_of_every_scale_say_the_same(
+    tmp_path: Path, to_unit: Callable[[Array], Array], what: str
+) -> None:
+    for number, body in enumerate(a_walk()):
+        places = np.where(body[:, 2:] > 0, to_unit(body[:, :2]), 0)
+        write_openpose(tmp_path, number, np.hstack([places, body[:, 2:]]).ravel().tolist())
+    for number, body in enumerate(a_walk()):
+        found = openpose.keypoints_of(tmp_path, "dance", number, 360, 640)
+        assert found is not None
+        seen = body[:, 2] > 0
+        np.testing.assert_allclose(found[seen], body[seen], atol=1e-9, err_msg=what)
+        np.testing.assert_array_equal(found[:, 2], body[:, 2])
+
+
+def test_openpose_files_in_pixels_of_another_size_are_refused(tmp_path: Path) -> None:
+    body = a_walk()[2]
+    write_openpose(tmp_path, 0, (body * (1280, 720, 1)).ravel().tolist())
+    pattern = (
+        r"000000000000_keypoints\.json: its keypoints lie between .*, but its frame has 640×360 pixels; run OpenPose"
+    )
+    with pytest.raises(BadInput, match=pattern):
+        openpose.keypoints_of(tmp_path, "dance", 0, 360, 640)
+    write_openpose(tmp_path, 1, body.ravel().tolist())
+    with pytest.raises(BadInput, match=r"000000000001_keypoints\.json: .*, and other files of .* hold pixels"):
+        openpose.keypoints_of(tmp_path, "dance", 1, 360, 640)
 
 
 @given(st.integers(0, 24), st.integers(0, 255), st.integers(0, 255))

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from likeness.command import BadInput
 from shards.labels import classes as class_maps
 from shards.media.video import decode
+from shards.packing.pairs import preset
+from shards.packing.plan import Packing, plan_of
 from shards.records import LabelSchema
 from shards.sources import ade20k, bdd100k, cityscapes, coco_stuff, face_forensics, palette, pictures
 from shards.sources.dataset import Classes, Dataset
@@ -484,6 +487,36 @@ def test_pictures_with_wrong_classes(copy: Callable[[str], Path], changes: dict[
     with pytest.raises(BadInput, match=message) as caught:
         pictures.find(path.parent)
     assert str(path) in str(caught.value)
+
+
+STREETS = Path(pictures.__file__).with_name("pix2pixsc-street-classes.json")
+
+
+def test_the_published_street_weights_classes(data: Path) -> None:
+    """42 channels for the ids 0 to 40 and 255 (specification 1.2, 5.6); what BDD100K's pictures hold stays as it is."""
+    packing = Packing(data / "bdd100k", preset("default"), dataset="bdd100k", classes=STREETS)
+    plan = plan_of(packing, held_out=False)
+    schema, own = plan.schema, plan_of(replace(packing, classes=None), held_out=False)
+    assert (schema.channels, schema.height, schema.width) == (42, 144, 256) and 2 * schema.channels + 3 == 87
+    assert schema.ids == (*range(41), 255) and schema.void == 255 and len(set(schema.colours)) == 42
+    assert schema.names[:19] == own.schema.names[:19] and schema.colours[:19] == own.schema.colours[:19]
+    assert plan.preprocessing.labelling.of_raw == own.preprocessing.labelling.of_raw
+    assert plan.digest != own.digest
+    hot = class_maps.one_hot(schema, np.array([[0, 18], [40, 255]], np.uint8))
+    assert hot.reshape(42, -1).argmax(axis=0).tolist() == [0, 18, 40, 41]
+
+
+def test_classes_that_do_not_fit_a_dataset(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "classes.json"
+    file.write_text(json.dumps({"names": ["road", "void"], "ids": [0, 255], "void": 255}))
+    for dataset, path, message in (
+        ("bdd100k", file, r"classes\.json has no class for the id 1 of --dataset bdd100k"),
+        ("bdd100k", tmp_path / "none.json", r"none\.json: there is no such file of classes"),
+        ("face_forensics", STREETS, r"--classes .* is of no use: --dataset face-forensics has no label pictures"),
+    ):
+        packing = Packing(data / dataset, preset("default"), dataset=dataset.replace("_", "-"), classes=path)
+        with pytest.raises(BadInput, match=message):
+            plan_of(packing, held_out=False)
 
 
 def test_pictures_with_styles_from_a_spreadsheet(copy: Callable[[str], Path]) -> None:
