@@ -54,6 +54,15 @@ def check_channels(weights: Weights, channels: int, wanted: int, what: str, sche
         )
 
 
+def check_painted(weights: Weights, channels: int) -> None:
+    """Raises BadInput unless a generator paints pictures in red, green and blue."""
+    if channels != RGB:
+        raise BadInput(
+            f"{weights.file} makes {channels} channels (output_nc), but pictures have {RGB} here; give the file of a "
+            "generator of pictures"
+        )
+
+
 def joined(names: Sequence[Names]) -> Names:
     """All of them, of one file."""
     together = Names()

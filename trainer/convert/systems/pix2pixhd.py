@@ -7,7 +7,7 @@ from likeness.command import BadInput
 from shards.records import LabelSchema
 from trainer.convert import official_names as official
 from trainer.convert.official_weights import Names, Weights, read_weights
-from trainer.convert.plan import RGB, Plan, System, check_channels, joined, labels_in_words
+from trainer.convert.plan import RGB, Plan, System, check_channels, check_painted, joined, labels_in_words
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,12 +23,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
-    weights = read_weights(arguments.weights)
+    weights = read_weights(arguments.weights, official.GENERATOR)
     enhancers = official.enhancers(weights)
     if len(enhancers) > 1:
         raise BadInput(f"{weights.file} has {len(enhancers)} local enhancers; this release has networks of at most one")
     sizes = official.generator_sizes(weights, picture=not enhancers)
-    instances, features = _conditions(arguments, weights, sizes.channels, schema)
+    check_painted(weights, sizes.painted)
+    encoder = _encoder(arguments.encoder) if arguments.encoder else None
+    depth = encoder[0].painted if encoder else RGB
+    instances, features = _conditions(arguments, weights, sizes.channels, schema, depth)
     options = sizes.options | {"instances": instances, "features": features}
     names = official.global_generator(sizes, "generator", picture=not enhancers)
     summary = [f"reads {_conditions_in_words(schema, instances, features)}", sizes.in_words()]
@@ -40,36 +43,40 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
     sources = [(weights, names)]
     if arguments.discriminator:
         seen, source = _discriminators(arguments.discriminator, schema.channels + instances, bool(enhancers))
-        options |= {"discriminator_base": seen.base, "discriminator_scales": seen.scales}
+        options |= seen.options | {"discriminator_scales": seen.scales}
         sources.append(source)
-        summary.append(f"{seen.scales} discriminators")
-    if arguments.encoder:
-        base, source = _encoder(arguments.encoder, sizes.downsamplings, weights)
-        options["encoder_base"] = base
+        summary.append(f"{seen.scales} discriminators ({seen.in_words()})")
+    if encoder:
+        looks, source = encoder
+        options |= {"encoder_base": looks.base, "encoder_downsamplings": looks.downsamplings}
+        options["feature_channels"] = looks.painted
         sources.append(source)
-        summary.append(f"an encoder of base {base}")
+        summary.append(f"an encoder of {looks.in_words()}, {looks.painted} features")
     return Plan("pix2pixhd", options, sources, "; ".join(summary))
 
 
 def _conditions(
-    arguments: argparse.Namespace, weights: Weights, channels: int, schema: LabelSchema
+    arguments: argparse.Namespace, weights: Weights, channels: int, schema: LabelSchema, depth: int
 ) -> tuple[bool, str]:
     """Whether the generator reads boundaries between instances, and which features, as the channel count tells.
 
+    depth: how many channels features have. Of two readings the one with features counts where an encoder is given.
     Raises BadInput when the count tells neither, and when features and the given encoder do not go together.
     """
-    known = {0: (False, False), 1: (True, False), RGB: (False, True), RGB + 1: (True, True)}
+    known = {0: (False, False), 1: (True, False)}
+    with_features = {depth: (False, True), depth + 1: (True, True)}
+    known = {**known, **with_features} if arguments.encoder else {**with_features, **known}
     more = channels - schema.channels
     if more not in known:
         raise BadInput(
             f"{weights.file} reads {channels} channels, but {labels_in_words(schema)}, with boundaries and "
-            f"features or without, are {', '.join(str(schema.channels + each) for each in known)}; give the label maps "
-            "that it was trained on, by --schema SHARDS (label_nc 0 reads pictures, in [-1, 1]: it cannot be converted)"
+            f"features or without, are {', '.join(str(schema.channels + each) for each in sorted(known))}; give the "
+            "label maps that it was trained on, by --schema SHARDS (label_nc 0 reads pictures, in [-1, 1]: it cannot be converted)"
         )
     instances, encoded = known[more]
     if encoded and not arguments.encoder:
         raise BadInput(
-            f"{weights.file} reads {more} channels beside the {schema.channels} of its label maps: {RGB} of them are "
+            f"{weights.file} reads {more} channels beside the {schema.channels} of its label maps: {depth} of them are "
             "features; give their encoder by --encoder latest_net_E.pth, or other label maps by --schema SHARDS"
         )
     if arguments.encoder and not encoded:
@@ -85,27 +92,22 @@ def _discriminators(
     file: Path, conditions: int, enhanced: bool
 ) -> tuple[official.DiscriminatorSizes, tuple[Weights, Names]]:
     """The discriminators of all scales. conditions: channels that they read beside a photo."""
-    weights = read_weights(file)
+    weights = read_weights(file, *official.PATCHGAN)
     seen = official.patchgan_sizes(weights)
     check_channels(weights, seen.channels, conditions + RGB, "label channels, boundaries if any, and a photo")
     copies = [f"discriminator.copies.{scale}" for scale in range(seen.scales)]
     if enhanced:
         # Full size is the highest scale's: the one that a run with an enhancer adds.
         copies[-1] = "fine_discriminator.copies.0"
-    return seen, (weights, joined([official.patchgan(k, seen.staged, ours) for k, ours in enumerate(copies)]))
+    return seen, (weights, joined([official.patchgan(k, seen, ours) for k, ours in enumerate(copies)]))
 
 
-def _encoder(file: Path, downsamplings: int, generator: Weights) -> tuple[int, tuple[Weights, Names]]:
-    """The feature encoder, and its base. downsamplings: the generator's. Raises BadInput for another depth."""
-    weights = read_weights(file)
+def _encoder(file: Path) -> tuple[official.GeneratorSizes, tuple[Weights, Names]]:
+    """The feature encoder, and its sizes."""
+    weights = read_weights(file, official.GENERATOR)
     sizes = official.generator_sizes(weights)
     check_channels(weights, sizes.channels, RGB, "a photo")
-    if sizes.downsamplings != downsamplings:
-        raise BadInput(
-            f"{weights.file} halves pictures {sizes.downsamplings} times, but {generator.file.name} "
-            f"{downsamplings} times; this release has encoders as deep as their generator"
-        )
-    return sizes.base, (weights, official.global_generator(sizes, "encoder"))
+    return sizes, (weights, official.global_generator(sizes, "encoder"))
 
 
 def _conditions_in_words(schema: LabelSchema, instances: bool, features: str) -> str:

@@ -7,7 +7,7 @@ from likeness.command import BadInput
 from shards.records import LabelSchema
 from trainer.convert import official_names as official
 from trainer.convert.official_weights import read_weights
-from trainer.convert.plan import RGB, Plan, System, check_channels, labels_in_words
+from trainer.convert.plan import RGB, Plan, System, check_channels, check_painted, labels_in_words
 
 STYLE_CHANNELS = 2 * RGB
 """What a style discriminator reads: a candidate and the exemplar."""
@@ -23,14 +23,16 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
-    weights = read_weights(arguments.weights)
+    weights = read_weights(arguments.weights, official.GENERATOR)
     if official.enhancers(weights):
         raise BadInput(f"{weights.file} has a local enhancer (netG local), which the style-consistent method has not")
     sizes = official.generator_sizes(weights)
+    check_painted(weights, sizes.painted)
     check_channels(weights, sizes.channels, 2 * schema.channels + RGB, "two label maps and an exemplar", schema)
     options = sizes.options
     sources = [(weights, official.global_generator(sizes, "generator.body"))]
     summary = [f"reads {labels_in_words(schema)} twice, and an exemplar", sizes.in_words()]
+    judges: list[str] = []
     discriminators = (
         (arguments.discriminator, "realism", schema.channels + RGB, "label channels and a photo"),
         (arguments.style_discriminator, "style", STYLE_CHANNELS, "two photos (a run with --no_D_label)"),
@@ -38,14 +40,17 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
     for file, network, channels, what in discriminators:
         if not file:
             continue
-        discriminator = read_weights(file)
+        discriminator = read_weights(file, *official.PATCHGAN)
         seen = official.patchgan_sizes(discriminator)
         if seen.scales > 1:
             raise BadInput(f"{file} has {seen.scales} scales; the method's {network} discriminator has one (num_D 1)")
         check_channels(discriminator, seen.channels, channels, what)
-        options["discriminator_base"] = seen.base
-        sources.append((discriminator, official.patchgan(0, seen.staged, network)))
-        summary.append(f"the {network} discriminator")
+        if known := [f"{seen.in_words()} instead of {other}" for other in judges if other != seen.in_words()]:
+            raise BadInput(f"{file} is of {known[0]}: this release has both discriminators of the same sizes; give one")
+        judges.append(seen.in_words())
+        options |= seen.options
+        sources.append((discriminator, official.patchgan(0, seen, network)))
+        summary.append(f"the {network} discriminator ({seen.in_words()})")
     return Plan("style_consistent", options, sources, "; ".join(summary))
 
 
