@@ -124,6 +124,8 @@ class Method(ABC):
     reads: tuple[str, ...]
     """The photos of a sample that training reads; the reader decodes no others. Instance maps are read where they are
     among `inputs`."""
+    resize_below: int = 0
+    """`perceptual.resize_below` where no config says it: a height in pixels; 0 where the paper never resizes."""
     noise: int = 0
     """Normal draws that training needs of each sample. A method draws no random numbers itself."""
     stage_starts: tuple[int, ...] = (0,)

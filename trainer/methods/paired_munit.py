@@ -50,6 +50,8 @@ class PairedMunit(TwoDomains):
     options: PairedMunitOptions
     title = "PairedMUNIT"
     note = "our reading"
+    # Its semantic loss is the style-consistent method's.
+    resize_below = 224
 
     def __init__(self, options: PairedMunitOptions, schema: LabelSchema) -> None:
         super().__init__(options, schema)

@@ -112,6 +112,8 @@ class StyleConsistent(Method):
     inputs = ("label", "exemplar_label", "exemplar")
     reads = ("target", "exemplar", "consistent", "inconsistent")
     needs_perceptual = True
+    # For streets, which are 144 pixels high (specification 3.2).
+    resize_below = 224
     title = "style-consistent"
     published_counts = COUNTS
     ablations = (

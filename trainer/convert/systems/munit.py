@@ -5,12 +5,22 @@ import re
 
 from shards.records import LabelSchema
 from trainer.convert.official_names import BLOCK_CONVOLUTIONS, DiscriminatorSizes, GeneratorSizes
+from trainer.convert.official_options import read_options
 from trainer.convert.official_weights import Names, Weights, read_weights
 from trainer.convert.plan import RGB, Plan, System, check_channels, joined
+from trainer.methods._two_domains import MunitOptions
 
 STYLE_DOWNSAMPLINGS = 4
 CONTENT = "enc_content.model.0.conv.weight"
 """The first tensor of an auto-encoder."""
+WEIGHTS = {
+    "gan_w": "realism_weight",
+    "recon_x_w": "image_weight",
+    "recon_s_w": "style_weight",
+    "recon_c_w": "content_weight",
+    "recon_x_cyc_w": "cycle_weight",
+}
+"""Their weights of losses to ours."""
 JUDGE = "cnns.0.0.conv.weight"
 """The first tensor of a domain's discriminators."""
 
@@ -25,11 +35,25 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
     weights = read_weights(arguments.weights, f"a.{CONTENT}")
     letters = {"label": arguments.labels, "photo": "b" if arguments.labels == "a" else "a"}
     sizes = {domain: auto_encoder_sizes(weights, letter) for domain, letter in letters.items()}
+    told = read_options(arguments.config)
+    told.must_be("gen.activ", "relu", "auto-encoders")
+    told.must_be("gen.pad_type", "reflect", "auto-encoders")
     for domain, letter in letters.items():
         check_channels(weights, sizes[domain].channels, RGB, f"pictures (domain {letter})")
     label = sizes["label"]
     code, hidden = perceptron_sizes(weights, letters["label"])
     options = label.options | {"style_channels": code, "generator_hidden": hidden}
+    for name, seen_in in (
+        ("gen.dim", label.base),
+        ("gen.n_downsample", label.downsamplings),
+        ("gen.n_res", label.blocks),
+        ("gen.style_dim", code),
+        ("gen.mlp_dim", hidden),
+    ):
+        told.agrees(name, seen_in, weights.file)
+    options |= told.weights(WEIGHTS, {name: field.default for name, field in MunitOptions.model_fields.items()})
+    if told.number("vgg_w"):
+        told.notes.append(f"vgg_w {told.values['vgg_w']:g}: training goes on without the domain-invariant loss")
     names = [auto_encoder(label, domain).inside(f"{letter}.") for domain, letter in letters.items()]
     sources = [(weights, joined(names))]
     summary = [f"label pictures are domain {letters['label']}, photos domain {letters['photo']}", label.in_words()]
@@ -37,13 +61,17 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
     if arguments.discriminator:
         networks = read_weights(arguments.discriminator, f"a.{JUDGE}")
         seen = discriminator_sizes(networks, letters["label"])
+        for option, wanted in (("norm", "none"), ("activ", "lrelu"), ("pad_type", "reflect"), ("gan_type", "lsgan")):
+            told.must_be(f"dis.{option}", wanted, "discriminators")
+        for name, seen_in in (("dim", seen.base), ("n_layer", seen.layers), ("num_scales", seen.scales)):
+            told.agrees(f"dis.{name}", seen_in, networks.file)
         options |= seen.options | {"discriminator_scales": seen.scales}
         names = [
             discriminators(seen, f"{domain}_discriminator").inside(f"{letter}.") for domain, letter in letters.items()
         ]
         sources.append((networks, joined(names)))
         summary.append(f"{seen.scales} discriminators for each ({seen.in_words()})")
-    return Plan("munit", options, sources, "; ".join(summary))
+    return Plan("munit", options, sources, "; ".join(summary), told)
 
 
 def auto_encoder_sizes(weights: Weights, letter: str) -> GeneratorSizes:
@@ -120,6 +148,7 @@ SYSTEM = System(
     examples=("gen_01000000.pt --labels a --label classes --height 144 --out checkpoint-munit",),
     weights="gen_01000000.pt: the auto-encoders of both domains",
     discriminator="dis_01000000.pt: the discriminators of both domains",
+    config="config.yaml, or the file of configs/ that the run was started with",
     add_arguments=_add_arguments,
     plan=_plan,
 )

@@ -2,13 +2,18 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from likeness.command import BadInput
+from shards.labels.kinds import kind_of
 from shards.records import LabelSchema
 from trainer.convert import official_names as official
+from trainer.convert.official_options import OfficialOptions, read_options
 from trainer.convert.official_weights import read_weights
 from trainer.convert.plan import RGB, Plan, System, check_channels, check_painted, labels_in_words
 
+SELF_VGG = 20
+"""The factor of the second VGG term of the authors' scripts: our weighting `official`."""
 STYLE_CHANNELS = 2 * RGB
 """What a style discriminator reads: a candidate and the exemplar."""
 
@@ -26,7 +31,17 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
     weights = read_weights(arguments.weights, official.GENERATOR)
     if official.enhancers(weights):
         raise BadInput(f"{weights.file} has a local enhancer (netG local), which the style-consistent method has not")
+    told = read_options(arguments.config)
+    told.must_be("norm", "instance", "networks")
+    # They add edges of the background and leave out lines of faces, in channels that are there either way.
+    drawn = kind_of(schema).points is not None
+    if drawn:
+        told.must_be("no_canny_edge", True, "labels")
+        told.must_be("remove_face_labels", False, "labels")
     sizes = official.generator_sizes(weights)
+    for name, seen_in in (("ngf", sizes.base), ("n_downsample_global", sizes.downsamplings)):
+        told.agrees(name, seen_in, weights.file)
+    told.agrees("n_blocks_global", sizes.blocks, weights.file)
     check_painted(weights, sizes.painted)
     check_channels(weights, sizes.channels, 2 * schema.channels + RGB, "two label maps and an exemplar", schema)
     options = sizes.options
@@ -45,13 +60,32 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
         if seen.scales > 1:
             raise BadInput(f"{file} has {seen.scales} scales; the method's {network} discriminator has one (num_D 1)")
         check_channels(discriminator, seen.channels, channels, what)
+        told.agrees("n_layers_D", seen.layers, file)
         if known := [f"{seen.in_words()} instead of {other}" for other in judges if other != seen.in_words()]:
             raise BadInput(f"{file} is of {known[0]}: this release has both discriminators of the same sizes; give one")
         judges.append(seen.in_words())
         options |= seen.options
         sources.append((discriminator, official.patchgan(0, seen, network)))
         summary.append(f"the {network} discriminator ({seen.in_words()})")
-    return Plan("style_consistent", options, sources, "; ".join(summary))
+    if judges:
+        told.must_be("no_lsgan", False, "discriminators and losses")
+    options |= _losses(told)
+    return Plan("style_consistent", options, sources, "; ".join(summary), told)
+
+
+def _losses(told: OfficialOptions) -> dict[str, Any]:
+    """Options of our losses: the paper's where nothing is said, which are not those that the authors' scripts have."""
+    if told.file is None:
+        told.assumed.append("the paper's losses, not the scripts' (weighting official)")
+    losses: dict[str, Any] = {}
+    if (weight := told.number("SD_mul")) is not None:
+        losses["style_weight"] = weight
+    if told.values.get("use_self_loss"):
+        if told.number("self_vgg_mul") == SELF_VGG:
+            losses["weighting"] = "official"
+        else:
+            told.notes.append(f"self_vgg_mul {told.values.get('self_vgg_mul')}: training goes on with the paper's")
+    return losses
 
 
 SYSTEM = System(
@@ -59,6 +93,7 @@ SYSTEM = System(
     examples=("latest_net_G.pth --label sketch --out checkpoint-face",),
     weights="latest_net_G.pth: the generator",
     discriminator="latest_net_D.pth: D_R, which judges whether a photo is real",
+    config="opt.txt of the training, which lies beside the weights",
     add_arguments=_add_arguments,
     plan=_plan,
 )
