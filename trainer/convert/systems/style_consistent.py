@@ -9,9 +9,18 @@ from shards.labels.kinds import kind_of
 from shards.records import LabelSchema
 from trainer.convert import official_names as official
 from trainer.convert.official_options import OfficialOptions, read_options
-from trainer.convert.official_weights import read_weights
+from trainer.convert.official_weights import Weights, read_weights
 from trainer.convert.plan import RGB, Plan, System, check_channels, check_painted, labels_in_words
 
+PACKED = {
+    15: "sketches of faces: give --label sketch, or pack shards by `python -m shards pack --labels face-landmarks "
+    "--source VIDEOS --out SHARDS`",
+    23: "poses with DensePose pictures: pack shards by `python -m shards pack --labels pose --openpose DIR "
+    "--densepose DIR --source VIDEOS --out SHARDS`",
+    42: "the classes 0 to 40 and 255: name them in STREETS/classes.json, in this order, and pack shards by "
+    "`python -m shards pack --dataset pictures --source STREETS --out SHARDS`",
+}
+"""By channels of a label map, the published faces', dances' and streets': what they are, and how to pack them."""
 SELF_VGG = 20
 """The factor of the second VGG term of the authors' scripts: our weighting `official`."""
 STYLE_CHANNELS = 2 * RGB
@@ -43,7 +52,7 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
         told.agrees(name, seen_in, weights.file)
     told.agrees("n_blocks_global", sizes.blocks, weights.file)
     check_painted(weights, sizes.painted)
-    check_channels(weights, sizes.channels, 2 * schema.channels + RGB, "two label maps and an exemplar", schema)
+    _check_labels(weights, sizes.channels, schema)
     options = sizes.options
     sources = [(weights, official.global_generator(sizes, "generator.body"))]
     summary = [f"reads {labels_in_words(schema)} twice, and an exemplar", sizes.in_words()]
@@ -71,6 +80,18 @@ def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
         told.must_be("no_lsgan", False, "discriminators and losses")
     options |= _losses(told)
     return Plan("style_consistent", options, sources, "; ".join(summary), told)
+
+
+def _check_labels(weights: Weights, channels: int, schema: LabelSchema) -> None:
+    """Raises BadInput for label maps of another number of channels, with the way to those that the authors had."""
+    wanted = 2 * schema.channels + RGB
+    labels, rest = divmod(channels - RGB, 2)
+    if channels != wanted and not rest and labels in PACKED:
+        raise BadInput(
+            f"{weights.file} reads {channels} channels: an exemplar and twice label maps of {labels}, "
+            f"{PACKED[labels]}, then give --schema to that folder; {labels_in_words(schema)} are not these"
+        )
+    check_channels(weights, channels, wanted, "two label maps and an exemplar", schema)
 
 
 def _losses(told: OfficialOptions) -> dict[str, Any]:
