@@ -50,6 +50,8 @@ def opened(out: Path, facts: dict[str, Any], schema: LabelSchema, pairs: Pairs, 
     if not out.exists():
         _create(out, record)
     elif _painted_nothing(out) and not _is_of(file, record):
+        # The earlier run's broken inputs are forgotten with it.
+        record["pairs"] = pairs.identity({})
         _begin_anew(file, record)
     _check_same(file, record)
     ending = slice_ending(pairs.part)

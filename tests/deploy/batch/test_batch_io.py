@@ -288,8 +288,9 @@ def test_a_folder_in_which_nothing_was_painted_is_taken_again(
     broken.write_text(pairs.read_text().replace("exemplar/0.png", "label/0.json"))
     assert paint(model, broken, out) == 2 and (out / "batch.json").is_file()
     assert not list(out.glob("**/*.png"))
+    pairs = as_csv(folder, 3)
     assert paint(model, pairs, out) == 0, capsys.readouterr().err
-    assert len(written(out, "*.png")) == 2 and not list(out.glob(".bad*"))
+    assert len(written(out, "*.png")) == 3 and not list(out.glob(".bad*"))
     capsys.readouterr()
     # What holds pictures, or anything of somebody else, is nobody's to begin anew.
     assert paint(model, broken, out) == 2 and "begun with another" in refusal(capsys)
