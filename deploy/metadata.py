@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from likeness.command import BadInput
 from shards.inputs import INPUTS, STYLE_LENGTH, Io, Spec, photo_spec
-from shards.labels.instance_features import FeatureCentres, parse_centres
+from shards.labels.instance_features import CHANNELS, FeatureCentres, parse_centres
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
 FORMAT = "2"
@@ -47,6 +47,8 @@ class Metadata:
     """What the sides of pictures are multiples of, in pixels."""
     style_length: int = STYLE_LENGTH
     """How many numbers a style code has, of a model that reads one."""
+    feature_channels: int = CHANNELS
+    """How many numbers tell how an instance looks, of a model that reads features."""
     feature_centres: FeatureCentres | None = None
     """The looks that instances may have; None for a model that reads no features, or whose labels have no classes."""
     reach: int | None = None
@@ -66,8 +68,8 @@ class Metadata:
         io "float": photos and pictures float32 (3, H, W) RGB in [-1, 1], label channels float32 (C_L, H, W) in [0, 1].
         io "uint8": photos and pictures (H, W, 3) RGB, label channels (C_L, H, W), as files hold them; the graph
         scales. Label maps of kind `classes` are ids, uint8 (H, W), either way: the graph makes channels of them.
-        instances: int32 (H, W), a number for each object of the picture. features: float32 (3, H, W) in [-1, 1],
-        constant within an instance (pix2pixHD). style: float32 (style_length,), a style code (MUNIT).
+        instances: int32 (H, W), a number for each object of the picture. features: float32 (feature_channels, H, W) in
+        [-1, 1], constant within an instance (pix2pixHD). style: float32 (style_length,), a style code (MUNIT).
         """
         return {**{name: each.spec(self) for name, each in INPUTS.items()}, OUTPUT: photo_spec(self)}
 
@@ -78,6 +80,8 @@ class Metadata:
             rare[f"{PREFIX}size_multiple"] = str(self.size_multiple)
         if self.style_length != STYLE_LENGTH:
             rare[f"{PREFIX}style_length"] = str(self.style_length)
+        if self.feature_channels != CHANNELS:
+            rare[f"{PREFIX}feature_channels"] = str(self.feature_channels)
         if self.feature_centres is not None:
             rare[f"{PREFIX}feature_centres"] = json.dumps(asdict(self.feature_centres))
         if self.reach is not None:
@@ -123,6 +127,7 @@ class Metadata:
                 gates=tuple(json.loads(props[f"{PREFIX}gates"])),
                 size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
                 style_length=int(props.get(f"{PREFIX}style_length", STYLE_LENGTH)),
+                feature_channels=int(props.get(f"{PREFIX}feature_channels", CHANNELS)),
                 feature_centres=None if centres is None else parse_centres(centres, where),
                 reach=None if reach is None else int(reach),
             )

@@ -4,7 +4,7 @@ import numpy as np
 
 from likeness.command import BadInput
 from shards.inputs import FEATURES_MAP
-from shards.labels.instance_features import CHANNELS, FILE, FeatureCentres, parse_centres
+from shards.labels.instance_features import FILE, FeatureCentres, parse_centres
 from trainer.checkpoints.synthesis import Synthesis
 
 MADE_UP = 10
@@ -21,7 +21,8 @@ def centres_of(synthesis: Synthesis) -> FeatureCentres | None:
         return None
     if synthesis.folder is None:
         rng = np.random.default_rng(0)
-        centres = {number: rng.uniform(-1, 1, (MADE_UP, CHANNELS)).round(4).tolist() for number in synthesis.schema.ids}
+        size = (MADE_UP, synthesis.feature_channels)
+        centres = {number: rng.uniform(-1, 1, size).round(4).tolist() for number in synthesis.schema.ids}
         counts = {number: [0] * MADE_UP for number in centres}
         return FeatureCentres(synthesis.sha256, synthesis.regions, centres, counts)
     file = synthesis.folder / FILE

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from onnx import ModelProto, ValueInfoProto
 from onnx.external_data_helper import load_external_data_for_model
 
 from deploy.metadata import PREFIX, Metadata
+from deploy.registry import SCHEME
 from export.gates.result import GateResult
 from export.graph import opset_of
 from export.weights import weights_of
@@ -115,6 +117,13 @@ def log_model(
     except Exception as error:
         return _reason(error, uri)
     return None
+
+
+def in_words(method: str, uri: str, name: str | None = None, alias: str = ALIAS) -> str:
+    """Where `log_model` registered a model, and how it is loaded, in one line."""
+    location = f"{SCHEME}{name or NAME.format(method=method)}@{alias}"
+    place = f"MLFLOW_TRACKING_URI={shlex.quote(redacted(uri))}"
+    return f"registered as {location}; load it: {place} python -m deploy batch --model {shlex.quote(location)} …"
 
 
 def _with_weights(model: Path) -> tuple[ModelProto, list[Path]]:

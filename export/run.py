@@ -138,6 +138,8 @@ def _log(
     )
     if problem:
         print(f"warning: the model is written, but not logged to MLflow: {problem}", file=sys.stderr)
+        return
+    print(registry.in_words(synthesis.method, synthesis.tracking_uri, options.name, options.alias))
 
 
 def _print_files(exported: graph.Exported, written: list[Path], pages: tuple[Path, Path]) -> None:

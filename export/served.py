@@ -142,6 +142,7 @@ def metadata_of(synthesis: Synthesis, recipe: Recipe) -> Metadata:
         dynamic_size=recipe.dynamic_size,
         size_multiple=synthesis.size_multiple,
         style_length=synthesis.style_length,
+        feature_channels=synthesis.feature_channels,
         reach=synthesis.reach,
         options=synthesis.config["options"],
         feature_centres=centres_of(synthesis),

@@ -17,7 +17,6 @@ import numpy as np
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import input_files
-from shards.labels import instance_features
 from shards.labels.instance_features import FeatureCentres, paint
 from shards.labels.kinds import kind_of
 from shards.media.orientation import MARKS, QUARTER, orientation
@@ -70,6 +69,8 @@ class Model(Protocol):
     def size_multiple(self) -> int: ...
     @property
     def style_length(self) -> int: ...
+    @property
+    def feature_channels(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Input(ABC):
         """What the exported graph takes."""
 
     @abstractmethod
-    def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
+    def network_shape(self, schema: LabelSchema, style_length: int, feature_channels: int) -> tuple[int, ...]:
         """Its shape as the network in PyTorch takes it, without the batch axis."""
 
     @abstractmethod
@@ -222,7 +223,7 @@ class LabelMap(Input):
             return Spec("uint8", (schema.channels, *size), 0, 255, multiple=multiple)
         return Spec("float32", (schema.channels, *size), 0.0, 1.0, multiple=multiple)
 
-    def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
+    def network_shape(self, schema: LabelSchema, style_length: int, feature_channels: int) -> tuple[int, ...]:
         return schema.channels, schema.height, schema.width
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:
@@ -262,7 +263,7 @@ class Photo(Input):
     def spec(self, model: Model) -> Spec:
         return photo_spec(model)
 
-    def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
+    def network_shape(self, schema: LabelSchema, style_length: int, feature_channels: int) -> tuple[int, ...]:
         return 3, schema.height, schema.width
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:
@@ -303,7 +304,7 @@ class Instances(Input):
     def spec(self, model: Model) -> Spec:
         return Spec("int32", _size(model), 0, MOST_INSTANCES - 1, multiple=model.size_multiple)
 
-    def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
+    def network_shape(self, schema: LabelSchema, style_length: int, feature_channels: int) -> tuple[int, ...]:
         return schema.height, schema.width
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:
@@ -333,16 +334,16 @@ class Instances(Input):
 
 @dataclass(frozen=True)
 class Features(Input):
-    """How each instance looks: three numbers, the same all over it (pix2pixHD 2.4)."""
+    """How each instance looks: a few numbers, the same all over it (pix2pixHD 2.4)."""
 
     optional: ClassVar[bool] = True
     absent_in_videos: ClassVar[str | None] = "features of instances"
 
     def spec(self, model: Model) -> Spec:
-        return Spec("float32", (instance_features.CHANNELS, *_size(model)), -1.0, 1.0, multiple=model.size_multiple)
+        return Spec("float32", (model.feature_channels, *_size(model)), -1.0, 1.0, multiple=model.size_multiple)
 
-    def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
-        return instance_features.CHANNELS, schema.height, schema.width
+    def network_shape(self, schema: LabelSchema, style_length: int, feature_channels: int) -> tuple[int, ...]:
+        return feature_channels, schema.height, schema.width
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:
         return input_files.decode_features(content, where, schema)
@@ -363,7 +364,7 @@ class Features(Input):
         return rng.random(shape, np.float32) * 2 - 1
 
     def draw(self, source: Drawing, loaded: Mapping[str, Array], seed: int, name: str, number: int = 1) -> Array:
-        """For each region one of its class's centres, uniformly: float32 (3, H, W).
+        """For each region one of its class's centres, uniformly: float32 (C, H, W).
 
         loaded: the label map's ids (H, W), and the instance map where the regions are instances.
         Raises BadInput when the model has no centres, or `loaded` lacks a map.
@@ -394,7 +395,7 @@ class Style(Input):
     def spec(self, model: Model) -> Spec:
         return Spec("float32", (model.style_length,), -input_files.STYLE_RANGE, input_files.STYLE_RANGE)
 
-    def network_shape(self, schema: LabelSchema, style_length: int) -> tuple[int, ...]:
+    def network_shape(self, schema: LabelSchema, style_length: int, feature_channels: int) -> tuple[int, ...]:
         return (style_length,)
 
     def decode(self, content: bytes, where: str, schema: LabelSchema, style_length: int) -> Array:

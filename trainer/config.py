@@ -79,7 +79,11 @@ class Perceptual(Options):
     weights: str = Field("download", description="path of torchvision's VGG-19 state dict, download, or random:SEED")
     divisor: int = Field(1, ge=1, description="divides all widths; for random:SEED only")
     imagenet_norm: bool = Field(False, description="normalise pictures as ImageNet training did")
-    resize_below: int = Field(224, ge=0, description="resize pictures less high than this to a square of it; 0: never")
+    resize_below: int = Field(
+        224,
+        ge=0,
+        description="resize pictures less high to a square of it, 0: never; unset: as the method's paper",
+    )
 
 
 class Player(Options):
@@ -188,6 +192,10 @@ class Config(Options):
                 options = kind.model_validate(data.get("options", {}))
             except ValidationError as error:
                 raise _explain(error, kind, "options.") from error
+            own = methods.find(data["method"]).resize_below
+            perceptual = data.get("perceptual", {})
+            if isinstance(perceptual, dict):
+                data = {**data, "perceptual": {"resize_below": own, **perceptual}}
             return {**data, "options": options}
         return data
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shards.inputs import STYLE_LENGTH
+from shards.labels.instance_features import CHANNELS
 from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer.options import Options
 from trainer.schedules import Schedule
@@ -123,6 +124,8 @@ class Method(ABC):
     reads: tuple[str, ...]
     """The photos of a sample that training reads; the reader decodes no others. Instance maps are read where they are
     among `inputs`."""
+    resize_below: int = 0
+    """`perceptual.resize_below` where no config says it: a height in pixels; 0 where the paper never resizes."""
     noise: int = 0
     """Normal draws that training needs of each sample. A method draws no random numbers itself."""
     stage_starts: tuple[int, ...] = (0,)
@@ -131,6 +134,8 @@ class Method(ABC):
     """Pictures whose sides are multiples of this keep their size."""
     style_length: int = STYLE_LENGTH
     """Numbers of a style code, of a method that reads one; it travels with the exported model."""
+    feature_channels: int = CHANNELS
+    """Channels of features of instances, of a method that reads them; they travel with the exported model."""
     alone: str | None = None
     """Why it trains on a single process only; None where it does not matter."""
     needed_from_start: tuple[str, ...] = ()

@@ -12,10 +12,13 @@ from deploy.batch.outputs import Output
 from deploy.batch.pairs import BadPair, Changes, Job, PairOptions, bounds, name_of, numbered
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
-from shards.inputs import INPUTS, Loaded, check_marks, inputs_of, needed_among
+from shards.inputs import INPUTS, Input, Loaded, check_marks, inputs_of, needed_among
+from shards.labels.kinds import kind_of
 from shards.media.pictures import read_bytes
 from shards.records import LabelSchema
 
+BETWEEN_FILES = "|"
+"""In a cell, between the files of one label map, as the lists of the style-consistent paper's code have it."""
 _MARKS = 2**256
 
 
@@ -65,9 +68,8 @@ class FilePairs:
         """From names, sizes and times of the files."""
         mark: list[Any] = [output]
         for each, cell in zip(inputs_of(self.inputs), self.rows[self._rows[output]], strict=True):
-            file = self._folder / cell
-            status = file.stat() if not each.in_cell(cell) and file.is_file() else None
-            mark.append([cell, status and status.st_size, status and status.st_mtime_ns])
+            files = [] if each.in_cell(cell) else _files_of(each, cell, self._folder)
+            mark.append([cell, *(number for file in files or [None] for number in _status(file))])
         return int(hashlib.sha256(json.dumps(mark).encode()).hexdigest(), 16)
 
     def jobs(self, wanted: Callable[[int, str], bool]) -> Generator[Job]:
@@ -86,6 +88,12 @@ class FilePairs:
             in_cell = each.in_cell(cell)
             where = cell if in_cell else str(self._folder / cell)
             try:
+                if not in_cell and len(paths := _files_of(each, cell, self._folder)) > 1:
+                    parts = [(read_bytes(path), str(path)) for path in paths]
+                    files[name] = parts[0]
+                    check_marks(files, self.schema)
+                    loaded[name] = kind_of(self.schema).decode_files(self.schema, parts)
+                    continue
                 content = cell.encode() if in_cell else read_bytes(Path(where))
                 called = f"the {name}" if in_cell else where
                 files[name] = content, called
@@ -96,9 +104,25 @@ class FilePairs:
         return loaded
 
 
+def _files_of(each: Input, cell: str, folder: Path) -> list[Path]:
+    """The files of a cell: several where a label map is in several, as `DENSEPOSE.png|KEYPOINTS.json`."""
+    if each.label_side is None or (folder / cell).is_file():
+        return [folder / cell]
+    return [folder / part for part in cell.split(BETWEEN_FILES)]
+
+
+def _status(file: Path | None) -> tuple[int | None, int | None]:
+    """A file's size and time of change, None of one that is not there."""
+    if file is None or not file.is_file():
+        return None, None
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
     """The rows of a CSV. Columns: the model's inputs, and, if wanted, `output`, the picture's name below the output
-    folder (default: the row's number). Paths are relative to it. `features` and `style` may be left out, as columns or
+    folder (default: the row's number). A label map of two files, a pose with DensePose, has both in its cell, with a |
+    between them. Paths are relative to it. `features` and `style` may be left out, as columns or
     in some rows.
 
     Raises BadInput naming the line when a column or a cell is missing, more than `max_bad` files are, or two rows have
@@ -113,13 +137,16 @@ def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) 
         rows[name] = tuple(row.get(column) or "" for column in inputs)
         cells = {column: cell for column, cell in zip(inputs, rows[name], strict=True) if cell}
         absent = [
-            column
+            (column, file)
             for column, cell in cells.items()
-            if not INPUTS[column].in_cell(cell) and not (path.parent / cell).is_file()
+            if not INPUTS[column].in_cell(cell)
+            for file in _files_of(INPUTS[column], cell, path.parent)
+            if not file.is_file()
         ]
         missing += bool(absent)
         if missing > max_bad:
-            raise BadInput(f"{path} line {line}: there is no {absent[0]} file {path.parent / row[absent[0]]}")
+            column, file = absent[0]
+            raise BadInput(f"{path} line {line}: there is no {column} file {file}")
     if not rows:
         raise BadInput(f"{path} has a header but no rows; add one row per picture")
     for name in rows:

@@ -1,6 +1,7 @@
 """The folder of a run of batch inference: made by the first process, continued only by the same run."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from deploy.batch.outputs import Output
 from deploy.batch.pairs import Pairs, slice_ending
 from likeness import atomic
 from likeness.command import BadInput
-from likeness.one_writer import only_writer
+from likeness.one_writer import is_held, only_writer
 from shards.records import LabelSchema
 
 RECORD = "batch.json"
+_OURS = re.compile(r"batch\.json|\.?bad(-\d+-of-\d+)?\.(csv|json)|\.slice-\d+-of-\d+\.lock")
+"""What a run leaves that fails before its first picture: its record, the list of broken inputs, locks of slices."""
 _OPTIONS = {
     "model_sha256": "model",
     "steps": "chain of models",
@@ -46,6 +49,10 @@ def opened(out: Path, facts: dict[str, Any], schema: LabelSchema, pairs: Pairs, 
     file = out / RECORD
     if not out.exists():
         _create(out, record)
+    elif _painted_nothing(out) and not _is_of(file, record):
+        # The earlier run's broken inputs are forgotten with it.
+        record["pairs"] = pairs.identity({})
+        _begin_anew(file, record)
     _check_same(file, record)
     ending = slice_ending(pairs.part)
     part = f"slice {ending[1:]} of " if slices > 1 else ""
@@ -62,6 +69,33 @@ def _create(out: Path, record: dict[str, Any]) -> None:
         # The slices of a job array begin together: where the record is, another one was first.
         if not (out / RECORD).is_file():
             raise
+
+
+def _painted_nothing(out: Path) -> bool:
+    """Whether a run failed here before its first picture, and nobody put anything else there."""
+    return (out / RECORD).is_file() and all(_OURS.fullmatch(entry.name) for entry in out.iterdir())
+
+
+def _is_of(file: Path, record: dict[str, Any]) -> bool:
+    try:
+        return bool(json.loads(file.read_text()) == record)
+    except ValueError:
+        return False
+
+
+def _begin_anew(file: Path, record: dict[str, Any]) -> None:
+    """Makes the folder of a run that painted nothing that of another one. Raises BadInput while it is being written."""
+    out = file.parent
+    busy = f"another process is writing {out}; wait for it or choose another --out"
+    if any(is_held(lock) for lock in out.glob(".slice-*.lock")):
+        raise BadInput(busy)
+    with only_writer(file, busy):
+        if not _painted_nothing(out):
+            return
+        for entry in out.iterdir():
+            if entry != file:
+                entry.unlink()
+        atomic.write_text(file, json.dumps(record, indent=1) + "\n")
 
 
 def _check_same(file: Path, record: dict[str, Any]) -> None:

@@ -26,7 +26,6 @@ from shards.inputs import (
     inputs_of,
     needs_of,
 )
-from shards.labels.instance_features import CHANNELS
 from shards.labels.kinds import kind_of
 from shards.reading.stream import first_samples, open_shards
 from shards.records import Frame, LabelSchema
@@ -102,19 +101,22 @@ def _samples(synthesis: Synthesis, read: Read, where: str) -> Samples:
     for each in inputs:
         if each.name not in loaded:
             loaded[each.name] = np.stack(
-                [_drawn(each, source, sample, number) for number, sample in enumerate(samples)]
+                [
+                    _drawn(each, source, sample, number, synthesis.feature_channels)
+                    for number, sample in enumerate(samples)
+                ]
             )
     return Samples({name: loaded[name] for name in synthesis.inputs}, where)
 
 
-def _drawn(each: Input, source: Drawing, sample: Loaded, number: int) -> Array:
+def _drawn(each: Input, source: Drawing, sample: Loaded, number: int, feature_channels: int) -> Array:
     """As `deploy` draws it; features of a model whose labels have no classes, and so no centres, are anything at all
     for each instance."""
     if each is not FEATURES_MAP or source.centres is not None:
         return each.draw(source, sample, 0, str(number))
     instances = sample[INSTANCES.name]
     found, places = np.unique(instances, return_inverse=True)
-    vectors = np.random.default_rng(number).uniform(-1, 1, (len(found), CHANNELS)).astype(np.float32)
+    vectors = np.random.default_rng(number).uniform(-1, 1, (len(found), feature_channels)).astype(np.float32)
     return vectors[places.reshape(instances.shape)].transpose(2, 0, 1)
 
 

@@ -141,7 +141,9 @@ def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, c
             """Random values in the ranges of the inputs, of the shapes that the network in PyTorch takes."""
             rng = np.random.default_rng(0)
             examples = (
-                each.example(rng, (batch, *each.network_shape(schema, synthesis.style_length)))
+                each.example(
+                    rng, (batch, *each.network_shape(schema, synthesis.style_length, synthesis.feature_channels))
+                )
                 for each in inputs_of(synthesis.inputs)
             )
             return tuple(torch.from_numpy(example).to(device) for example in examples)

@@ -24,9 +24,14 @@ def densepose_of(folder: Path, stem: str, number: int) -> Array:
     if not path.is_file():
         raise BadInput(f"{path} is missing; run DensePose over all frames of {stem}")
     picture = read_picture(path)
-    if picture[..., 2].max() > PARTS:
-        raise BadInput(f"{path} names part {picture[..., 2].max()}, but DensePose has {PARTS}; give its IUV pictures")
+    check(picture, str(path))
     return picture
+
+
+def check(picture: Array, name: str) -> None:
+    """Raises BadInput when a picture uint8 (H, W, 3) names a part above 24. name: what messages call it."""
+    if picture[..., 2].max() > PARTS:
+        raise BadInput(f"{name} names part {picture[..., 2].max()}, but DensePose has {PARTS}; give its IUV pictures")
 
 
 def channels(picture: Array) -> Array:

@@ -13,8 +13,9 @@ from likeness.command import BadInput
 
 FILE = "feature-centres.json"
 CHANNELS = 3
+"""Of features where nothing else is said."""
 Centres = Mapping[int, Array]
-"""Class id to its centres: float32 (K, 3) in [-1, 1]. A class that is missing has none."""
+"""Class id to its centres: float32 (K, C) in [-1, 1]. A class that is missing has none."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class FeatureCentres:
     regions: str
     """What they are means over, `instances` or `classes`."""
     centres: dict[int, list[list[float]]]
-    """Class id to its centres, each a list of 3 numbers in [-1, 1]."""
+    """Class id to its centres, each a list of as many numbers in [-1, 1] as features have channels."""
     counts: dict[int, list[int]]
     """Class id to how many regions of the training pictures each centre stands for."""
 
@@ -55,17 +56,18 @@ def parse_centres(text: str | bytes, where: str | Path) -> FeatureCentres:
         raise BadInput(
             f"{where} holds no feature centres ({error!r}); write it with trainer.feature_centres"
         ) from error
+    lengths = {len(row) for rows in centres.centres.values() for row in rows}
     for number, rows in centres.centres.items():
-        if not rows or any(len(row) != CHANNELS or not all(-1 <= value <= 1 for value in row) for row in rows):
+        if not rows or len(lengths) > 1 or any(not row or not all(-1 <= value <= 1 for value in row) for row in rows):
             raise BadInput(
-                f"{where}: the centres of class {number} are not lists of {CHANNELS} numbers in [-1, 1]; "
+                f"{where}: the centres of class {number} are not lists of equally many numbers in [-1, 1]; "
                 "write the file again with trainer.feature_centres"
             )
     return centres
 
 
 def paint(instances: Array, ids: Array, centres: Centres, choose: np.random.Generator | Mapping[int, int]) -> Array:
-    """A features map, float32 (3, H, W): the same centre all over an instance, zeros where its class has none.
+    """A features map, float32 (C, H, W): the same centre all over an instance, zeros where its class has none.
 
     instances: (H, W) whole numbers; ids: (H, W) class ids in [0, 255]. An instance has the class that covers most of
     it. choose: a generator, with which each instance draws one of its class's centres uniformly, one draw for each in
@@ -78,7 +80,8 @@ def paint(instances: Array, ids: Array, centres: Centres, choose: np.random.Gene
     joint = places.ravel() * 256 + ids.ravel().astype(np.int64)
     classes = np.bincount(joint, minlength=256 * len(numbers)).reshape(-1, 256).argmax(1)
     draws = choose.random(len(numbers)) if isinstance(choose, np.random.Generator) else None
-    vectors = np.zeros((len(numbers), CHANNELS), np.float32)
+    channels = next((len(each[0]) for each in centres.values() if len(each)), CHANNELS)
+    vectors = np.zeros((len(numbers), channels), np.float32)
     for row, (number, class_id) in enumerate(zip(numbers.tolist(), classes.tolist(), strict=True)):
         of_class = centres.get(class_id)
         if of_class is None or not len(of_class):
@@ -94,4 +97,4 @@ def paint(instances: Array, ids: Array, centres: Centres, choose: np.random.Gene
                 f"choose a number below {len(of_class)}"
             )
         vectors[row] = of_class[chosen]
-    return np.ascontiguousarray(vectors[places.ravel()].reshape(*instances.shape, CHANNELS).transpose(2, 0, 1))
+    return np.ascontiguousarray(vectors[places.ravel()].reshape(*instances.shape, channels).transpose(2, 0, 1))

@@ -9,7 +9,7 @@ Files (manifests, configs, ONNX metadata) hold a kind's name; `kind_of` gives th
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,7 +19,7 @@ import numpy as np
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels import classes, densepose, pose, sketch
-from shards.media.pictures import decode_ids, decode_picture
+from shards.media.pictures import decode_ids, decode_picture, is_png
 from shards.records import Frame, LabelKind, LabelSchema
 
 Png = Literal["grey", "RGB"]
@@ -178,6 +178,15 @@ class Kind(ABC):
         Raises BadInput naming the file, the first value that is wrong, and what is expected.
         """
 
+    def decode_files(self, schema: LabelSchema, files: Sequence[tuple[bytes, str]]) -> Array:
+        """What `decode` gives, of all files that hold one label map together: see `one_file`.
+
+        files: content of each, and what messages call it. Raises BadInput as `decode` does, and for too many files.
+        """
+        if len(files) != 1:
+            raise BadInput(f"{files[1][1]} is one file too many: a label map of kind {self.name} is in one")
+        return self.decode(schema, *files[0])
+
     @abstractmethod
     def layers(self, schema: LabelSchema) -> Layers | None:
         """How the channels make a picture in colours: layers of three of them, each over the one before where it has
@@ -229,6 +238,32 @@ class Pose(Drawn):
         if label_picture is None or label_picture.shape != (schema.height, schema.width, 3):
             raise BadInput(f"{frame.source} frame {frame.number} has no DensePose picture of the schema's size")
         return np.concatenate([densepose.channels(label_picture), drawn])
+
+    def decode(self, schema: LabelSchema, content: bytes, name: str) -> Array:
+        return self.decode_files(schema, [(content, name)])
+
+    def decode_files(self, schema: LabelSchema, files: Sequence[tuple[bytes, str]]) -> Array:
+        if self.png(schema) is None:
+            if len(files) == 1:
+                return super().decode(schema, *files[0])
+            return super().decode_files(schema, files)
+        pictures = [(content, name) for content, name in files if is_png(content)]
+        points = [(content, name) for content, name in files if not is_png(content)]
+        if len(pictures) != 1 or len(points) != 1:
+            raise BadInput(
+                f"{', '.join(name for _, name in files)}: a label map of {schema.channels} channels is in two files, a "
+                "DensePose picture (PNG) and keypoints (JSON); give both, as DENSEPOSE.png|KEYPOINTS.json in a CSV"
+            )
+        assert self.points is not None
+        (content, name), (listed, source) = pictures[0], points[0]
+        picture = decode_picture(content, name)
+        densepose.check(picture, name)
+        if picture.shape[:2] != (schema.height, schema.width):
+            raise BadInput(
+                f"{name} is {picture.shape[1]}×{picture.shape[0]} pixels, but the model takes "
+                f"{schema.width}×{schema.height}; resize it to the nearest pixel, which mixes no parts"
+            )
+        return self.load(schema, self.points.frame(self.points.parse(listed, source), source), picture)
 
     def mirrored(self, label_picture: Array) -> Array:
         return densepose.mirrored(label_picture)

@@ -203,6 +203,10 @@ def test_the_alias_moves_to_the_next_version(database: Store, small: Any, tmp_pa
     model = written(small, tmp_path, False)
     for alias in ("candidate", "candidate", "champion"):
         assert registry.log_model(model, PASSED, database.run_id, database.uri, alias=alias) is None
+    said = registry.in_words("style_consistent", database.uri)
+    location = "models:/likeness-style_consistent@candidate"
+    assert f"registered as {location}; load it: MLFLOW_TRACKING_URI={database.uri} python -m deploy batch" in said
+    assert f"--model {location} " in said
     registered = database.client.get_registered_model("likeness-style_consistent")
     assert {alias: int(version) for alias, version in registered.aliases.items()} == {"candidate": 2, "champion": 3}
 

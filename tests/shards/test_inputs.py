@@ -59,7 +59,7 @@ def loaded_of(each: Input, known: Metadata) -> Array:
 def test_the_loaded_form_expands_to_what_the_network_takes(name: str, kind: LabelKind) -> None:
     each, known = INPUTS[name], model(kind, style_length=5)
     expanded = each.expand(loaded_of(each, known), numpy_expansion(kind))
-    assert expanded.shape == each.network_shape(known.schema, 5)
+    assert expanded.shape == each.network_shape(known.schema, 5, 3)
     assert each.example(np.random.default_rng(0), (2, *expanded.shape)).shape == (2, *expanded.shape)
 
 

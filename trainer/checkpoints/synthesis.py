@@ -11,6 +11,7 @@ from torch import nn
 
 from likeness.command import BadInput
 from shards.inputs import STYLE_LENGTH
+from shards.labels.instance_features import CHANNELS
 from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer import config as configs
 from trainer import methods
@@ -54,6 +55,8 @@ class Synthesis:
     size_multiple: int = SIZE_MULTIPLE
     """See `trainer.method.Method`."""
     style_length: int = STYLE_LENGTH
+    """See `trainer.method.Method`."""
+    feature_channels: int = CHANNELS
     """See `trainer.method.Method`."""
     reach: int | None = None
     """See `trainer.method.Method`."""
@@ -122,6 +125,7 @@ def architecture(
         perceptual="none",
         size_multiple=built.size_multiple,
         style_length=built.style_length,
+        feature_channels=built.feature_channels,
         reach=built.reach(),
         regions=built.regions,
     )
@@ -157,6 +161,7 @@ def _synthesis(
         perceptual=config.perceptual.weights,
         size_multiple=method.size_multiple,
         style_length=method.style_length,
+        feature_channels=method.feature_channels,
         reach=method.reach(),
         regions=method.regions,
     )

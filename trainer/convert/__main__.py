@@ -1,18 +1,23 @@
 """`python -m trainer.convert`: weights that a published system's own code trained, as a checkpoint of ours."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
+import yaml
 from torch import Tensor
 
+from likeness import atomic
 from likeness.arguments import Help, count
 from likeness.checksums import sha256_of
 from likeness.command import BadInput, run_command
 from shards.labels import standard_schema
+from shards.labels.instance_features import FILE
 from shards.labels.kinds import KINDS, Kind, kind_of
 from shards.reading.stream import open_shards
 from shards.records import LabelKind, LabelSchema
@@ -20,11 +25,14 @@ from trainer import config as configs
 from trainer import methods
 from trainer.checkpoints import files as checkpoints
 from trainer.checkpoints.files import Snapshot, State
+from trainer.config import Config
 from trainer.convert import systems
 from trainer.convert.plan import Plan
 from trainer.method import Method
 
 DEFAULT_SIDE = 256
+CONFIG = "config.yaml"
+"""In the checkpoint's folder: settings of a run that begins with it."""
 
 HELP = """\
 Makes a checkpoint of weights that a published system's own code trained, to export, evaluate, and train on from:
@@ -66,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         each = choices.add_parser(name, formatter_class=Help, allow_abbrev=False)
         each.add_argument("weights", type=Path, help=system.weights)
         each.add_argument("--discriminator", type=Path, metavar="FILE", help=system.discriminator)
+        each.add_argument("--config", type=Path, metavar="FILE", help=f"{system.config}: options that weights hide")
         system.add_arguments(each)
         _add_common(each)
     return parser
@@ -114,7 +123,29 @@ def _command(command_line: Sequence[str] | None) -> None:
         converted={str(weights.file): sha256_of(weights.file) for weights, _ in plan.sources},
     )
     checkpoints.write(arguments.out, Snapshot(state, tensors | averages, {}))
-    _say(arguments, plan, tensors, left_out)
+    digest = checkpoints.Checkpoint(arguments.out).state.digest
+    if plan.centres:
+        atomic.write_text(arguments.out / FILE, replace(plan.centres, checkpoint=digest).dumps())
+    atomic.write_text(arguments.out / CONFIG, _to_go_on(config, arguments))
+    _say(arguments, plan, tensors, left_out, bool(method.encoders and schema.ids and not plan.centres))
+
+
+def _to_go_on(config: Config, arguments: argparse.Namespace) -> str:
+    """The config of a run that begins with the checkpoint: what it must have to take its networks over."""
+    said = config.model_dump(mode="json")
+    data = {name: said["data"][name] for name in ("train", "test", "label", "height", "width") if said["data"][name]}
+    if arguments.schema is None:
+        # A folder of that name would have to be there; the command names it.
+        del data["train"]
+    settings = {
+        "method": config.method,
+        "run": f"{arguments.out}-trained",
+        "start": str(arguments.out),
+        "data": data,
+        "options": said["options"],
+    }
+    head = "# What a run has to set that begins with the converted weights beside it; all else is as ever.\n"
+    return head + str(yaml.safe_dump(settings, sort_keys=False))
 
 
 def _tensors(plan: Plan, method: Method) -> tuple[dict[str, dict[str, Tensor]], int]:
@@ -168,26 +199,30 @@ def _is_picture(kind: Kind) -> bool:
     return kind.points is None and not kind.ids
 
 
-def _say(arguments: argparse.Namespace, plan: Plan, tensors: dict[str, dict[str, Tensor]], left_out: int) -> None:
-    """Prints what was read, what was left out, and what to type next."""
+def _say(
+    arguments: argparse.Namespace, plan: Plan, tensors: dict[str, dict[str, Tensor]], left_out: int, lacks_centres: bool
+) -> None:
+    """Prints what was read, what was left out, what was assumed, and what to type next."""
     print(f"{arguments.weights.name}: {plan.summary}")
     for name, named in tensors.items():
         print(f"  {name:<20} {sum(value.numel() for value in named.values()):>13,} parameters")
     if left_out:
         print(f"left out: {left_out} running statistics; these norms take theirs from each picture")
-    shards = arguments.schema or "SHARDS"
+    out, shards = shlex.quote(str(arguments.out)), shlex.quote(arguments.schema or "SHARDS")
+    train = "" if arguments.schema else " --data.train SHARDS"
+    for line in [note for weights, _ in plan.sources for note in weights.notes]:
+        print(line)
+    for note in plan.told.notes:
+        print(f"not taken over: {note}")
+    if plan.told.assumed:
+        print(f"assumed, as weights do not show it: {', '.join(plan.told.assumed)}")
+        print(f"  say it by --config FILE: {systems.find(arguments.system).config}")
     print(f"{arguments.out}\nnext:")
-    print(f"  python -m export --checkpoint {arguments.out} --samples {shards} --out {arguments.out}.onnx")
-    print(f"  python -m trainer.evaluate --checkpoint {arguments.out} --data {shards} --out {arguments.out}-judged")
-    options = " ".join(f"--options.{name} {value}" for name, value in _other_than_default(plan).items())
-    print(f"  accelerate launch trainer/run.py --config CONFIG --start {arguments.out} {options}".rstrip())
-
-
-def _other_than_default(plan: Plan) -> dict[str, Any]:
-    """The options that a run which starts from it has to set."""
-    fields = methods.find(plan.method).options_type.model_fields
-    changed = {name: value for name, value in plan.options.items() if value != fields[name].default}
-    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in changed.items()}
+    if lacks_centres:
+        print(f"  python -m trainer.feature_centres --checkpoint {out} --data {shards}")
+    print(f"  python -m export --checkpoint {out} --samples {shards} --out {out}.onnx")
+    print(f"  python -m trainer.evaluate --checkpoint {out} --data {shards} --out {out}-judged")
+    print(f"  accelerate launch trainer/run.py --config {out}/{CONFIG}{train}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,8 +13,11 @@ from trainer.convert.official_weights import Names, Weights
 
 BLOCK_CONVOLUTIONS = (1, 5)
 """Places in a residual block of pix2pixHD: pad, convolution, norm, ReLU, pad, convolution, norm."""
-PATCHGAN_CONVOLUTIONS = (0, 2, 5, 8, 11)
-"""Places in a discriminator whose stages are one sequence: it was trained without feature matching."""
+GENERATOR = "model.1.weight"
+"""The first tensor of a generator or a feature encoder."""
+PATCHGAN = ("scale0_layer0.0.weight", "layer0.0.weight")
+"""The first tensor of discriminators, stored stage by stage or whole."""
+RGB = 3
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class GeneratorSizes:
     """Convolutions that halve the picture."""
     blocks: int
     """Residual blocks."""
+    painted: int = RGB
+    """Channels that it makes."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -53,8 +58,18 @@ class DiscriminatorSizes:
     """Channels after the first convolution of each."""
     scales: int
     """How many there are."""
+    layers: int
+    """Convolutions of each that halve the picture."""
     staged: bool = True
     """Whether they are stored stage by stage, for feature matching."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as options of our methods."""
+        return {"discriminator_base": self.base, "discriminator_layers": self.layers}
+
+    def in_words(self) -> str:
+        return f"base {self.base}, {self.layers} layers"
 
 
 def generator_sizes(weights: Weights, picture: bool = True) -> GeneratorSizes:
@@ -73,7 +88,8 @@ def generator_sizes(weights: Weights, picture: bool = True) -> GeneratorSizes:
             f"{weights.file}: its layers, up to model.{max(inner + outer)}, are not numbered as those of a pix2pixHD "
             "generator are"
         )
-    return GeneratorSizes(channels, base, downsamplings, blocks)
+    painted = weights.shape(f"model.{outer[-1]}.weight", 4)[0] if picture else RGB
+    return GeneratorSizes(channels, base, downsamplings, blocks, painted)
 
 
 def enhancers(weights: Weights) -> list[int]:
@@ -120,16 +136,23 @@ def enhancer_blocks(weights: Weights) -> int:
 def patchgan_sizes(weights: Weights) -> DiscriminatorSizes:
     """Of `scale0_layer0.…`, or `layer0.…` where there was no feature matching. Raises BadInput when it is neither."""
     staged = not any(re.match(r"layer\d+\.", name) for name in weights.tensors)
-    scales = weights.numbers(r"scale(\d+)_layer" if staged else r"layer(\d+)\.")
-    base, channels, *_ = weights.shape("scale0_layer0.0.weight" if staged else "layer0.0.weight", 4)
-    return DiscriminatorSizes(channels, base, scales[-1] + 1, staged)
+    first, after = (r"scale(\d+)_layer", r"scale0_layer(\d+)\.0\.weight$")
+    if not staged:
+        first, after = (r"layer(\d+)\.", r"layer0\.(\d+)\.weight$")
+    base, channels, *_ = weights.shape(PATCHGAN[not staged], 4)
+    # The stages that halve, one that does not, and the scores: the last two.
+    convolutions = sum(weights.tensors[name].ndim == 4 for name in weights.tensors if re.match(after, name))
+    if convolutions < 3:
+        raise BadInput(f"{weights.file} has {convolutions} convolutions at full size; a discriminator has at least 3")
+    return DiscriminatorSizes(channels, base, weights.numbers(first)[-1] + 1, convolutions - 2, staged)
 
 
-def patchgan(scale: int, staged: bool, ours: str) -> Names:
+def patchgan(scale: int, sizes: DiscriminatorSizes, ours: str) -> Names:
     """Names of the discriminator of one scale; the highest number sees full size."""
+    # In one sequence: convolution and ReLU, then convolution, norm and ReLU each, and a convolution.
     stages = [
-        f"scale{scale}_layer{stage}.0" if staged else f"layer{scale}.{place}"
-        for stage, place in enumerate(PATCHGAN_CONVOLUTIONS)
+        f"scale{scale}_layer{stage}.0" if sizes.staged else f"layer{scale}.{3 * stage - 1 if stage else 0}"
+        for stage in range(sizes.layers + 2)
     ]
     *inner, last = stages
     layers = {theirs: f"{ours}.stages.{stage}.0" for stage, theirs in enumerate(inner)}

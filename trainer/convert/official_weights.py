@@ -1,6 +1,5 @@
-"""State dicts in the authors' files: read without running anything, and taken over tensor by tensor."""
+"""State dicts in the authors' files: found among what else they hold, and taken over tensor by tensor."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,13 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from likeness.command import BadInput
+from trainer.convert.weight_files import read_content
 
-PARALLEL = "module."
+WRAPPERS = ("module", "_orig_mod")
+"""Parts of names that torch's wrappers of networks add: for several GPUs, and compiled ones."""
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -55,6 +54,8 @@ class Weights:
     """Where it was read."""
     tensors: Mapping[str, Tensor]
     """By official name; those of a file with several state dicts as `a.model.1.weight`."""
+    notes: tuple[str, ...] = ()
+    """What people have to know of how it was read: where in the file it was, and what was left out."""
 
     def shape(self, name: str, axes: int) -> tuple[int, ...]:
         """Raises BadInput when there is no such tensor, or one with another number of axes."""
@@ -81,6 +82,11 @@ class Weights:
             if theirs not in self.tensors:
                 raise BadInput(f"{self.file} has no tensor {theirs} (our {mine}), of shape {tuple(wanted)}")
             tensor = self.tensors[theirs]
+            if not tensor.is_floating_point() or tensor.layout != torch.strided:
+                raise BadInput(
+                    f"{self.file}: {theirs} (our {mine}) holds {_type_of(tensor)}, not weights in floating point: give "
+                    "the file of the network before it was quantised or compressed"
+                )
             shape = wanted[: tensor.ndim] if theirs in names.tensors else wanted
             if tensor.shape != shape:
                 raise BadInput(
@@ -110,58 +116,87 @@ class Weights:
         return f"{', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 4 else ", ".join(names) or "nothing"
 
 
-def read_weights(file: Path) -> Weights:
-    """Reads a state dict, or a dict of several, from a file of `torch.save` or a .safetensors file.
+def read_weights(file: Path, *anchors: str) -> Weights:
+    """The tensors of a network, wherever in a file they stand: a state dict, alone or among other things.
 
-    Raises BadInput when there is none, when reading it would run code that it brings, or when it holds anything else.
+    anchors: tensors of which every such network has one; what stands before it in a file's names is its place there.
+    Raises BadInput when there is none, when several fit, when one has values that are no numbers, when reading it would
+    run code that it brings, or when it holds anything else.
     """
-    if not file.is_file():
-        raise BadInput(f"{file} does not exist; give the file that the authors' training wrote, as latest_net_G.pth")
-    if file.suffix == ".safetensors":
-        try:
-            content: Any = load_file(file)
-        except SafetensorError as error:
-            raise BadInput(f"{file} is not a whole .safetensors file ({error}); fetch it again") from error
-    else:
-        content = _load(file)
-    tensors = dict(_flat(content, file))
-    if all(name.startswith(PARALLEL) for name in tensors):
-        tensors = {name.removeprefix(PARALLEL): value for name, value in tensors.items()}
-    return Weights(file, tensors)
-
-
-def _load(file: Path) -> Any:
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    left: list[str] = []
+    tensors = dict(_flat(read_content(file), file, left))
+    places = {
+        name[: -len(anchor)] for name in tensors for anchor in anchors if name == anchor or name.endswith(f".{anchor}")
+    }
+    notes = []
+    if len(places) > 1 and "" not in places:
         raise BadInput(
-            f"{file} holds more than tensors, and is not read, as that could run any program. Where you trust it, load "
-            "it with its own code and save torch.save(network.state_dict(), FILE); then give that file"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise BadInput(f"{file} is not a whole file of torch.save ({_line(error)}); fetch it again") from error
+            f"{file} holds several networks that fit: {', '.join(sorted(place[:-1] for place in places))}; save the "
+            "state dict of one by itself, as torch.save(STATE, FILE), and give that file"
+        )
+    if len(places) == 1 and (place := places.pop()):
+        depth = place.count(".")
+        left += sorted({".".join(name.split(".")[:depth]) for name in tensors if not name.startswith(place)})
+        tensors = {name.removeprefix(place): value for name, value in tensors.items() if name.startswith(place)}
+        notes.append(f"{file.name}: read from {place[:-1]}")
+    if left:
+        notes.append(f"{file.name}: left out {', '.join(dict.fromkeys(left))}")
+    weights = Weights(file, tensors, tuple(notes))
+    _check_numbers(weights)
+    return weights
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+def _check_numbers(weights: Weights) -> None:
+    """Raises BadInput where training has left something that is no number, statistics that nothing reads aside."""
+    for name, tensor in weights.tensors.items():
+        if tensor.is_floating_point() and tensor.layout == torch.strided and name.rpartition(".")[2] not in STATISTICS:
+            finite = tensor.float().isfinite()
+            if not finite.all():
+                raise BadInput(
+                    f"{weights.file}: {name} has {int((~finite).sum()):,} of {tensor.numel():,} values that are not "
+                    "finite (NaN, or infinite in float32): that training has failed; give a file from before"
+                )
 
 
-def _flat(content: Any, file: Path, prefix: str = "") -> list[tuple[str, Tensor]]:
-    """The tensors of a state dict, or of a dict of state dicts, with dotted names."""
+def _flat(content: Any, file: Path, left: list[str], prefix: str = "") -> list[tuple[str, Tensor]]:
+    """The tensors of a state dict, or of dicts of state dicts, with dotted names, without what wrappers add to them.
+
+    left: takes the names of what is neither. Raises BadInput when something stands among tensors that is none.
+    """
     if not isinstance(content, Mapping):
         raise BadInput(f"{file} holds a {type(content).__name__}, not a state dict; give the file of a state dict")
-    found = []
+    found: list[tuple[str, Tensor]] = []
+    others = []
     for name, value in content.items():
         if isinstance(value, Tensor):
-            found.append((f"{prefix}{name}", value))
-        elif isinstance(value, Mapping) and not prefix:
-            inner = _flat(value, file, f"{name}.")
-            parallel = f"{name}.{PARALLEL}"
-            whole = all(key.startswith(parallel) for key, _ in inner)
-            found += [(f"{name}.{key.removeprefix(parallel)}", value) for key, value in inner] if whole else inner
+            found.append((".".join(part for part in f"{prefix}{name}".split(".") if part not in WRAPPERS), value))
+        elif isinstance(value, Mapping) and not _is_optimizer(value) and _has_tensors(value):
+            found += _flat(value, file, left, f"{prefix}{name}.")
         else:
-            raise BadInput(
-                f"{file}: {prefix}{name} is a {type(value).__name__}, not a tensor; give the file of a state dict, "
-                "such as torch.save(network.state_dict(), FILE) writes it"
-            )
+            others.append((f"{prefix}{name}", value))
+    # Beside whole state dicts files keep epochs and optimizers; among the tensors of one, nothing belongs but tensors.
+    if others and (not found or any(isinstance(value, Tensor) for value in content.values())):
+        name, value = others[0]
+        raise BadInput(
+            f"{file}: {name} is a {type(value).__name__}, not a tensor; give the file of a state dict, such as "
+            "torch.save(network.state_dict(), FILE) writes it"
+        )
+    left += [name for name, _ in others]
+    if len({name for name, _ in found}) < len(found):
+        raise BadInput(f"{file} holds two networks under one name, with module. and without; save the one by itself")
     return found
+
+
+def _is_optimizer(state: Mapping[Any, Any]) -> bool:
+    return "param_groups" in state
+
+
+def _has_tensors(state: Mapping[Any, Any]) -> bool:
+    return any(
+        isinstance(value, Tensor) or (isinstance(value, Mapping) and _has_tensors(value)) for value in state.values()
+    )
+
+
+def _type_of(tensor: Tensor) -> str:
+    kind = str(tensor.dtype).removeprefix("torch.")
+    return kind if tensor.layout == torch.strided else f"{kind}, {str(tensor.layout).removeprefix('torch.')}"

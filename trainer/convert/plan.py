@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from likeness.command import BadInput
+from shards.labels.instance_features import FeatureCentres
 from shards.records import LabelSchema
+from trainer.convert.official_options import OfficialOptions
 from trainer.convert.official_weights import Names, Weights
 
 RGB = 3
@@ -24,6 +26,10 @@ class Plan:
     """Files, each with the names of its tensors."""
     summary: str
     """What was read off the shapes, for people."""
+    told: OfficialOptions
+    """What the authors' options said, and what is assumed."""
+    centres: FeatureCentres | None = None
+    """Looks of instances that came with the weights, as yet without a checkpoint; None where none were given."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class System:
     """Help of the file that paints."""
     discriminator: str
     """Help of `--discriminator`."""
+    config: str
+    """Help of `--config`: the file of the authors' options."""
     add_arguments: Callable[[argparse.ArgumentParser], None]
     """Adds what the system takes beyond the two."""
     plan: Callable[[argparse.Namespace, LabelSchema], Plan]
@@ -51,6 +59,15 @@ def check_channels(weights: Weights, channels: int, wanted: int, what: str, sche
         raise BadInput(
             f"{weights.file} reads {channels} channels, but {what}{labels} are {wanted}; give the file and the label "
             "maps that belong together"
+        )
+
+
+def check_painted(weights: Weights, channels: int) -> None:
+    """Raises BadInput unless a generator paints pictures in red, green and blue."""
+    if channels != RGB:
+        raise BadInput(
+            f"{weights.file} makes {channels} channels (output_nc), but pictures have {RGB} here; give the file of a "
+            "generator of pictures"
         )
 
 

@@ -20,7 +20,6 @@ from trainer.methods._label_picture import label_picture
 from trainer.networks.munit_networks import STYLE_CHANNELS, ContentEncoder, Decoder, ScaledDiscriminators, StyleEncoder
 from trainer.options import Options
 
-DISCRIMINATOR_HALVINGS = 4
 TURNS, DOMAINS = 2, 2
 
 
@@ -30,7 +29,12 @@ class MunitOptions(Options):
     generator_base: int = Field(64, gt=0, description="channels after an encoder's first convolution")
     generator_downsamplings: int = Field(2, gt=0, description="stride-2 convolutions of a content encoder")
     generator_blocks: int = Field(4, gt=0, description="residual blocks of a content encoder, and of a decoder")
+    generator_hidden: int | None = Field(
+        None, gt=0, description="numbers in each hidden layer of a decoder's perceptron; null: 4 · generator_base"
+    )
+    style_channels: int = Field(STYLE_CHANNELS, gt=0, description="length of a style code")
     discriminator_base: int = Field(64, gt=0, description="channels after a discriminator's first convolution")
+    discriminator_layers: int = Field(4, gt=0, description="stride-2 convolutions of a discriminator")
     discriminator_scales: int = Field(3, gt=0, description="discriminators of a domain, at halving sizes")
     image_weight: float = Field(10.0, gt=0, description="L1 of a picture put together again from its own two codes")
     style_weight: float = Field(1.0, ge=0, description="L1 of the style code read back from a translated picture")
@@ -46,7 +50,7 @@ class Codes:
     label_content: Tensor
     """The content codes of the label pictures: (N, C, h, w)."""
     photo_style: Tensor
-    """The style codes of the photos: (N, STYLE_CHANNELS)."""
+    """The style codes of the photos: (N, style_channels)."""
 
 
 class TwoDomains(Method):
@@ -69,34 +73,35 @@ class TwoDomains(Method):
     synthesizers = ("label_content", "photo_style", "photo_decoder")
     inputs = ("label", "exemplar")
     ways = (("label", "style"),)
-    noise = TURNS * DOMAINS * STYLE_CHANNELS
-    style_length = STYLE_CHANNELS
     needs_perceptual = True
     one_seed = True
 
     def __init__(self, options: MunitOptions, schema: LabelSchema) -> None:
         """Raises BadInput where the smallest picture of a discriminator would be too small for its convolutions."""
-        least = 2 ** (DISCRIMINATOR_HALVINGS + options.discriminator_scales - 1)
+        least = 2 ** (options.discriminator_layers + options.discriminator_scales - 1)
         if min(schema.height, schema.width) < least:
             raise BadInput(
-                f"options.discriminator_scales {options.discriminator_scales} needs pictures of at least "
-                f"{least}×{least}, but these are {schema.width} wide and {schema.height} high; set it lower"
+                f"options.discriminator_scales {options.discriminator_scales} of options.discriminator_layers "
+                f"{options.discriminator_layers} needs pictures of at least {least}×{least}, but these are "
+                f"{schema.width} wide and {schema.height} high; set one of them lower"
             )
         self.options, self.schema = options, schema
+        self.style_length = options.style_channels
+        self.noise = TURNS * DOMAINS * options.style_channels
         size = (options.generator_base, options.generator_downsamplings, options.generator_blocks)
         self.networks = {}
         for domain in ("label", "photo"):
             self.networks |= {
                 f"{domain}_content": ContentEncoder(3, *size),
-                f"{domain}_style": StyleEncoder(3, options.generator_base),
-                f"{domain}_decoder": Decoder(3, *size),
+                f"{domain}_style": StyleEncoder(3, options.generator_base, options.style_channels),
+                f"{domain}_decoder": Decoder(3, *size, options.style_channels, options.generator_hidden),
                 f"{domain}_discriminator": ScaledDiscriminators(
-                    3, options.discriminator_base, options.discriminator_scales
+                    3, options.discriminator_base, options.discriminator_scales, options.discriminator_layers
                 ),
             }
 
     def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
-        """The label in the exemplar's style, or, without an exemplar, in the style of the code (N, 8)."""
+        """The label in the exemplar's style, or, without an exemplar, in the style of the code."""
         style = networks["photo_style"](inputs["exemplar"]) if "exemplar" in inputs else inputs["style"]
         content = networks["label_content"](label_picture(inputs["label"], self.schema))
         image: Tensor = networks["photo_decoder"](content, style)
@@ -109,7 +114,7 @@ class TwoDomains(Method):
 
     @abstractmethod
     def _painted_styles(self, batch: Batch, turn: int, encoded: Callable[[], Tensor]) -> Tensor:
-        """The styles (N, 8) in which labels become photos. encoded: gives those of the exemplars."""
+        """The styles (N, style_channels) in which labels become photos. encoded: gives those of the exemplars."""
 
     @abstractmethod
     def _further_losses(self, batch: Batch, codes: Codes) -> Losses:
@@ -117,8 +122,9 @@ class TwoDomains(Method):
 
     def _prior(self, batch: Batch, turn: int, domain: int) -> Tensor:
         """The styles drawn for the discriminators' turn, 0, or the generators', 1; of labels, 0, or of photos, 1."""
-        first = (DOMAINS * turn + domain) * STYLE_CHANNELS
-        return batch.noise[:, first : first + STYLE_CHANNELS]
+        length = self.style_length
+        first = (DOMAINS * turn + domain) * length
+        return batch.noise[:, first : first + length]
 
     def _discriminator_losses(self, batch: Batch, labels: Tensor, photos: Tensor) -> Losses:
         networks = self.networks

@@ -50,6 +50,8 @@ class PairedMunit(TwoDomains):
     options: PairedMunitOptions
     title = "PairedMUNIT"
     note = "our reading"
+    # Its semantic loss is the style-consistent method's.
+    resize_below = 224
 
     def __init__(self, options: PairedMunitOptions, schema: LabelSchema) -> None:
         super().__init__(options, schema)
@@ -60,13 +62,14 @@ class PairedMunit(TwoDomains):
             *(("consistent", "inconsistent") if options.pair_weight else ()),
         )
         if options.exemplar_styles:
-            self.noise = TwoDomains.noise + TURNS
+            # The coins stand behind the styles.
+            self.noise += TURNS
 
     def _painted_styles(self, batch: Batch, turn: int, encoded: Callable[[], Tensor]) -> Tensor:
         drawn = self._prior(batch, turn, 1)
         if not self.options.exemplar_styles:
             return drawn
-        coin = batch.noise[:, TwoDomains.noise + turn, None]
+        coin = batch.noise[:, self.noise - TURNS + turn, None]
         return torch.where(coin > 0, encoded().to(drawn.dtype), drawn)
 
     def _further_losses(self, batch: Batch, codes: Codes) -> Losses:
@@ -89,7 +92,7 @@ class PairedMunit(TwoDomains):
 
 
 def pair_loss(style: Tensor, consistent: Tensor, inconsistent: Tensor) -> Tensor:
-    """mean|s - s+| + mean(max(0, 1 - |s - s-|)) over samples and channels of style codes (N, 8)."""
+    """mean|s - s+| + mean(max(0, 1 - |s - s-|)) over samples and channels of style codes (N, C)."""
     apart = (exact(style) - exact(inconsistent)).abs()
     return distance(style, consistent) + F.relu(1 - apart).mean()
 

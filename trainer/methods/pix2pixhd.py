@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from likeness.command import BadInput
-from shards.records import LabelSchema
+from shards.labels.instance_features import CHANNELS
+from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer.losses import feature_distances, least_squares, semantic_loss
 from trainer.method import Batch, Losses, Method, PublishedCount, Stage
 from trainer.networks.enhancer import LocalEnhancer
@@ -23,7 +24,8 @@ from trainer.options import Options
 from trainer.schedules import Schedule, linear_decay
 
 ENHANCED_MULTIPLE = 32
-FEATURES = 3
+STAGES = 4
+"""Of a discriminator with 3 layers, whose outputs feature matching compares."""
 Part = Literal["whole", "global", "fixed", "joint"]
 """What learns: the only generator; the global one at half size; the enhancer around it; both."""
 
@@ -69,9 +71,10 @@ class Pix2PixHDOptions(Options):
     """Options of pix2pixHD; the defaults are those of the baseline in the style-consistency comparison."""
 
     generator_base: int = Field(64, gt=0, description="channels after the generator's first convolution")
-    generator_downsamplings: int = Field(4, gt=0, description="stride-2 convolutions of generator and encoder")
+    generator_downsamplings: int = Field(4, gt=0, description="stride-2 convolutions of the generator")
     generator_blocks: int = Field(9, ge=0, description="residual blocks of the generator")
     discriminator_base: int = Field(64, gt=0, description="channels after a discriminator's first convolution")
+    discriminator_layers: int = Field(3, gt=0, description="stride-2 convolutions of a discriminator")
     discriminator_scales: int = Field(2, gt=0, description="K, discriminators at halving sizes")
     feature_weight: float = Field(10.0, ge=0, description="weight of feature matching")
     perceptual_weight: float = Field(10.0, ge=0, description="weight of the VGG loss")
@@ -79,7 +82,11 @@ class Pix2PixHDOptions(Options):
     features: Literal["none", "instances", "classes"] = Field(
         "none", description="give the generator encoded looks of the target, a mean per instance or per class"
     )
+    feature_channels: int = Field(CHANNELS, gt=0, description="channels of features, where the generator reads any")
     encoder_base: int = Field(16, gt=0, description="channels after the feature encoder's first convolution")
+    encoder_downsamplings: int | None = Field(
+        None, gt=0, description="stride-2 convolutions of the feature encoder; null: as many as the generator's"
+    )
     enhancer: bool = Field(False, description="coarse to fine: a local enhancer around a generator of half the size")
     enhancer_blocks: int = Field(3, ge=0, description="residual blocks of the enhancer")
     global_images: int = Field(
@@ -94,10 +101,8 @@ class Pix2PixHDOptions(Options):
             raise ValueError("features: instances needs instances: true, or take features: classes")
         if not self.enhancer and (self.global_images or self.fixed_images):
             raise ValueError("global_images and fixed_images are stages of enhancer: true; leave them 0 without it")
-        if self.enhancer and self.discriminator_scales < 2:
-            raise ValueError(
-                "enhancer: true needs discriminator_scales of at least 2: the coarse generator has one too"
-            )
+        if self.global_images and self.discriminator_scales < 2:
+            raise ValueError("global_images needs discriminator_scales of at least 2: the coarse generator has one too")
         if self.enhancer and self.generator_base % 2:
             raise ValueError("enhancer: true needs an even generator_base: the enhancer's is half of it")
         return self
@@ -122,12 +127,13 @@ class Pix2PixHD(Method):
     published_counts = COUNTS
 
     def __init__(self, options: Pix2PixHDOptions, schema: LabelSchema) -> None:
-        """Raises BadInput for sizes that an enhancer does not keep, and class features without classes."""
+        """Raises BadInput for sizes that the networks do not keep, and class features without classes."""
         self.options = options
+        self.size_multiple = _multiple(options)
         _check(options, schema)
         conditions = schema.channels + options.instances
-        channels = conditions + (FEATURES if options.features != "none" else 0)
-        scales = options.discriminator_scales - options.enhancer
+        channels = conditions + (options.feature_channels if options.features != "none" else 0)
+        scales, layers = options.discriminator_scales - options.enhancer, options.discriminator_layers
         self.networks = {
             "generator": GlobalGenerator(
                 channels,
@@ -136,19 +142,24 @@ class Pix2PixHD(Method):
                 options.generator_blocks,
                 picture=not options.enhancer,
             ),
-            "discriminator": MultiScalePatchGAN(conditions + 3, options.discriminator_base, scales),
         }
+        if scales:
+            self.networks["discriminator"] = MultiScalePatchGAN(
+                conditions + 3, options.discriminator_base, scales, layers
+            )
         if options.features != "none":
             self.encoders, self.regions = ("encoder",), options.features
-            self.networks["encoder"] = FeatureEncoder(options.encoder_base, options.generator_downsamplings)
+            self.feature_channels = options.feature_channels
+            self.networks["encoder"] = FeatureEncoder(
+                options.encoder_base, _encoder_downsamplings(options), options.feature_channels
+            )
         if options.enhancer:
-            self.size_multiple = _enhanced_multiple(options)
             if options.global_images:
                 self.networks["global_picture"] = PictureLayer(options.generator_base)
                 initialise(self.networks["global_picture"])
             self.networks["enhancer"] = LocalEnhancer(channels, options.generator_base // 2, options.enhancer_blocks)
             self.networks["fine_discriminator"] = MultiScalePatchGAN(
-                conditions + 3, options.discriminator_base, scales=1
+                conditions + 3, options.discriminator_base, 1, layers
             )
         if options.pool:
             self.networks["pool"] = ImagePool(options.pool, conditions, schema.height, schema.width)
@@ -192,7 +203,7 @@ class Pix2PixHD(Method):
         return Stage(
             players={
                 "generator": tuple(name for name in learning[part] if name in self.networks),
-                "discriminator": judging,
+                "discriminator": tuple(name for name in judging if name in self.networks),
             },
             synthesizers=tuple(name for name in self.synthesizers if name != unused),
         )
@@ -243,7 +254,7 @@ class Pix2PixHD(Method):
     def encode(self, networks: Mapping[str, nn.Module], batch: Batch) -> tuple[Tensor, Tensor]:
         """The targets' features, and the regions that they are means over, at the size that the encoder reads.
 
-        Features are (N, 3, h, w) in (-1, 1); regions are (N, h, w), numbers of instances or of label channels.
+        Features are (N, C, h, w) in (-1, 1); regions are (N, h, w), numbers of instances or of label channels.
         """
         regions = batch.instances if self.options.features == "instances" else batch.label.argmax(1)
         photo = batch.target
@@ -322,19 +333,26 @@ class Pix2PixHD(Method):
         return torch.cat([label, boundaries(inputs["instances"]).to(label.dtype)], dim=1)
 
     def _discriminate(self, part: Part, condition: Tensor, photo: Tensor) -> list[list[Tensor]]:
-        """Per scale, the finest first: the outputs of the four stages and, last, the scores."""
+        """Per scale, the finest first: the outputs of the stages and, last, the scores."""
         inputs = torch.cat([condition, photo], dim=1)
         outputs: list[list[Tensor]] = []
         if part in ("fixed", "joint"):
             outputs += self.networks["fine_discriminator"](inputs)
             inputs = halved(inputs)
-        outputs += self.networks["discriminator"](inputs)
+        if "discriminator" in self.networks:
+            outputs += self.networks["discriminator"](inputs)
         return outputs
 
 
 def feature_matching(fake: list[list[Tensor]], real: list[list[Tensor]]) -> Tensor:
-    """Mean |difference| of the four stages' outputs, summed over stages and averaged over scales (pix2pixHD 3)."""
-    scales = [feature_distances(ours[:-1], theirs[:-1]).sum(1).mean() for ours, theirs in zip(fake, real, strict=True)]
+    """Mean |difference| of the stages' outputs, summed over stages and averaged over scales (pix2pixHD 3).
+
+    However many stages there are, together they count as four.
+    """
+    scales = [
+        feature_distances(ours[:-1], theirs[:-1]).sum(1).mean() * (STAGES / len(ours[:-1]))
+        for ours, theirs in zip(fake, real, strict=True)
+    ]
     return torch.stack(scales).mean()
 
 
@@ -342,9 +360,16 @@ def _enlarged(features: Tensor) -> Tensor:
     return F.interpolate(features, scale_factor=2, mode="nearest")
 
 
-def _enhanced_multiple(options: Pix2PixHDOptions) -> int:
-    """What the sides of a picture must be multiples of: its halved inputs are halved further by the generator."""
-    return int(max(ENHANCED_MULTIPLE, 2 ** (options.generator_downsamplings + 1)))
+def _encoder_downsamplings(options: Pix2PixHDOptions) -> int:
+    return options.encoder_downsamplings or options.generator_downsamplings
+
+
+def _multiple(options: Pix2PixHDOptions) -> int:
+    """What the sides of a picture must be multiples of. With an enhancer, halved pictures are halved further."""
+    halvings = options.generator_downsamplings
+    if options.features != "none":
+        halvings = max(halvings, _encoder_downsamplings(options))
+    return int(max(ENHANCED_MULTIPLE, 2 ** (halvings + 1)) if options.enhancer else max(SIZE_MULTIPLE, 2**halvings))
 
 
 def _check(options: Pix2PixHDOptions, schema: LabelSchema) -> None:
@@ -353,11 +378,13 @@ def _check(options: Pix2PixHDOptions, schema: LabelSchema) -> None:
             f"options.features classes needs label maps of classes, but data.label is {schema.kind}; "
             "set options.features to instances or none"
         )
-    multiple = _enhanced_multiple(options)
-    if options.enhancer and (schema.height % multiple or schema.width % multiple):
+    multiple = _multiple(options)
+    if schema.height % multiple or schema.width % multiple:
+        causes = "options.enhancer" if options.enhancer else "the depth of the generator or the feature encoder"
+        remedy = "set options.enhancer to false" if options.enhancer else "make them less deep"
         raise BadInput(
-            f"options.enhancer needs pictures whose sides are multiples of {multiple}, not "
-            f"{schema.width}×{schema.height}; pack the shards at another size, or set options.enhancer to false"
+            f"{causes} needs pictures whose sides are multiples of {multiple}, not "
+            f"{schema.width}×{schema.height}; pack the shards at another size, or {remedy}"
         )
 
 

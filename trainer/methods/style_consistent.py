@@ -51,6 +51,7 @@ class StyleConsistentOptions(Options):
     generator_blocks: int = Field(9, ge=0, description="residual blocks of the generator")
     colour_aware: bool = Field(False, description="let the generator see the exemplar's absolute colours")
     discriminator_base: int = Field(64, gt=0, description="channels after a discriminator's first convolution")
+    discriminator_layers: int = Field(3, gt=0, description="stride-2 convolutions of a discriminator")
     weighting: Weighting = Field("adaptive", description="semantic weights: adaptive (A), official (B) or fixed")
     realism_weight: float = Field(1.0, ge=0, description="weight of the realism adversary in the generator's loss")
     style_weight: float = Field(10.0, ge=0, description="lambda1, weight of the style adversary")
@@ -111,6 +112,8 @@ class StyleConsistent(Method):
     inputs = ("label", "exemplar_label", "exemplar")
     reads = ("target", "exemplar", "consistent", "inconsistent")
     needs_perceptual = True
+    # For streets, which are 144 pixels high (specification 3.2).
+    resize_below = 224
     title = "style-consistent"
     published_counts = COUNTS
     ablations = (
@@ -127,8 +130,8 @@ class StyleConsistent(Method):
         self.options = options
         self.networks = {
             "generator": ExemplarGenerator(schema.channels, options),
-            "realism": PatchGAN(schema.channels + 3, options.discriminator_base),
-            "style": PatchGAN(6, options.discriminator_base),
+            "realism": PatchGAN(schema.channels + 3, options.discriminator_base, options.discriminator_layers),
+            "style": PatchGAN(6, options.discriminator_base, options.discriminator_layers),
         }
 
     def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:

@@ -66,6 +66,7 @@ class GlobalGenerator(nn.Module):
         blocks: int = 9,
         colour_channels: int = 0,
         picture: bool = True,
+        out_channels: int = 3,
     ) -> None:
         super().__init__()
         # Padding by reflection, at the ends and in the blocks: zeros would be a dark frame, which shows at the border.
@@ -90,7 +91,7 @@ class GlobalGenerator(nn.Module):
             )
             for wide, narrow in pairwise(reversed(widths))
         )
-        self.last = PictureLayer(base) if picture else nn.Identity()
+        self.last = PictureLayer(base, out_channels) if picture else nn.Identity()
         # An instance norm takes every channel's mean away, and with it how bright or red the whole exemplar is. That is
         # given again where no norm follows.
         self.colour = (
@@ -113,10 +114,10 @@ class GlobalGenerator(nn.Module):
 
 
 class PictureLayer(nn.Sequential):
-    """`c7s1-3` and tanh: features (N, channels, H, W) to pictures (N, 3, H, W) in (-1, 1)."""
+    """`c7s1-3` and tanh: features (N, channels, H, W) to pictures (N, 3, H, W) in (-1, 1), or other out_channels."""
 
-    def __init__(self, channels: int) -> None:
-        super().__init__(nn.ReflectionPad2d(3), nn.Conv2d(channels, 3, 7), nn.Tanh())
+    def __init__(self, channels: int, out_channels: int = 3) -> None:
+        super().__init__(nn.ReflectionPad2d(3), nn.Conv2d(channels, out_channels, 7), nn.Tanh())
 
 
 class ColourShift(nn.Module):

@@ -12,7 +12,7 @@ from trainer.networks.generator import ResidualBlock
 from trainer.networks.norms import AdaptiveInstanceNorm2d, InstanceNorm2d, SampleNorm2d
 
 STYLE_CHANNELS = 8
-"""Length of a style code; its prior is N(0, I)."""
+"""Length of a style code where nothing else is said; its prior is N(0, I)."""
 STYLE_DOWNSAMPLINGS = 4
 NORMS_PER_BLOCK = 2
 
@@ -63,18 +63,18 @@ class ContentEncoder(nn.Module):
 class StyleEncoder(nn.Module):
     """`c7s1-64, d128, d256, d256, d256`, global average pool, 1×1 convolution: pictures to style codes.
 
-    (N, channels, H, W) to (N, 8). Nothing is normalised: instance norm would take the style away. The mean is summed
-    in float32. H and W must be at least 32.
+    (N, channels, H, W) to (N, style_channels). Nothing is normalised: instance norm would take the style away. The mean
+    is summed in float32. H and W must be at least 32.
     """
 
-    def __init__(self, channels: int = 3, base: int = 64) -> None:
+    def __init__(self, channels: int = 3, base: int = 64, style_channels: int = STYLE_CHANNELS) -> None:
         super().__init__()
         widths = [base, 2 * base] + [4 * base] * (STYLE_DOWNSAMPLINGS - 1)
         self.first = nn.Sequential(*_convolution(channels, base, 7), nn.ReLU())
         self.down = nn.Sequential(
             *(nn.Sequential(*_convolution(narrow, wide, 4, stride=2), nn.ReLU()) for narrow, wide in pairwise(widths))
         )
-        self.code = nn.Conv2d(widths[-1], STYLE_CHANNELS, 1)
+        self.code = nn.Conv2d(widths[-1], style_channels, 1)
         initialise(self)
 
     def forward(self, picture: Tensor) -> Tensor:
@@ -112,19 +112,28 @@ class AdaptiveResidualBlock(nn.Module):
 class Decoder(nn.Module):
     """`R256×4` with AdaIN, `u128, u64` (nearest ×2, 5×5, layer norm), `c7s1-3`, tanh: a picture from content and style.
 
-    content: (N, base·2^downsamplings, h, w). style: (N, 8). The picture: (N, channels, h·2^downsamplings,
-    w·2^downsamplings) in (-1, 1). A perceptron with two hidden layers of 4·base makes every AdaIN's bias and scale of
-    the style: 4·blocks·base·2^downsamplings numbers, 4,096 at the defaults, in the order of the layers.
+    content: (N, base·2^downsamplings, h, w). style: (N, style_channels). The picture: (N, channels, h·2^downsamplings,
+    w·2^downsamplings) in (-1, 1). A perceptron with two hidden layers of `hidden` numbers, 4·base where none are given,
+    makes every AdaIN's bias and scale of the style: 4·blocks·base·2^downsamplings numbers, 4,096 at the defaults, in
+    the order of the layers.
     """
 
-    def __init__(self, channels: int = 3, base: int = 64, downsamplings: int = 2, blocks: int = 4) -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        base: int = 64,
+        downsamplings: int = 2,
+        blocks: int = 4,
+        style_channels: int = STYLE_CHANNELS,
+        hidden: int | None = None,
+    ) -> None:
         super().__init__()
         widths = [base * 2**level for level in reversed(range(downsamplings + 1))]
         # No AdaIN has weights of its own: the perceptron makes them of the style, two numbers per channel and norm
         # (Huang et al. 2018, section 5.1).
-        hidden, amounts = 4 * base, 2 * NORMS_PER_BLOCK * blocks * widths[0]
+        hidden, amounts = hidden or 4 * base, 2 * NORMS_PER_BLOCK * blocks * widths[0]
         self.perceptron = nn.Sequential(
-            nn.Linear(STYLE_CHANNELS, hidden),
+            nn.Linear(style_channels, hidden),
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
@@ -156,14 +165,15 @@ class Decoder(nn.Module):
 class ScaledDiscriminators(nn.Module):
     """Discriminators of photos alone, with weights of their own; each further one sees the picture at half the size.
 
-    Each: 4×4 convolutions with stride 2 to 64, 128, 256 and 512 channels, LeakyReLU 0.2, and a 1×1 convolution to the
-    scores; nothing is normalised. (N, channels, H, W) to raw scores (N, 1, H/16, W/16), (N, 1, H/32, W/32), … from
-    full size down; receptive fields 46, 93 and 187 pixels. H and W must be at least 16·2^(scales - 1).
+    Each: 4×4 convolutions with stride 2 to 64, 128, 256 and 512 channels (as many as `layers`), LeakyReLU 0.2, and a
+    1×1 convolution to the scores; nothing is normalised. (N, channels, H, W) to raw scores (N, 1, H/16, W/16),
+    (N, 1, H/32, W/32), … from full size down; receptive fields 46, 93 and 187 pixels. H and W must be at least
+    2^(layers + scales - 1).
     """
 
-    def __init__(self, channels: int = 3, base: int = 64, scales: int = 3) -> None:
+    def __init__(self, channels: int = 3, base: int = 64, scales: int = 3, layers: int = 4) -> None:
         super().__init__()
-        self.copies = nn.ModuleList(_discriminator(channels, base) for _ in range(scales))
+        self.copies = nn.ModuleList(_discriminator(channels, base, layers) for _ in range(scales))
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 _zero_bias(part)
@@ -180,8 +190,8 @@ class ScaledDiscriminators(nn.Module):
         return scores
 
 
-def _discriminator(channels: int, base: int) -> nn.Sequential:
-    widths = [channels, base, 2 * base, 4 * base, 8 * base]
+def _discriminator(channels: int, base: int, layers: int) -> nn.Sequential:
+    widths = [channels, *(base * 2**level for level in range(layers))]
     stages: list[nn.Module] = []
     for narrow, wide in pairwise(widths):
         stages += [*_convolution(narrow, wide, 4, stride=2), nn.LeakyReLU(0.2)]

@@ -280,6 +280,28 @@ def test_outputs_that_do_not_fit_are_refused(
     assert "begun with another --format, --quality or --per-shard" in refusal(capsys)
 
 
+def test_a_folder_in_which_nothing_was_painted_is_taken_again(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs, out = as_csv(folder, 2), tmp_path / "out"
+    broken = pairs.with_name("broken.csv")
+    broken.write_text(pairs.read_text().replace("exemplar/0.png", "label/0.json"))
+    assert paint(model, broken, out) == 2 and (out / "batch.json").is_file()
+    assert not list(out.glob("**/*.png"))
+    pairs = as_csv(folder, 3)
+    assert paint(model, pairs, out) == 0, capsys.readouterr().err
+    assert len(written(out, "*.png")) == 3 and not list(out.glob(".bad*"))
+    capsys.readouterr()
+    # What holds pictures, or anything of somebody else, is nobody's to begin anew.
+    assert paint(model, broken, out) == 2 and "begun with another" in refusal(capsys)
+    other = tmp_path / "other"
+    assert paint(model, broken, other) == 2
+    (other / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    assert paint(model, pairs, other) == 2 and "begun with another" in refusal(capsys)
+    assert (other / "notes.txt").read_text() == "mine"
+
+
 def test_a_folder_of_one_size_is_not_continued_in_another(model: Path, folder: Path, tmp_path: Path) -> None:
     session = Session(model)
     pairs = open_pairs(as_csv(folder, 2), session.schema, session.inputs)

@@ -108,15 +108,18 @@ class Enhanced(nn.Module):
 class Discriminators(nn.Module):
     """D: pix2pixHD 2.3. The last of them sees full size. staged: as they are stored for feature matching."""
 
-    def __init__(self, channels: int, base: int = BASE, scales: int = 2, staged: bool = True) -> None:
+    def __init__(self, channels: int, base: int = BASE, scales: int = 2, staged: bool = True, layers: int = 3) -> None:
         super().__init__()
-        self.scales, self.staged = scales, staged
+        self.scales, self.staged, self.layers = scales, staged, layers
         for scale in range(scales):
             stages = [nn.Sequential(nn.Conv2d(channels, base, 4, 2, 2), nn.LeakyReLU(0.2))]
-            for width, stride in ((base, 2), (2 * base, 2), (4 * base, 1)):
-                convolution = nn.Conv2d(width, 2 * width, 4, stride, 2)
-                stages.append(nn.Sequential(convolution, nn.InstanceNorm2d(2 * width), nn.LeakyReLU(0.2)))
-            stages.append(nn.Sequential(nn.Conv2d(8 * base, 1, 4, 1, 2)))
+            narrow = base
+            for layer in range(1, layers + 1):
+                wide = min(2 * narrow, 512)
+                convolution = nn.Conv2d(narrow, wide, 4, 2 if layer < layers else 1, 2)
+                stages.append(nn.Sequential(convolution, nn.InstanceNorm2d(wide), nn.LeakyReLU(0.2)))
+                narrow = wide
+            stages.append(nn.Sequential(nn.Conv2d(narrow, 1, 4, 1, 2)))
             if staged:
                 for number, stage in enumerate(stages):
                     setattr(self, f"scale{scale}_layer{number}", stage)
@@ -127,7 +130,11 @@ class Discriminators(nn.Module):
         """Scores, from full size down."""
         scores = []
         for scale in reversed(range(self.scales)):
-            names = [f"scale{scale}_layer{number}" for number in range(5)] if self.staged else [f"layer{scale}"]
+            names = (
+                [f"scale{scale}_layer{number}" for number in range(self.layers + 2)]
+                if self.staged
+                else [f"layer{scale}"]
+            )
             y = x
             for name in names:
                 y = getattr(self, name)(y)
@@ -219,10 +226,17 @@ class Dense(nn.Module):
 class AutoEncoder(nn.Module):
     """One domain of MUNIT (2)."""
 
-    def __init__(self, base: int = BASE, blocks: int = BLOCKS) -> None:
+    def __init__(
+        self,
+        base: int = BASE,
+        blocks: int = BLOCKS,
+        downsamplings: int = 2,
+        code: int = 8,
+        hidden: int | None = None,
+    ) -> None:
         super().__init__()
-        wide = 4 * base
-        widths = [base, 2 * base, wide]
+        widths = [base * 2**level for level in range(downsamplings + 1)]
+        wide = widths[-1]
         relu = nn.ReLU
         self.enc_content = Sequence(
             Convolution(3, base, 7, 1, nn.InstanceNorm2d(base), relu()),
@@ -231,16 +245,17 @@ class AutoEncoder(nn.Module):
         )
         self.enc_style = Sequence(
             Convolution(3, base, 7, act=relu()),
-            *(Convolution(w, 2 * w, 4, 2, act=relu()) for w in widths[:-1]),
-            *(Convolution(wide, wide, 4, 2, act=relu()) for _ in range(2)),
+            *(Convolution(w, 2 * w, 4, 2, act=relu()) for w in (base, 2 * base)),
+            *(Convolution(4 * base, 4 * base, 4, 2, act=relu()) for _ in range(2)),
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(wide, 8, 1),
+            nn.Conv2d(4 * base, code, 1),
         )
         decoder: list[nn.Module] = [Sequence(*(MunitBlock(wide, AdaIN) for _ in range(blocks)))]
         for width in reversed(widths[:-1]):
             decoder += [nn.Upsample(scale_factor=2), Convolution(2 * width, width, 5, 1, LayerNorm(width), relu())]
         self.dec = Sequence(*decoder, Convolution(base, 3, 7, act=nn.Tanh()))
-        self.mlp = Sequence(Dense(8, wide), Dense(wide, wide), Dense(wide, 4 * blocks * wide, act=False))
+        hidden = hidden or 4 * base
+        self.mlp = Sequence(Dense(code, hidden), Dense(hidden, hidden), Dense(hidden, 4 * blocks * wide, act=False))
 
     def decode(self, content: Tensor, style: Tensor) -> Tensor:
         amounts = self.mlp(style.flatten(1))
@@ -255,13 +270,16 @@ class AutoEncoder(nn.Module):
 class PhotoDiscriminators(nn.Module):
     """Of one domain of MUNIT (2); the first sees full size."""
 
-    def __init__(self, base: int = BASE, scales: int = 2) -> None:
+    def __init__(self, base: int = BASE, scales: int = 2, layers: int = 4) -> None:
         super().__init__()
         self.cnns = nn.ModuleList(
             nn.Sequential(
                 Convolution(3, base, 4, 2, act=nn.LeakyReLU(0.2)),
-                *(Convolution(base * 2**k, base * 2 ** (k + 1), 4, 2, act=nn.LeakyReLU(0.2)) for k in range(3)),
-                nn.Conv2d(8 * base, 1, 1),
+                *(
+                    Convolution(base * 2**k, base * 2 ** (k + 1), 4, 2, act=nn.LeakyReLU(0.2))
+                    for k in range(layers - 1)
+                ),
+                nn.Conv2d(base * 2 ** (layers - 1), 1, 1),
             )
             for _ in range(scales)
         )

@@ -87,8 +87,9 @@ def test_full_size() -> None:
 
         judges = Discriminators(SKETCH + 4, 64, 3)
         names = Names()
+        sizes_of_judges = official.patchgan_sizes(Weights(Path("full"), judges.state_dict()))
         for scale in range(3):
-            names |= official.patchgan(scale, True, f"discriminator.copies.{scale}")
+            names |= official.patchgan(scale, sizes_of_judges, f"discriminator.copies.{scale}")
         count = taken(names, featured["discriminator"], "discriminator", judges)
         assert count == 8_404_803 - 3 * 20 * 1_024
 
@@ -98,8 +99,10 @@ def test_full_size() -> None:
         names = munit_names.auto_encoder(munit_names.auto_encoder_sizes(weights, "b"), "all.photo").inside("b.")
         judge = munit.pop("photo_discriminator")
         assert taken(names, munit, "all", domain, "b.") == 15_026_187
-        names = munit_names.discriminators(3, "photo_discriminator")
-        assert taken(names, judge, "photo_discriminator", PhotoDiscriminators(64, 3)) == 8_271_171
+        theirs = PhotoDiscriminators(64, 3)
+        weights = Weights(Path("full"), {f"b.{name}": value for name, value in theirs.state_dict().items()})
+        names = munit_names.discriminators(munit_names.discriminator_sizes(weights, "b"), "photo_discriminator")
+        assert taken(names, judge, "photo_discriminator", theirs) == 8_271_171
 
 
 State = dict[str, Tensor]

@@ -522,7 +522,7 @@ def test_the_domain_of_labels_is_their_picture() -> None:
 
 def test_pictures_that_are_too_small_for_the_scales_are_refused() -> None:
     with pytest.raises(
-        BadInput, match="discriminator_scales 3 needs pictures of at least 64×64, but these are 32 wide"
+        BadInput, match="discriminator_layers 4 needs pictures of at least 64×64, but these are 32 wide"
     ):
         make(discriminator_scales=3)
 

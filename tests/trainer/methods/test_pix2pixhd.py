@@ -473,7 +473,7 @@ def test_the_coarse_stage_reads_what_the_enhancer_will_show_the_global_generator
         ({"features": "instances"}, "features: instances needs instances: true"),
         ({"fixed_images": 3}, "global_images and fixed_images are stages of enhancer: true"),
         ({"global_images": 3}, "global_images and fixed_images are stages of enhancer: true"),
-        ({"enhancer": True, "discriminator_scales": 1}, "needs discriminator_scales of at least 2"),
+        ({"enhancer": True, "global_images": 4, "discriminator_scales": 1}, "needs discriminator_scales of at least 2"),
         ({"enhancer": True, "generator_base": 5}, "needs an even generator_base"),
     ],
 )

@@ -5,11 +5,24 @@ import re
 
 from shards.records import LabelSchema
 from trainer.convert.official_names import BLOCK_CONVOLUTIONS, DiscriminatorSizes, GeneratorSizes
+from trainer.convert.official_options import read_options
 from trainer.convert.official_weights import Names, Weights, read_weights
 from trainer.convert.plan import RGB, Plan, System, check_channels, joined
+from trainer.methods._two_domains import MunitOptions
 
 STYLE_DOWNSAMPLINGS = 4
-DISCRIMINATOR_STAGES = 4
+CONTENT = "enc_content.model.0.conv.weight"
+"""The first tensor of an auto-encoder."""
+WEIGHTS = {
+    "gan_w": "realism_weight",
+    "recon_x_w": "image_weight",
+    "recon_s_w": "style_weight",
+    "recon_c_w": "content_weight",
+    "recon_x_cyc_w": "cycle_weight",
+}
+"""Their weights of losses to ours."""
+JUDGE = "cnns.0.0.conv.weight"
+"""The first tensor of a domain's discriminators."""
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,27 +32,46 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(arguments: argparse.Namespace, schema: LabelSchema) -> Plan:
-    weights = read_weights(arguments.weights)
+    weights = read_weights(arguments.weights, f"a.{CONTENT}")
     letters = {"label": arguments.labels, "photo": "b" if arguments.labels == "a" else "a"}
     sizes = {domain: auto_encoder_sizes(weights, letter) for domain, letter in letters.items()}
+    told = read_options(arguments.config)
+    told.must_be("gen.activ", "relu", "auto-encoders")
+    told.must_be("gen.pad_type", "reflect", "auto-encoders")
     for domain, letter in letters.items():
         check_channels(weights, sizes[domain].channels, RGB, f"pictures (domain {letter})")
     label = sizes["label"]
-    options = label.options
+    code, hidden = perceptron_sizes(weights, letters["label"])
+    options = label.options | {"style_channels": code, "generator_hidden": hidden}
+    for name, seen_in in (
+        ("gen.dim", label.base),
+        ("gen.n_downsample", label.downsamplings),
+        ("gen.n_res", label.blocks),
+        ("gen.style_dim", code),
+        ("gen.mlp_dim", hidden),
+    ):
+        told.agrees(name, seen_in, weights.file)
+    options |= told.weights(WEIGHTS, {name: field.default for name, field in MunitOptions.model_fields.items()})
+    if told.number("vgg_w"):
+        told.notes.append(f"vgg_w {told.values['vgg_w']:g}: training goes on without the domain-invariant loss")
     names = [auto_encoder(label, domain).inside(f"{letter}.") for domain, letter in letters.items()]
     sources = [(weights, joined(names))]
     summary = [f"label pictures are domain {letters['label']}, photos domain {letters['photo']}", label.in_words()]
+    summary.append(f"style codes of {code} numbers, {hidden} hidden")
     if arguments.discriminator:
-        networks = read_weights(arguments.discriminator)
+        networks = read_weights(arguments.discriminator, f"a.{JUDGE}")
         seen = discriminator_sizes(networks, letters["label"])
-        options |= {"discriminator_base": seen.base, "discriminator_scales": seen.scales}
+        for option, wanted in (("norm", "none"), ("activ", "lrelu"), ("pad_type", "reflect"), ("gan_type", "lsgan")):
+            told.must_be(f"dis.{option}", wanted, "discriminators")
+        for name, seen_in in (("dim", seen.base), ("n_layer", seen.layers), ("num_scales", seen.scales)):
+            told.agrees(f"dis.{name}", seen_in, networks.file)
+        options |= seen.options | {"discriminator_scales": seen.scales}
         names = [
-            discriminators(seen.scales, f"{domain}_discriminator").inside(f"{letter}.")
-            for domain, letter in letters.items()
+            discriminators(seen, f"{domain}_discriminator").inside(f"{letter}.") for domain, letter in letters.items()
         ]
         sources.append((networks, joined(names)))
-        summary.append(f"{seen.scales} discriminators for each")
-    return Plan("munit", options, sources, "; ".join(summary))
+        summary.append(f"{seen.scales} discriminators for each ({seen.in_words()})")
+    return Plan("munit", options, sources, "; ".join(summary), told)
 
 
 def auto_encoder_sizes(weights: Weights, letter: str) -> GeneratorSizes:
@@ -50,6 +82,12 @@ def auto_encoder_sizes(weights: Weights, letter: str) -> GeneratorSizes:
     downsamplings = len(weights.numbers(rf"{pattern}\.(\d+)\.conv\.")) - 1
     blocks = len(weights.numbers(rf"{pattern}\.\d+\.model\.(\d+)\."))
     return GeneratorSizes(channels, base, downsamplings, blocks)
+
+
+def perceptron_sizes(weights: Weights, letter: str) -> tuple[int, int]:
+    """The length of a style code, and the numbers in each hidden layer of the perceptron that reads it."""
+    hidden, code = weights.shape(f"{letter}.mlp.model.0.fc.weight", 2)
+    return code, hidden
 
 
 def auto_encoder(sizes: GeneratorSizes, domain: str) -> Names:
@@ -90,17 +128,18 @@ def auto_encoder(sizes: GeneratorSizes, domain: str) -> Names:
 
 def discriminator_sizes(weights: Weights, letter: str) -> DiscriminatorSizes:
     """Of one domain's discriminators. Raises BadInput when they are other networks."""
-    base, channels, *_ = weights.shape(f"{letter}.cnns.0.0.conv.weight", 4)
-    return DiscriminatorSizes(channels, base, weights.numbers(rf"{letter}\.cnns\.(\d+)\.")[-1] + 1)
+    base, channels, *_ = weights.shape(f"{letter}.{JUDGE}", 4)
+    layers = len(weights.numbers(rf"{letter}\.cnns\.0\.(\d+)\.conv\."))
+    return DiscriminatorSizes(channels, base, weights.numbers(rf"{letter}\.cnns\.(\d+)\.")[-1] + 1, layers)
 
 
-def discriminators(scales: int, ours: str) -> Names:
+def discriminators(sizes: DiscriminatorSizes, ours: str) -> Names:
     """Names of a domain's discriminators; the first sees full size."""
     layers = {}
-    for scale in range(scales):
-        for stage in range(DISCRIMINATOR_STAGES):
+    for scale in range(sizes.scales):
+        for stage in range(sizes.layers):
             layers[f"cnns.{scale}.{stage}.conv"] = f"{ours}.copies.{scale}.{3 * stage + 1}"
-        layers[f"cnns.{scale}.{DISCRIMINATOR_STAGES}"] = f"{ours}.copies.{scale}.{3 * DISCRIMINATOR_STAGES}"
+        layers[f"cnns.{scale}.{sizes.layers}"] = f"{ours}.copies.{scale}.{3 * sizes.layers}"
     return Names(layers)
 
 
@@ -109,6 +148,7 @@ SYSTEM = System(
     examples=("gen_01000000.pt --labels a --label classes --height 144 --out checkpoint-munit",),
     weights="gen_01000000.pt: the auto-encoders of both domains",
     discriminator="dis_01000000.pt: the discriminators of both domains",
+    config="config.yaml, or the file of configs/ that the run was started with",
     add_arguments=_add_arguments,
     plan=_plan,
 )
