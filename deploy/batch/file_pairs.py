@@ -68,7 +68,7 @@ class FilePairs:
         """From names, sizes and times of the files."""
         mark: list[Any] = [output]
         for each, cell in zip(inputs_of(self.inputs), self.rows[self._rows[output]], strict=True):
-            files = [] if each.in_cell(cell) else _files_of(each, cell, self._folder)
+            files: list[Path | None] = [] if each.in_cell(cell) else [*_files_of(each, cell, self._folder)]
             mark.append([cell, *(number for file in files or [None] for number in _status(file))])
         return int(hashlib.sha256(json.dumps(mark).encode()).hexdigest(), 16)
 

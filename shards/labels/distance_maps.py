@@ -24,7 +24,8 @@ def distances(plane: Array, divisor: float) -> Array:
 def _divided(distance: Array, divisor: float) -> Array:
     # One pass that rounds to the nearest, shifted so that it rounds down: quotients of whole distances lie further
     # than 1e-4 below the next integer.
-    return cv2.convertScaleAbs(distance, alpha=1 / divisor, beta=1e-4 - 0.5)
+    rounded: Array = cv2.convertScaleAbs(distance, alpha=1 / divisor, beta=1e-4 - 0.5)
+    return rounded
 
 
 def halved(plane: Array) -> Array:
@@ -33,7 +34,8 @@ def halved(plane: Array) -> Array:
     Reducing, Pillow widens the filter: at one half four taps of 1, 3, 3 and 1 eighths on each axis, of those that lie
     outside the picture none, and the others made to sum to one again; columns first, rounded to bytes, then rows.
     """
-    return _halved(plane[None], _WHOLE, _WHOLE)[0]
+    half: Array = _halved(plane[None], _WHOLE, _WHOLE)[0]
+    return half
 
 
 Ends = tuple[bool, bool]
@@ -129,7 +131,7 @@ def _tables(rows: int, columns: int, divisor: float) -> tuple[_Table, _Table]:
             for other in range(4):
                 offsets = across[other][:, None, None] + down[tap][:, None]
                 seen = seen + across_weights[other][:, None, None] * quotients[np.maximum(values + offsets, 0)]
-            seen = _rounded(seen, across_weights.sum(axis=0)[:, None, None])
+            seen = _rounded(np.asarray(seen), across_weights.sum(axis=0)[:, None, None])
             total = total + down_weights[tap][:, None] * seen
         return _rounded(np.asarray(total), down_weights.sum(axis=0)[:, None]).astype(np.uint8)
 

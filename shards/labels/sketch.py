@@ -169,9 +169,8 @@ def draw(landmarks: Array, height: int, width: int) -> Array:
 
     landmarks: (68, 2) integer (x, y) pairs in a 512×512 frame laid over the picture.
     Drawn at twice the picture size and reduced with Pillow's bilinear filter, as specification 5.4 does for 512 and
-    256. At other
-    sizes distances are measured in units of the same 512 frame, so that a channel means the same at any size
-    (for pictures that are not square: in the mean unit of both axes).
+    256. At other sizes distances are measured in units of the same 512 frame, so that a channel means the same at any
+    size (for pictures that are not square: in the mean unit of both axes).
     Raises BadInput for another number of landmarks.
     """
     landmarks = np.asarray(landmarks)
@@ -195,14 +194,17 @@ def draw(landmarks: Array, height: int, width: int) -> Array:
         ground = np.full((len(lines), rows, columns), 255, np.uint8)
         brush(ground, np.repeat(np.arange(len(lines)), np.diff(first, append=len(x))), x, y, reach=1, value=0)
         boxes = np.stack([_ends(y, first, rows), _ends(x, first, columns)]).transpose(2, 0, 1).reshape(-1, 4)
-        label[1 + lines] = halved_distances(ground, boxes.tolist(), DISTANCE_DIVISOR * (down + right) / 2)
+        label[1 + lines] = halved_distances(
+            ground, [(a, b, c, d) for a, b, c, d in boxes.tolist()], DISTANCE_DIVISOR * (down + right) / 2
+        )
     return label
 
 
 def _ends(at: Array, first: Array, size: int) -> Array:
     """The lowest and the highest place that a brush of reach 1 touches: (2, lines). first: where each line begins."""
     low, high = np.minimum.reduceat(at, first) - 1, np.maximum.reduceat(at, first)
-    return np.clip([low, high], 0, size - 1)
+    ends: Array = np.clip([low, high], 0, size - 1)
+    return ends
 
 
 @cache
