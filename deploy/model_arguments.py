@@ -22,9 +22,10 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--provider",
-        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        choices=("cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "openvino-bf16"),
         default="cpu",
-        help="where the model runs, an error when it cannot run there; openvino-bf16 rounds to bfloat16",
+        help="where the model runs, an error when it cannot run there; cuda-tf32 lets tensor cores round float32, "
+        "openvino-bf16 rounds to bfloat16",
     )
     add("--engines", type=Path, metavar="DIR", help="what `python -m export engine` built, for --provider tensorrt")
     add(

@@ -19,7 +19,7 @@ from shards.input_files import to_tensor
 from shards.inputs import INPUTS, Drawing, Expansion, Loaded, Spec, inputs_of
 from shards.records import LabelSchema
 
-Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"]
+Provider = Literal["cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "openvino-bf16"]
 
 TOLERANCE = 1e-3
 
