@@ -27,9 +27,9 @@ pictures per second, and the share of the machine's peak that the model's arithm
 the picture are bound to its memory, every time is taken after the GPU has finished, and the copies in and out stand
 apart; on a CPU there are none. Inputs are random values of the model's own shapes and ranges.
 
-On a CPU, and with --against, eager PyTorch (float32, or TF32 beside cuda-tf32, the same number of threads, in a process of its own) takes turns
-with the model; what is printed as "times eager" is the median of the ratios of neighbouring turns, which a busy machine
-distorts least.
+On a CPU, and with --against, eager PyTorch (float32, or TF32 beside cuda-tf32, the same number of threads, in a process
+of its own) takes turns with the model; what is printed as "times eager" is the median of the ratios of neighbouring
+turns, which a busy machine distorts least.
 
 It ends with a budget: how fast one picture could be on other cards at best, from the operations and the bytes that
 the graph needs and the cards' published peaks. These are bounds, not measurements:
