@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -185,6 +186,42 @@ def test_the_doctor_is_content_with_a_run_that_works(small_config: MakeConfig) -
     said = list(findings(small_config("pix2pixhd"), 2))
     assert not [finding.text for finding in said if finding.state == "wrong"]
     assert len(said) > 10
+
+
+def test_the_doctor_says_whether_data_come_fast_enough(
+    small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """95 samples per second and worker, as sketches of 256×256, and a rank that trains on a given number of images."""
+    from trainer import doctor
+
+    config = small_config("pix2pixhd", data__workers=2)
+    flops = estimate(config, config.data.label_schema).flops
+    monkeypatch.setattr(doctor, "_samples_per_second", lambda *_: 95.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+
+    def said_at(images_per_s: float, ranks: int = 1) -> tuple[str, str]:
+        peak = images_per_s * flops / doctor.PEAK_SHARE
+        monkeypatch.setattr(doctor, "peak_flops", lambda *_: peak)
+        return next((each.state, each.text) for each in findings(config, ranks) if "loader worker" in each.text)
+
+    state, text = said_at(550)
+    assert state == "note"
+    assert "95 samples/s from a loader worker × 2 (2 workers, 8 cores for 1 ranks here) = 190 images/s a rank" in text
+    assert "about 550 images/s" in text and "set data.workers 6, and give each rank 7 CPUs" in text
+    state, text = said_at(180)
+    assert state == "ok" and "would wait" not in text
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(1))
+    assert said_at(180)[0] == "note", "two workers on one core make no more than one"
+
+
+def test_the_doctor_measures_how_fast_samples_are_made(small_config: MakeConfig) -> None:
+    from shards.reading.stream import open_shards
+    from trainer import doctor
+
+    config = small_config("style_consistent")
+    with open_shards(config.data.train) as (manifest, store):
+        rate = doctor._samples_per_second(config, manifest, store)
+    assert 1 < rate < 1e5
 
 
 def test_the_doctor_names_what_would_go_wrong(small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
