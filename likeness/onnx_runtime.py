@@ -92,8 +92,9 @@ def start(
 
     `cuda` computes float32 models in float32, `cuda-tf32` lets tensor cores round them.
     threads: CPU threads within one run, None for one per core. remedy: what a person does about a broken model.
-    engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs. device: the number
-    of the GPU, as CUDA counts those that this process sees; None for the first.
+    engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs. For its gate it is
+    the file of an engine that is not there yet. device: the number of the GPU, as CUDA counts those that this process
+    sees; None for the first.
 
     Raises BadInput when the file is missing or no model, when the provider cannot run it here, when it has no devices
     to choose from, or when no engine was built of the model for this machine.
@@ -112,7 +113,7 @@ def start(
             f"{model}: build one with `{engine_cache.build_command(Path('engines'), model, 'tensorrt')}`, or use "
             "--provider cpu"
         )
-    engine = engine_cache.find(engines, model, "tensorrt", tensorrt_version())
+    engine = engines if engines.is_file() else engine_cache.find(engines, model, "tensorrt", tensorrt_version())
     return _open(engine, provider, options, threads, f"remove {engine.parent} and build the engine again")
 
 
