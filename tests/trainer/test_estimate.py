@@ -104,6 +104,9 @@ def test_recomputing_and_smaller_parts_need_less(small_config: MakeConfig) -> No
     again = estimate(small_config("pix2pixhd", **changes, speed={"recompute": True}), schema)
     parts = estimate(small_config("pix2pixhd", **changes, accumulate=4), schema)
     assert again.activation_bytes < plain.activation_bytes
+    half = estimate(small_config("pix2pixhd", **changes, precision="bf16", speed={"recompute": True}), schema)
+    assert half.activation_bytes < again.activation_bytes
+    assert half.flops == again.flops
     assert parts.activation_bytes < 0.4 * plain.activation_bytes
     assert again.flops > plain.flops == parts.flops
 
