@@ -33,7 +33,7 @@ ITERATIONS = 64
 """Iterations over which costs are averaged: players need not have equally many turns in each."""
 PRODUCTS = frozenset((F.conv2d, F.conv_transpose2d, F.linear, torch.matmul, Tensor.__matmul__))
 """What runs in bfloat16 under autocast, of what networks here call."""
-_ENGINE: Any = torch.autograd.Variable._execution_engine  # type: ignore[attr-defined]
+_ENGINE: Any = torch.autograd.Variable._execution_engine
 MATMUL = {"cpu": 1024, "cuda": 8192}
 """Side of the matrices whose product measures the peak."""
 
