@@ -206,7 +206,7 @@ def test_a_card_is_judged_by_the_precision_that_it_computes_in() -> None:
         "Disabled",
     )
     fp32, fp16 = this_gpu(state, "cuda", "FLOAT"), this_gpu(state, "cuda", "FLOAT16")
-    assert fp32 is not None and (fp32.precision, fp32.peak) == ("fp32", 66.9e12)
+    assert fp32 is not None and (fp32.precision, fp32.peak) == ("fp32", pytest.approx(66.9e12))
     tf32 = this_gpu(state, "cuda-tf32", "FLOAT")
     assert tf32 is not None and (tf32.precision, tf32.peak) == ("tf32", 494.7e12)
     assert fp16 is not None and (fp16.precision, fp16.peak) == ("fp16", 989.4e12)
