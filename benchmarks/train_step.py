@@ -7,8 +7,10 @@
 The plain step does what research code of this family does (style-consistent specification, section 8): a copy of the
 loss network for each of its three uses, of which one is never looked at, hence six passes; discriminators that gather
 gradients while the generator is trained; one call for each picture that a discriminator judges; torch's default Adam;
-everything in float32. For pix2pixHD it is one copy and two passes, and the same otherwise. It keeps no averages and
-computes no gradient norms, which ours does. Both begin with the same weights; the losses of the first step must agree.
+everything in float32, on a GPU as well: TF32, to which PyTorch by itself would round convolutions there, is a precision
+of its own (`--kinds "plain fp32 plain,plain tf32 plain,ours tf32 plain"`), of the step and of the peak beside it. For
+pix2pixHD it is one copy and two passes, and the same otherwise. It keeps no averages and computes no gradient norms,
+which ours does. Both begin with the same weights; the losses of the first step must agree.
 
 Prints one JSON object. Every kind of step has a process of its own, and they take turns; ratios are
 medians over pairs of turns.
@@ -28,7 +30,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -45,10 +47,10 @@ from trainer.losses import feature_distances, least_squares, same_style_l1, sema
 from trainer.method import Batch
 from trainer.methods.pix2pixhd import feature_matching
 from trainer.schedules import phase
+from trainer.speed.arithmetic import Precision
 from trainer.speed.host_memory import keep_freed_memory
 from trainer.training import Training
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 VARIANTS: dict[str, dict[str, bool]] = {
     "plain": {},
     "channels_last": {"channels_last": True},
@@ -324,7 +326,7 @@ def say(what: dict[str, Any]) -> None:
 def measure(names: list[str], arguments: list[str], batch: int, runs: int) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precisions = {name.split()[1] for name in names}
-    peaks = {precision: peak_flops(device, DTYPES[precision]) for precision in sorted(precisions)}
+    peaks = {precision: peak_flops(device, cast(Precision, precision)) for precision in sorted(precisions)}
     players = {name: Turns(name, arguments) for name in names}
     expected = players["plain fp32 plain"].first["losses"]
     for name, player in players.items():
@@ -384,7 +386,7 @@ def main() -> None:
     parser.add_argument(
         "--kinds",
         default="plain fp32 plain,ours fp32 plain,ours bf16 plain",
-        help="what takes turns: plain or ours, fp32 or bf16, and one of " + ", ".join(VARIANTS),
+        help="what takes turns: plain or ours, fp32, tf32 or bf16, and one of " + ", ".join(VARIANTS),
     )
     parser.add_argument("--data", help="shards to read, for the share of the time that is spent waiting for them")
     parser.add_argument("--turns", help=argparse.SUPPRESS)

@@ -4,14 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from likeness.arguments import count
+from likeness.arguments import count, whole
 
 if TYPE_CHECKING:
     from deploy.runtime import Session
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--model`, `--provider`, `--engines`, `--size` and `--threads`, which `open_session` reads."""
+    """`--model`, `--provider`, `--devices`, `--engines`, `--size` and `--threads`, which `open_session` reads."""
     add = parser.add_argument
     add(
         "--model",
@@ -22,9 +22,17 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--provider",
-        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        choices=("cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "openvino-bf16"),
         default="cpu",
-        help="where the model runs, an error when it cannot run there; openvino-bf16 rounds to bfloat16",
+        help="where the model runs, an error when it cannot run there; cuda-tf32 lets tensor cores round float32, "
+        "openvino-bf16 rounds to bfloat16",
+    )
+    add(
+        "--devices",
+        type=devices,
+        default=(),
+        metavar="N,N,…",
+        help="the GPUs that run it at the same time, such as 0,1,2,3; without it, the first",
     )
     add("--engines", type=Path, metavar="DIR", help="what `python -m export engine` built, for --provider tensorrt")
     add(
@@ -41,7 +49,9 @@ def open_session(options: argparse.Namespace) -> "Session":
     # Imported here, so that help need not wait for ONNX Runtime.
     from deploy.runtime import Session
 
-    return Session(model_file(options.model), options.provider, options.threads, options.size, options.engines)
+    return Session(
+        model_file(options.model), options.provider, options.threads, options.size, options.engines, options.devices
+    )
 
 
 def model_file(model: str) -> Path:
@@ -51,6 +61,14 @@ def model_file(model: str) -> Path:
     from deploy import registry
 
     return registry.fetch(model)
+
+
+def devices(text: str) -> tuple[int, ...]:
+    """Different numbers of devices."""
+    numbers = tuple(whole(part.strip()) for part in text.split(","))
+    if len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} names a device twice")
+    return numbers
 
 
 def size(text: str) -> tuple[int, int]:

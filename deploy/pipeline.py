@@ -2,11 +2,14 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -47,6 +50,27 @@ def ahead(items: Iterator[T], depth: int) -> Iterator[Iterator[T]]:
             while not waiting.empty():
                 waiting.get_nowait()
             producer.join(0.05)
+
+
+@contextmanager
+def side_by_side(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[Iterator[R]]:
+    """What a function gives for each item, in the order of the items, computed by so many threads.
+
+    No more items are taken than there are threads. What the function or the iterator raises, the consumer raises in
+    its place.
+    """
+
+    def results(pool: ThreadPoolExecutor) -> Iterator[R]:
+        running: deque[Future[R]] = deque()
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) == threads:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+    with ThreadPoolExecutor(threads, "side by side") as pool:
+        yield results(pool)
 
 
 def grouped(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,7 +1,7 @@
 """The one session. Every picture that is served, or measured by a gate, comes from here."""
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from deploy import openvino_model, pictures
+from deploy.devices import Devices
 from deploy.metadata import OUTPUT, Metadata
 from likeness import onnx_runtime
 from likeness.array import Array
@@ -19,7 +20,7 @@ from shards.input_files import to_tensor
 from shards.inputs import INPUTS, Drawing, Expansion, Loaded, Spec, inputs_of
 from shards.records import LabelSchema
 
-Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"]
+Provider = Literal["cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "openvino-bf16"]
 
 TOLERANCE = 1e-3
 
@@ -30,10 +31,10 @@ class Session:
     model: a file that `python -m export` wrote. provider: where it runs; never anywhere else. threads: CPU threads
     within one run, None for one per core. size: (height, width) of the pictures, for models with a dynamic size;
     None means the size that the model was trained at. engines: where `python -m export engine` put what the provider
-    `tensorrt` runs.
+    `tensorrt` runs. devices: numbers of the GPUs that hold the model, each a copy; none means the first.
 
-    Raises BadInput when the file is missing, broken or not one of ours, when the provider cannot run it here, or
-    when it cannot make pictures of that size.
+    Raises BadInput when the file is missing, broken or not one of ours, when the provider cannot run it here or has no
+    such devices, or when it cannot make pictures of that size.
     """
 
     def __init__(
@@ -43,16 +44,23 @@ class Session:
         threads: int | None = None,
         size: tuple[int, int] | None = None,
         engines: Path | None = None,
+        devices: Sequence[int] = (),
     ) -> None:
         self.path = Path(model)
         self.provider = provider
         if not self.path.is_file():
             raise BadInput(f"no model at {self.path}; write one with `python -m export`")
-        self._model = (
-            openvino_model.Model(self.path, provider, threads)
-            if provider == "openvino" or provider == "openvino-bf16"
-            else onnx_runtime.Model(self.path, provider, threads, "export it again", engines)
-        )
+        if provider == "openvino" or provider == "openvino-bf16":
+            if devices:
+                raise BadInput(onnx_runtime.no_devices(provider))
+            self._model = Devices([openvino_model.Model(self.path, provider, threads)])
+        else:
+            self._model = Devices(
+                [
+                    onnx_runtime.Model(self.path, provider, threads, "export it again", engines, device)
+                    for device in devices or (None,)
+                ]
+            )
         self.metadata = Metadata.from_props(self._model.metadata, str(self.path))
         self._specs = self.metadata.specs()
         self._check_graph()
@@ -68,8 +76,13 @@ class Session:
         return tuple(self._model.inputs)
 
     @property
+    def parallel(self) -> int:
+        """How many runs at the same time keep all its devices busy."""
+        return self._model.count
+
+    @property
     def native(self) -> Any:
-        """The runtime's own session or compiled model, to measure what `run` does."""
+        """The runtime's own session or compiled model, on the first device, to measure what `run` does."""
         return self._model.native
 
     def tensors(self, loaded: Mapping[str, Array]) -> dict[str, Array]:

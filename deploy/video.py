@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deploy.chain import Chain
-from deploy.pipeline import ahead, grouped
+from deploy.pipeline import ahead, grouped, side_by_side
 from deploy.runtime import Session
 from likeness import atomic
 from likeness.array import Array
@@ -160,13 +160,22 @@ def _painted(
 
     latencies: gathers milliseconds per picture and pictures of every run.
     """
-    with closing(iter(ticks)) as maps, ahead(maps, 1) as labelled:
+
+    def painted(group: list[tuple[Array, int]]) -> tuple[list[tuple[Array, int]], Array, float]:
+        feeds = [chain.tensors({LABEL.name: label, **fixed}, seed, "") for label, _ in group]
+        start = time.perf_counter()
+        images = chain.run({name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
+        return group, images, time.perf_counter() - start
+
+    devices = chain.session.parallel
+    with (
+        closing(iter(ticks)) as maps,
+        ahead(maps, devices) as labelled,
+        side_by_side(painted, grouped(labelled, batch), devices) as paintings,
+    ):
         try:
-            for group in grouped(labelled, batch):
-                feeds = [chain.tensors({LABEL.name: label, **fixed}, seed, "") for label, _ in group]
-                start = time.perf_counter()
-                images = chain.run({name: np.stack([feed[name] for feed in feeds]) for name in feeds[0]})
-                latencies.append(((time.perf_counter() - start) * 1000 / len(group), len(group)))
+            for group, images, seconds in paintings:
+                latencies.append((seconds * 1000 / len(group), len(group)))
                 for picture, (_, times) in zip(chain.pictures(images), group, strict=True):
                     for _ in range(times):
                         yield picture

@@ -105,8 +105,9 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("fp32", "fp16", "bf16", "int8"),
         default="fp32",
-        help="of the arithmetic; fp16 and bf16 keep float32 statistics in norms, bf16 needs --provider cuda or "
-        "openvino, int8 quantises the residual blocks and is fast on TensorRT and OpenVINO (default: %(default)s)",
+        help="of the arithmetic; fp16 and bf16 keep float32 statistics in norms, bf16 needs --provider openvino "
+        "and runs on TensorRT, int8 quantises the residual blocks and is fast on TensorRT and OpenVINO "
+        "(default: %(default)s)",
     )
     add("--dynamic-size", action="store_true", help="pictures of any height and width that are multiples of 16")
 
@@ -127,12 +128,18 @@ def _add_names_and_gates(parser: argparse.ArgumentParser) -> None:
         help="what pictures are made from, for methods that know several ways: --inputs label style for MUNIT's random "
         "styles (default: the method's first way)",
     )
-    add("--opset", type=int, help="ONNX operator set, 18 to 24 (default: 20; 22 for bf16)")
+    add(
+        "--opset",
+        type=int,
+        help="ONNX operator set, 18 to 24, up to 21 for --provider cuda (default: 20; 22 for bf16)",
+    )
     add(
         "--provider",
-        choices=("cpu", "cuda", "openvino", "openvino-bf16"),
+        choices=("cpu", "cuda", "cuda-tf32", "openvino", "openvino-bf16"),
         default="cpu",
-        help="where the gates run the graph, and must find every node (default: %(default)s)",
+        help="where the gates run the graph, and must find every node; cuda computes fp32 in float32, cuda-tf32 lets "
+        "tensor cores round it to 10 bits, which is judged by fp16's thresholds; engines of TensorRT have their own "
+        "gate (default: %(default)s)",
     )
 
 
@@ -168,9 +175,7 @@ def _check(options: argparse.Namespace, overrides: Sequence[str]) -> None:
             f"--out {options.out} must be a file that ends in .onnx; its report and weights are named after it"
         )
     if options.precision == "bf16" and options.provider == "cpu":
-        raise BadInput(
-            "--precision bf16: ONNX Runtime's CPU has no bfloat16; add --provider openvino, or cuda on a GPU"
-        )
+        raise BadInput("--precision bf16: ONNX Runtime's CPU has no bfloat16; add --provider openvino")
     if options.out.exists() and not options.force:
         raise BadInput(f"{options.out} exists already; replace it with --force or choose another --out")
 

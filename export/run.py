@@ -29,6 +29,7 @@ def export(options: argparse.Namespace, overrides: Sequence[str], command: str) 
     """
     registry.check_names(options.name, options.alias)
     recipe = _recipe(options)
+    checks.check_kernels(options.provider, recipe)
     checks.check_provider(options.provider)
     load_structural_similarity()
     synthesis = _load(options, overrides)

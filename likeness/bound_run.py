@@ -24,11 +24,11 @@ class BoundRun:
     """Runs of a session with inputs and output bound to a device's memory: each is copied once, and no more.
 
     session: of `onnx_runtime.start`. device: ONNX Runtime's name of the memory that the provider computes in, `cuda` or
-    `cpu`. One thread at a time may use it.
+    `cpu`; number: which of several. One thread at a time may use it.
     """
 
-    def __init__(self, session: Any, device: str) -> None:
-        self._session, self._device = session, device
+    def __init__(self, session: Any, device: str, number: int = 0) -> None:
+        self._session, self._device, self._number = session, device, number
         self._output = session.get_outputs()[0].name
         self._shapes: dict[str, tuple[int, ...]] | None = None
 
@@ -42,7 +42,7 @@ class BoundRun:
             self._binding = self._session.io_binding()
             # Without a shape ONNX Runtime allocates on the device in the first run, and writes to the same place in
             # those after it, which must therefore be of the same shapes.
-            self._binding.bind_output(self._output, self._device, 0)
+            self._binding.bind_output(self._output, self._device, self._number)
         self._shapes = None
         begun = time.perf_counter()
         for name, value in feeds.items():

@@ -74,6 +74,9 @@ class Record:
     """The bytes of each file of its folder, `engine` among them."""
     build_seconds: float
     """How long building it took."""
+    gate: Mapping[str, Any] | None
+    """How near its pictures are to PyTorch's: the gate that it passed. None where nothing could be compared: random
+    weights, or an engine that does not run where it was built."""
 
     @property
     def bytes(self) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import io
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -19,15 +20,22 @@ from likeness.bound_run import BoundRun
 from likeness.command import BadInput
 from likeness.gpu import require_gpu
 
-Provider = Literal["cpu", "cuda", "tensorrt"]
+Provider = Literal["cpu", "cuda", "cuda-tf32", "tensorrt"]
 
 PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
+    "cuda-tf32": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-MEMORY: Mapping[str, str] = {"cuda": "cuda", "tensorrt": "cuda"}
+MEMORY: Mapping[str, str] = {"cuda": "cuda", "cuda-tf32": "cuda", "tensorrt": "cuda"}
 """The device whose memory inputs and outputs are bound to, of providers that do not compute in the host's."""
+TF32: Mapping[str, bool] = {"cuda": False, "cuda-tf32": True}
+"""Whether tensor cores may round the float32 inputs of products to 10 bits of mantissa. ONNX Runtime would do so
+unasked wherever a GPU can, and pictures would not be those of float32 (60 dB from them instead of 100)."""
+CUDA_OPSET = 21
+"""The newest operator set that the CUDA provider has kernels for: from 22 on it lacks Pad and InstanceNormalization,
+and with them all of bfloat16, which begins there."""
 VERSION: str = onnxruntime.__version__
 """Of ONNX Runtime."""
 
@@ -44,6 +52,16 @@ REFUSED = (
 )
 """What ONNX Runtime raises when it will not load or run a model."""
 TENSORRT_LIBRARY = "libnvinfer.so.10"
+NO_KERNELS = (
+    f"ONNX Runtime has no CUDA kernels for bfloat16, nor for Pad and InstanceNormalization after opset {CUDA_OPSET}: "
+    "export another precision without --opset, or run an engine with --provider tensorrt"
+)
+"""Why the CUDA provider does not take a model, and what to do."""
+_NOTHING = (
+    b'\x08\x08:=\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x07nothingZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
+)
+"""A model of one Identity on one float, in opset 18; serving has no package that writes models."""
 _WARNING, _FATAL = 2, 4
 # A context variable, because whoever knows that other work goes on beside a session is far from who opens it.
 _SPINNING: ContextVar[bool] = ContextVar("spinning", default=True)
@@ -68,18 +86,23 @@ def start(
     threads: int | None = None,
     remedy: str = "use another one",
     engines: Path | None = None,
+    device: int | None = None,
 ) -> Any:
     """An inference session that runs on `provider` and nowhere else.
 
+    `cuda` computes float32 models in float32, `cuda-tf32` lets tensor cores round them.
     threads: CPU threads within one run, None for one per core. remedy: what a person does about a broken model.
-    engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs.
+    engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs. For its gate it is
+    the file of an engine that is not there yet. device: the number of the GPU, as CUDA counts those that this process
+    sees; None for the first.
 
-    Raises BadInput when the file is missing or no model, when the provider cannot run it here, or when no engine was
-    built of the model for this machine.
+    Raises BadInput when the file is missing or no model, when the provider cannot run it here, when it has no devices
+    to choose from, or when no engine was built of the model for this machine.
     """
     _check(model, provider, remedy)
+    options = provider_options(provider, device)
     if provider != "tensorrt":
-        return _open(model, provider, {}, threads, remedy)
+        return _open(model, provider, options, threads, remedy)
     # Given a model, the provider would build its engine when it starts, and again when a shape comes that the engine
     # does not take: minutes in which nobody is served. What opens here instead is a file with one node, which names the
     # engine beside it. It has neither weights nor graph, so that there is nothing to build from: an engine that does
@@ -90,8 +113,29 @@ def start(
             f"{model}: build one with `{engine_cache.build_command(Path('engines'), model, 'tensorrt')}`, or use "
             "--provider cpu"
         )
-    engine = engine_cache.find(engines, model, "tensorrt", tensorrt_version())
-    return _open(engine, provider, {}, threads, f"remove {engine.parent} and build the engine again")
+    engine = engines if engines.is_file() else engine_cache.find(engines, model, "tensorrt", tensorrt_version())
+    return _open(engine, provider, options, threads, f"remove {engine.parent} and build the engine again")
+
+
+def provider_options(provider: Provider, device: int | None = None) -> dict[str, str]:
+    """What ONNX Runtime tells a provider: on which device it computes, and in which arithmetic.
+
+    device: as `start` takes it. Raises BadInput when the provider computes on the processor, and one is named.
+    """
+    options = {"use_tf32": str(int(TF32[provider]))} if provider in TF32 else {}
+    if device is None:
+        return options
+    if provider not in MEMORY:
+        raise BadInput(no_devices(provider))
+    return {**options, "device_id": str(device)}
+
+
+def no_devices(provider: str) -> str:
+    """Why a device cannot be chosen with a provider that computes on the processor, and what to do."""
+    return (
+        f"provider {provider!r} computes on the processor, where there are no devices to choose from; leave --devices "
+        f"off, or use --provider {' or '.join(MEMORY)}"
+    )
 
 
 def tensorrt_version() -> str:
@@ -116,6 +160,7 @@ def build_engine(model: Path, out: Path, profile: engine_cache.Profile, precisio
     """Builds a TensorRT engine on this machine's GPU: `out`, a model whose one node names the engine beside it.
 
     precisions: `fp16`, `bf16` or `int8`, those that the model's own tensors have; TensorRT refuses them unasked.
+    Float32 stays float32: TF32 is off.
 
     Raises BadInput when the file is no model, or when TensorRT cannot run all of it here.
     """
@@ -135,6 +180,9 @@ def build_engine(model: Path, out: Path, profile: engine_cache.Profile, precisio
         # The engine in a file of its own: inside the model it would be read and copied through protobuf.
         "trt_ep_context_embed_mode": "0",
     }
+    # TensorRT rounds float32 to TF32 unless told otherwise, and ONNX Runtime has no option that tells it. NVIDIA's
+    # libraries read this variable when they are loaded, and it overrides whatever a program asks for.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     _open(model, "tensorrt", options, None, "export it again")
 
 
@@ -175,7 +223,7 @@ def _open(
         # A ValueError, which is one of REFUSED.
         raise
     except REFUSED as error:
-        raise _refusal(model, provider, remedy, error, log.getvalue()) from error
+        raise _refusal(model, provider, provider_options, remedy, error, log.getvalue()) from error
     finally:
         onnxruntime.set_default_logger_severity(_WARNING)
     return session
@@ -194,7 +242,9 @@ def _session_options(provider: Provider, threads: int | None) -> Any:
     return options
 
 
-def _refusal(model: Path, provider: Provider, remedy: str, error: Exception, log: str) -> BadInput:
+def _refusal(
+    model: Path, provider: Provider, provider_options: Mapping[str, str], remedy: str, error: Exception, log: str
+) -> BadInput:
     """Why a session did not start, and what to do. log: what ONNX Runtime printed on the way."""
     # Without its first letter, since ONNX Runtime writes it large in some messages and small in others.
     if "xternal data" in str(error):
@@ -204,7 +254,23 @@ def _refusal(model: Path, provider: Provider, remedy: str, error: Exception, log
         )
     if provider == "cpu":
         return BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; {remedy}")
+    # ONNX Runtime says the same of a provider that does not start and of one that lacks a kernel.
+    if _starts(provider, provider_options):
+        cure = NO_KERNELS if provider in TF32 else "`python -m export` names what TensorRT refuses"
+        return BadInput(f"provider {provider!r} does not run all of {model} ({one_line(str(error))}); {cure}")
     return BadInput(_absent(provider, next((line for line in log.splitlines() if "ailed to load" in line), str(error))))
+
+
+def _starts(provider: Provider, provider_options: Mapping[str, str]) -> bool:
+    """Whether the provider runs anything on its device: where it does, a model that does not load is to blame."""
+    device = {name: value for name, value in provider_options.items() if name == "device_id"}
+    try:
+        onnxruntime.InferenceSession(
+            _NOTHING, _session_options(provider, None), providers=[(PROVIDERS[provider], device)], enable_fallback=0
+        )
+    except REFUSED:
+        return False
+    return True
 
 
 class Model:
@@ -220,14 +286,15 @@ class Model:
         threads: int | None = None,
         remedy: str = "use another",
         engines: Path | None = None,
+        device: int | None = None,
     ) -> None:
-        self.native = start(path, provider, threads, remedy, engines)
+        self.native = start(path, provider, threads, remedy, engines, device)
         self.metadata: dict[str, str] = dict(self.native.get_modelmeta().custom_metadata_map)
         """Its `metadata_props`."""
         self.inputs = {tensor.name: _described(tensor) for tensor in self.native.get_inputs()}
         """Type and shape of each tensor by its name, None for an axis that is free."""
         self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
-        self._bound = BoundRun(self.native, MEMORY[provider]) if provider in MEMORY else None
+        self._bound = BoundRun(self.native, MEMORY[provider], device or 0) if provider in MEMORY else None
         # Bound memory is there once, so that runs on a device take turns; the CPU's runs need not.
         self._lock = threading.Lock()
 
@@ -251,12 +318,11 @@ def placement(model: Path, provider: Provider) -> dict[str, str]:
 
     Asks for `provider` first and the CPU second, which `start` never does, to find what the first does not take.
     """
-    wanted = PROVIDERS[provider]
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    cpu = PROVIDERS["cpu"]
+    wanted = dict.fromkeys((PROVIDERS[provider], PROVIDERS["cpu"]))
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=list(dict.fromkeys((wanted, cpu))))
+        session = onnxruntime.InferenceSession(str(model), options, providers=list(wanted))
     except REFUSED as error:
         raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; export it again") from error
     return {

@@ -24,7 +24,11 @@ head_node=$(scontrol show hostnames "$SLURM_STEP_NODELIST" | head -n 1)
 port=$((20000 + (SLURM_JOB_ID * 7 + ${SLURM_RESTART_COUNT:-0}) % 10000))
 
 export ACCELERATE_USE_CPU=${ACCELERATE_USE_CPU:-$((gpus == 0))}
-threads=$((${SLURM_CPUS_PER_TASK:-1} / processes))
+cpus=${SLURM_CPUS_ON_NODE:-${SLURM_CPUS_PER_TASK:-1}}
+if ((gpus && cpus < 2 * processes)); then
+  echo "warning: $cpus CPUs for $processes processes with loader workers of their own; submit with --cpus-per-gpu=8" >&2
+fi
+threads=$((cpus / processes))
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads ? threads : 1))}
 # The launcher kills what is still there so many seconds after SIGTERM; a large checkpoint takes its time.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-100}

@@ -168,7 +168,9 @@ class Config(Options):
     images: int = Field(1_000_000, gt=0, description="images seen at the end of training")
     batch: int = Field(1, gt=0, description="samples per step and rank")
     accumulate: int = Field(1, gt=0, description="equal parts that a rank computes its batch in, one after another")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 runs convolutions in bfloat16")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="of convolutions; tf32 lets tensor cores round float32 to 10 bits, bf16 is bfloat16"
+    )
     data: Data
     options: SerializeAsAny[Options] = Field(description="the method's own options")
     perceptual: Perceptual = Perceptual()

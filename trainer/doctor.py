@@ -1,12 +1,15 @@
 """`python -m trainer.doctor`: what would go wrong in a long training job, said in one screen before it is queued."""
 
 import argparse
+import math
 import os
 import shutil
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,19 +19,26 @@ from likeness.disk import nearest_existing
 from likeness.loopback import free_port
 from likeness.one_writer import is_held
 from shards.inspection.doctor import Finding, Job, examine
-from shards.reading.stream import open_shards
+from shards.reading.store import Store
+from shards.reading.stream import Stream, open_shards
 from shards.reading.urls import redacted
+from shards.records import Manifest
 from trainer import config as configs
+from trainer import methods
+from trainer.batches import reading_of
 from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
-from trainer.estimate import estimates
+from trainer.estimate import estimates, peak_flops
 from trainer.loop import LOCK
 from trainer.perceptual import load_vgg19
+from trainer.preview import PEAK_SHARE
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""
 NCCL_BYTES = 1 << 30
 """What NCCL's troubleshooting page has containers ask for by --shm-size."""
+MOST_TIMED, TIMED_S = 256, 1.0
+"""How many training samples are made to see how long one takes, and for how many seconds at most."""
 WORK_SPACE = 1.3
 """What libraries and fragmentation add to the memory that can be counted."""
 
@@ -50,6 +60,7 @@ def findings(config: Config, world_size: int) -> Iterator[Finding]:
         )
     )
     yield from _devices(config, world_size)
+    yield from _supply(config, world_size)
     yield from _run_folder(config)
     yield from _loss_network(config)
     yield _tracker(config.tracking.uri)
@@ -84,6 +95,64 @@ def _devices(config: Config, world_size: int) -> Iterator[Finding]:
     here = max(1, torch.cuda.device_count())
     if world_size > here:
         yield Finding("note", f"{world_size} ranks, {here} of them on a machine like this one")
+
+
+def _supply(config: Config, world_size: int) -> Iterator[Finding]:
+    """Whether loader workers make samples as fast as a rank trains on them, with the arithmetic."""
+    try:
+        with open_shards(config.data.train) as (manifest, store):
+            each = _samples_per_second(config, manifest, store)
+            schema = manifest.schema
+    except BadInput:
+        return  # said already: nothing can be read
+    flops = min(stage.flops for stage in estimates(config, schema).values())
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = config.precision if device.type == "cuda" else "fp32"
+    peak = peak_flops(device, precision)
+    wanted = PEAK_SHARE * peak / flops
+    # Without workers the training process reads by itself, and does nothing else meanwhile.
+    workers = max(1, config.data.workers)
+    cores = len(os.sched_getaffinity(0))
+    here = min(world_size, max(1, torch.cuda.device_count()))
+    busy = min(workers, cores / here)
+    supplied = busy * each
+    arithmetic = (
+        f"data supply: {each:,.0f} samples/s from a loader worker × {busy:g} ({workers} workers, {cores} cores for "
+        f"{here} ranks here) = {supplied:,.0f} images/s a rank; a rank on this machine's {device.type} trains on about "
+        f"{wanted:,.3g} images/s ({PEAK_SHARE:.0%} of {peak / 1e12:,.3g} TFLOP/s in {precision}, {flops / 1e9:,.1f} "
+        "GFLOP an image)"
+    )
+    if supplied < wanted:
+        more = math.ceil(wanted / each)
+        yield Finding(
+            "note",
+            f"{arithmetic}; it would wait for data: set data.workers {more}, and give each rank {more + 1} CPUs "
+            "(sbatch --cpus-per-gpu)",
+        )
+    else:
+        yield Finding("ok", arithmetic)
+    if device.type != "cuda":
+        yield Finding(
+            "note",
+            f"data supply: {supplied:,.0f} images/s are enough for a GPU whose matrix products reach "
+            f"{supplied * flops / PEAK_SHARE / 1e12:,.3g} TFLOP/s; for a faster one set more data.workers, and give "
+            "each rank a CPU for each of them",
+        )
+
+
+def _samples_per_second(config: Config, manifest: Manifest, store: Store) -> float:
+    """How many training samples one process makes in a second here: read, decoded, drawn and mirrored."""
+    with torch.device("meta"):
+        method = methods.find(config.method)(config.options, manifest.schema)
+    reading = replace(reading_of(method, 1), seed=config.seed, shuffle=config.data.shuffle, flip=config.data.flip)
+    samples = iter(Stream(manifest, store, reading))
+    next(samples)  # with it the shard is fetched and opened
+    begun = time.perf_counter()
+    count = 0
+    while count < MOST_TIMED and time.perf_counter() < begun + TIMED_S:
+        next(samples)
+        count += 1
+    return count / (time.perf_counter() - begun)
 
 
 def _run_folder(config: Config) -> Iterator[Finding]:

@@ -1,17 +1,21 @@
 """What a run will cost, before it starts: parameters, arithmetic, memory, time. Nothing is computed for it.
 
-Networks are built on torch's meta device, where tensors have shapes and no content.
+Networks are built on torch's meta device, where tensors have shapes and types and no content.
 """
 
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from shards.records import LabelSchema
@@ -22,10 +26,14 @@ from trainer.method import Batch, Method
 from trainer.networks.vgg import VGG19
 from trainer.players import norm_statistics
 from trainer.players.engines import set_trainable
+from trainer.speed.arithmetic import DTYPES, Precision, used
 from trainer.speed.recompute import recompute_in
 
 ITERATIONS = 64
 """Iterations over which costs are averaged: players need not have equally many turns in each."""
+PRODUCTS = frozenset((F.conv2d, F.conv_transpose2d, F.linear, torch.matmul, Tensor.__matmul__))
+"""What runs in bfloat16 under autocast, of what networks here call."""
+_ENGINE: Any = torch.autograd.Variable._execution_engine
 MATMUL = {"cpu": 1024, "cuda": 8192}
 """Side of the matrices whose product measures the peak."""
 
@@ -78,7 +86,8 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
     if config.speed.recompute:
         recompute_in(network for network in (*method.networks.values(), method.perceptual) if network is not None)
     part = config.batch // config.accumulate
-    flops, turns, saved = _iterations(method, _batch(part, schema, method.noise), images, config.batch)
+    cast = _Autocast() if config.precision == "bf16" else None
+    flops, turns, saved = _iterations(method, _batch(part, schema, method.noise), images, config.batch, cast)
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in method.networks.items()}
     players = method.stage(images).players
     per_player = {player: sum(counts[name] for name in names) for player, names in players.items()}
@@ -86,14 +95,13 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
     frozen = sum(p.numel() for p in method.perceptual.parameters()) if method.perceptual is not None else 0
     buffers = sum(b.nbytes for network in method.networks.values() for b in network.buffers())
     learning = sum(per_player.values())
-    half = 2 if config.precision == "bf16" else 1
     checkpoint_bytes = 4 * (sum(counts.values()) + averaged + 2 * learning) + buffers
     return Estimate(
         parameters=counts,
         flops_by_player={player: int(count / part) for player, count in flops.items()},
         turns_by_player=turns,
         held_bytes=checkpoint_bytes + 4 * (frozen + max(per_player.values())),
-        activation_bytes=saved // half,
+        activation_bytes=saved,
         checkpoint_bytes=checkpoint_bytes,
     )
 
@@ -111,11 +119,11 @@ def _batch(size: int, schema: LabelSchema, noise: int) -> Batch:
 
 
 def _iterations(
-    method: Method, batch: Batch, images: int, wide: int
+    method: Method, batch: Batch, images: int, wide: int, cast: "_Autocast | None"
 ) -> tuple[dict[str, Fraction], dict[str, float], int]:
     """What an iteration costs each player, on average over those that follow: floating-point operations, and turns.
 
-    Also the most bytes that a turn keeps for its backward pass. wide: images of an iteration.
+    Also the most bytes that a turn keeps for its backward pass. wide: images of an iteration. cast: for bfloat16.
     """
     end = min((start for start in method.stage_starts if start > images), default=images + ITERATIONS * wide)
     firsts: dict[tuple[str, ...], int] = {}
@@ -129,7 +137,7 @@ def _iterations(
     most = 0
     for turns, at in firsts.items():
         share = Fraction(counts[turns], counts.total())
-        operations, kept = _play(method, batch, turns, at)
+        operations, kept = _play(method, batch, turns, at, cast)
         most = max(most, kept)
         for player, count in operations.items():
             flops[player] += share * count
@@ -137,7 +145,9 @@ def _iterations(
     return flops, often, most
 
 
-def _play(method: Method, batch: Batch, turns: Sequence[str], images: int) -> tuple[dict[str, int], int]:
+def _play(
+    method: Method, batch: Batch, turns: Sequence[str], images: int, cast: "_Autocast | None"
+) -> tuple[dict[str, int], int]:
     """Floating-point operations of each player in its turns, and the most bytes that a turn keeps for backward."""
     kept: dict[int, tuple[Any, int]] = {}
     own = {p.untyped_storage()._cdata for network in method.networks.values() for p in network.parameters()}
@@ -156,27 +166,59 @@ def _play(method: Method, batch: Batch, turns: Sequence[str], images: int) -> tu
     for player in turns:
         set_trainable(method.networks, players[player])
         kept.clear()
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter, cast or nullcontext():
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 _, terms = next(play)
-            torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+            total = torch.stack(list(terms.values())).sum()
+            # What `total.backward()` calls: within that the cast would rest, and what is computed again is cast, too.
+            _ENGINE.run_backward((total,), (torch.ones_like(total),), False, False, (), True, True)
+        if cast:
+            cast.converted.clear()
         flops[player] += counter.get_total_flops()
         most = max(most, sum(size for _, size in kept.values()))
     play.close()
     return flops, most
 
 
-def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a large matrix product, the best of five."""
+def peak_flops(device: torch.device, precision: Precision) -> float:
+    """Floating-point operations per second of a large matrix product in an arithmetic, the best of six."""
     side = MATMUL[device.type]
-    left = torch.randn(side, side, device=device).to(dtype)
+    left = torch.randn(side, side, device=device).to(DTYPES[precision])
     best = 0.0
-    for _ in range(6):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        begun = time.perf_counter()
-        left @ left
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        best = max(best, 2 * side**3 / (time.perf_counter() - begun))
+    with used(precision):
+        for _ in range(6):
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            begun = time.perf_counter()
+            left @ left
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = max(best, 2 * side**3 / (time.perf_counter() - begun))
     return best
+
+
+class _Autocast(TorchFunctionMode):
+    """What torch.autocast does, on the meta device, which has none: products of bfloat16, everything else as it comes.
+
+    Weights are converted once and kept, as autocast does until a turn ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.converted: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in PRODUCTS:
+            args, kwargs = tree_map(self._half, (args, kwargs))
+        return func(*args, **kwargs or {})
+
+    def _half(self, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dtype != torch.float32:
+            return value
+        if not (value.is_leaf and value.requires_grad):
+            return value.bfloat16()
+        if id(value) not in self.converted:
+            self.converted[id(value)] = value, value.bfloat16()
+        return self.converted[id(value)][1]

@@ -67,11 +67,13 @@ def _lines(config: Config, ranks: int) -> Iterator[str]:
             f"{config.images / samples:,.1f} epochs in all"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    peak = peak_flops(device, torch.bfloat16 if config.precision == "bf16" and device.type == "cuda" else torch.float32)
+    # What the run computes in; a CPU without bfloat16 of its own would measure its emulation.
+    precision = config.precision if device.type == "cuda" else "fp32"
+    peak = peak_flops(device, precision)
     flops = sum((end - start) * costs.flops for (start, costs), end in zip(stages.items(), ends, strict=True))
     seconds = flops / (peak * PEAK_SHARE * ranks)
     lasts = f"{seconds / DAY_S:,.1f} days" if seconds > DAY_S else f"{seconds / 3600:,.1f} hours"
     yield (
         f"{'duration':<16} {lasts:>13} on {ranks} of this machine's {device.type} devices, if they reach "
-        f"{PEAK_SHARE:.0%} of the {peak / 1e12:,.2f} TFLOP/s that a matrix product reaches here"
+        f"{PEAK_SHARE:.0%} of the {peak / 1e12:,.2f} TFLOP/s that a matrix product in {precision} reaches here"
     )

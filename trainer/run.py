@@ -10,6 +10,11 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 # Python puts a script's own folder first on the path, where a file of ours could stand in for an installed package.
 sys.path[:] = [place for place in sys.path if os.path.realpath(place) != os.path.dirname(os.path.realpath(__file__))]
 
+from likeness.threads import share_cores
+
+# Before torch, which brings OpenMP, is imported below.
+share_cores()
+
 import argparse
 from pathlib import Path
 

@@ -27,6 +27,7 @@ from trainer.players import norm_statistics, zero
 from trainer.players.ema import MovingAverages
 from trainer.players.engines import Engine, make_engine, set_trainable
 from trainer.ranks.rendezvous import join_again, leave
+from trainer.speed import arithmetic
 from trainer.speed.compiling import compile_networks
 from trainer.speed.recompute import recompute_in
 
@@ -54,6 +55,8 @@ class Training:
             ],
         )
         self.device = self.accelerator.device
+        # After the accelerator, which turns TF32 on beside a compiler of its own.
+        arithmetic.use(config.precision)
         set_seed(config.seed)
         self.method = methods.find(config.method)(config.options, self.schema)
         self._check_launch()

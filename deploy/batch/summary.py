@@ -28,7 +28,7 @@ class Summary:
     seconds: float
     """From the first decoding to the last file written, without loading the model."""
     busy: float
-    """The share of these seconds in which the model ran."""
+    """The share of these seconds in which the model ran; of several devices, their mean."""
     latency_ms: dict[str, float] | None
     """p50, p95 and p99 of `latency_percentiles`; None when no picture was made."""
 
@@ -64,6 +64,7 @@ def describe(session: Session, pairs: Pairs, batch: int, summary: Summary) -> di
         "slice": None if pairs.part == WHOLE else list(pairs.part),
         "provider": session.provider,
         "device": device(session.provider),
+        "devices": session.parallel,
         "batch": batch,
         "size": [schema.width, schema.height],
         "target_ms": list(TARGET_MS),
@@ -91,6 +92,7 @@ def table(described: dict[str, Any]) -> str:
     """The summary for people. described: by `describe`."""
     latency = described["latency_ms"]
     measured = ", ".join(f"{name} {value:.1f}" for name, value in latency.items()) if latency else "nothing measured"
+    several = f" × {described['devices']}" if described["devices"] > 1 else ""
     left_out = ""
     if described["bad"]:
         left_out = f", {described['bad']:,} left out: see bad{slice_ending(described['slice'] or WHOLE)}.csv"
@@ -99,7 +101,7 @@ def table(described: dict[str, Any]) -> str:
         "pictures/s": f"{described['pictures_per_s']:.2f} (decoding, model and encoding; the model ran "
         f"{100 * described['busy']:.0f}% of the time)",
         "ms per picture": f"{measured} (model only)",
-        "provider": f"{described['provider']}, {described['device']}, batch {described['batch']}",
+        "provider": f"{described['provider']}, {described['device']}{several}, batch {described['batch']}",
         "model": f"{described['method']}, {described['images_seen']:,} images seen in training",
         "target": described["comparison"],
     }

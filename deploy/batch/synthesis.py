@@ -16,7 +16,7 @@ from deploy.batch.outputs import Output, Sink
 from deploy.batch.pairs import BadPair, Job, Pairs
 from deploy.batch.summary import Summary, latency_percentiles
 from deploy.chain import Arrays, Chain
-from deploy.pipeline import ahead, grouped
+from deploy.pipeline import ahead, grouped, side_by_side
 from likeness.array import Array
 
 
@@ -33,9 +33,16 @@ def synthesize_pairs(
     # As many threads as processors: where the model leaves them idle, decoding and encoding may have all of them.
     workers = max(2, len(os.sched_getaffinity(0)))
     # So many pictures are between two stages at most: enough that a slow one starves nobody, and no more memory.
-    depth = 2 * batch + workers
+    depth = 2 * batch * chain.session.parallel + workers
     work = _Work(chain, sink, bad, output, seed)
     runs: list[tuple[float, int]] = []
+    devices = chain.session.parallel
+
+    def painted(stacked: tuple[list[Job], Arrays]) -> tuple[list[Job], Array, float]:
+        start = time.perf_counter()
+        images = chain.run_unchecked(stacked[1])
+        return stacked[0], images, time.perf_counter() - start
+
     begun = time.perf_counter()
     with (
         _single_threaded_opencv(),
@@ -47,15 +54,14 @@ def synthesize_pairs(
         # Jobs are read, and their decoding is begun, in a thread of its own; another one stacks the batch after the
         # one that runs. Both hand on in the order of the pairs.
         ahead(((job, decoders.submit(work.decode, job)) for job in jobs), depth) as decoding,
-        ahead(map(_stacked, grouped(work.decoded(decoding), batch)), 1) as batches,
+        ahead(map(_stacked, grouped(work.decoded(decoding), batch)), devices) as batches,
+        # A thread for each device runs the model and nothing else, so that it is busy as long as there are decoded
+        # pictures.
+        side_by_side(painted, batches, devices) as paintings,
     ):
         writing = _Writing(work, encoders, writer)
-        for batch_jobs, feeds in batches:
-            # This thread runs the model and nothing else, so that a device is busy as long as there are decoded
-            # pictures.
-            start = time.perf_counter()
-            images = chain.run_unchecked(feeds)
-            runs.append((time.perf_counter() - start, len(batch_jobs)))
+        for batch_jobs, images, taken in paintings:
+            runs.append((taken, len(batch_jobs)))
             for number, job in enumerate(batch_jobs):
                 writing.add(job, images[number : number + 1])
             # The bound on memory: with slow encoders or a slow disk, the model waits here.
@@ -65,7 +71,7 @@ def synthesize_pairs(
         progress.update(writing.written + work.skipped + len(bad.listed) - progress.n)
     seconds = time.perf_counter() - begun
     # Near 1 where decoding and encoding are hidden behind the model; less says that they hold it up.
-    busy = round(sum(taken for taken, _ in runs) / seconds, 4)
+    busy = round(sum(taken for taken, _ in runs) / seconds / devices, 4)
     return Summary(writing.written, work.skipped, len(bad.listed), seconds, busy, latency_percentiles(runs))
 
 

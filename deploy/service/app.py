@@ -98,7 +98,7 @@ class Service:
         self.inputs = chain.sample_inputs()
         self.ready = self.draining = False
         self.max_body = 8 * schema.height * schema.width * len(self.inputs) + SPARE_BYTES
-        self.batcher = Batcher(chain.run, limits.max_batch, limits.max_queue, self._ran)
+        self.batcher = Batcher(chain.run, limits.max_batch, limits.max_queue, self._ran, chain.session.parallel)
         self.metrics = Metrics(self.session, lambda: self.batcher.depth)
         self._uploaded = 0
         self._reading: set[asyncio.Timeout] = set()
@@ -118,7 +118,9 @@ class Service:
         Raises BadInput when the model does not run.
         """
         for batch in dict.fromkeys((1, self.limits.max_batch)):
-            self.chain.run(self.chain.trial(batch))
+            # In turn, they reach every device.
+            for _ in range(self.session.parallel):
+                self.chain.run(self.chain.trial(batch))
         self.ready = True
 
     def abandon(self) -> int:

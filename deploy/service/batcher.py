@@ -1,4 +1,4 @@
-"""Dynamic batching: one thread runs the model on whatever waits, at once, and the queue before it is bounded."""
+"""Dynamic batching: a thread for each device runs the model on whatever waits, and the queue before them is bounded."""
 
 import logging
 import math
@@ -39,7 +39,7 @@ class _Request:
 
 
 class Batcher:
-    """Runs `run` in a thread of its own, on up to `max_batch` requests at once.
+    """Runs `run` in threads of its own, as many as there are devices, each on up to `max_batch` requests at once.
 
     run: takes tensors with a batch axis in front, gives one image per entry. A batch is whatever waits when the thread
     is free: a request that comes alone runs alone and at once. max_queue: requests that may wait. Those that are
@@ -53,6 +53,7 @@ class Batcher:
         max_batch: int,
         max_queue: int,
         observe: Callable[[int, float], None],
+        threads: int = 1,
     ) -> None:
         self.run, self.max_batch, self.max_queue, self.observe = run, max_batch, max_queue, observe
         self._waiting: deque[_Request] = deque()
@@ -61,8 +62,11 @@ class Batcher:
         self._batch_seconds = 0.0
         self._changed = threading.Condition()
         # A daemon, for the process to end even when a run never does.
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"inference-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
@@ -72,7 +76,7 @@ class Batcher:
     @property
     def retry_after(self) -> float:
         """Seconds that the queue, as it stands, takes to run: at least one."""
-        return max(1.0, math.ceil(self.depth / self.max_batch) * self._batch_seconds)
+        return max(1.0, math.ceil(self.depth / self.max_batch / len(self._threads)) * self._batch_seconds)
 
     @contextmanager
     def reserved(self) -> Iterator[Callable[[Tensors], "Future[Array]"]]:
@@ -111,12 +115,14 @@ class Batcher:
                     self._waiting.remove(request)
 
     def close(self, seconds: float) -> bool:
-        """Ends the thread once nothing waits; returns whether it ended within `seconds`."""
+        """Ends the threads once nothing waits; returns whether they ended within `seconds`."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+            self._changed.notify_all()
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while batch := self._next():

@@ -17,7 +17,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "triton", help="write a model repository for Triton", description=DESCRIPTION, formatter_class=Help
     )
     # The model is opened here to learn what it takes, and to see that the copy runs.
-    parser.set_defaults(command=triton, provider="cpu", threads=None, size=None, engines=None)
+    parser.set_defaults(command=triton, provider="cpu", threads=None, size=None, engines=None, devices=())
     add = parser.add_argument
     add("--model", required=True, metavar="FILE", help="a model that `python -m export` wrote")
     add("--out", type=Path, required=True, metavar="DIR", help="the model repository, new or with other models")

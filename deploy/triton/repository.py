@@ -12,6 +12,7 @@ from deploy.metadata import OUTPUT
 from deploy.runtime import Session
 from likeness import atomic
 from likeness.command import BadInput
+from likeness.onnx_runtime import NO_KERNELS
 from shards.inputs import Spec
 
 On = Literal["cpu", "cuda", "tensorrt", "openvino"]
@@ -65,11 +66,13 @@ def configuration(session: Session, name: str, on: On, max_batch: int) -> str:
         "dynamic_batching { }",
         f"instance_group [ {{ count: 1 kind: {'KIND_CPU' if on in ('cpu', 'openvino') else 'KIND_GPU'} }} ]",
     ]
+    if on == "cuda" and facts.precision == "bf16":
+        raise BadInput(f"{session.path} computes in bf16, which does not run on cuda: {NO_KERNELS}")
     if on == "tensorrt":
         if facts.precision not in _TENSORRT_MODES:
             raise BadInput(
                 f"{session.path} computes in {facts.precision}, which Triton's ONNX Runtime cannot ask TensorRT for; "
-                f"export it with --precision {' or '.join(_TENSORRT_MODES)}, or use --on cuda"
+                f"export it with --precision {' or '.join(_TENSORRT_MODES)}"
             )
         mode = _TENSORRT_MODES[facts.precision]
         lines += _accelerator("gpu", "tensorrt", f' parameters {{ key: "precision_mode" value: "{mode}" }}')

@@ -13,7 +13,7 @@ from export.gates.result import Candidate, GateResult, Threshold, threshold_of
 from export.gates.samples import COUNT, LEAST, Samples
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.inputs import INPUTS
+from shards.inputs import INPUTS, Io
 
 BATCHES = (1, 3)
 RANGE_SAMPLES = 8
@@ -21,7 +21,7 @@ MOST_FLOAT16 = float(np.finfo(np.float16).max) / 2
 """Twice as much still does not overflow: other pictures may have larger values than those that were seen."""
 UINT8_LEVEL = 2 / 255
 """One level of uint8 in [-1, 1]: what rounding may make of the smallest difference."""
-_REMEDIES: Mapping[Precision, str] = {
+REMEDIES: Mapping[Precision, str] = {
     "fp32": "the graph computes something else than the model; export it again with the pinned versions, or write the "
     "part of the network at the node otherwise",
     "fp16": "activations leave float16's range or lose too much in it; export with --precision bf16 or fp32",
@@ -119,7 +119,7 @@ def check_range(candidate: Candidate) -> GateResult:
 def check_parity(candidate: Candidate) -> tuple[GateResult, list[compare.Distance], compare.Worst | None]:
     """Pictures of real samples against PyTorch's in float32: the worst one and the average must reach `THRESHOLDS`."""
     recipe, samples = candidate.exported.recipe, candidate.samples
-    threshold, remedy = threshold_of(candidate), _REMEDIES[recipe.precision]
+    threshold, remedy = threshold_of(candidate), REMEDIES[recipe.precision]
     figures: dict[str, Any] = {"samples": len(samples)}
     least = LEAST if recipe.precision == "fp32" else COUNT
     if len(samples) < least:
@@ -133,20 +133,27 @@ def check_parity(candidate: Candidate) -> tuple[GateResult, list[compare.Distanc
     except BadInput as error:
         figures |= {"error": str(error), **_node(candidate, samples[:1], threshold.departure)}
         return GateResult("parity", False, figures, remedy), [], None
-    figures |= summary(distances, worst.number)
-    # However small the difference, rounding to uint8 can make a whole level of it.
-    limit = max(threshold.max_abs, UINT8_LEVEL + 1e-6) if recipe.io == "uint8" else threshold.max_abs
-    passed = _reached(figures, threshold, limit)
+    passed = judged(figures, distances, worst.number, threshold, recipe.io)
     if not passed:
         one = samples[worst.number : worst.number + 1]
         figures |= _node(candidate, one, threshold.departure)
+    return GateResult("parity", passed, figures, remedy), distances, worst
+
+
+def judged(
+    figures: dict[str, Any], distances: Sequence[compare.Distance], worst: int, threshold: Threshold, io: Io
+) -> bool:
+    """Whether pictures reach a threshold. What was measured, and the threshold, go to `figures`."""
+    figures |= summary(distances, worst)
+    # However small the difference, rounding to uint8 can make a whole level of it.
+    limit = max(threshold.max_abs, UINT8_LEVEL + 1e-6) if io == "uint8" else threshold.max_abs
     figures |= {
         "most_max_abs": limit,
         "least_psnr_db": threshold.worst_psnr_db,
         "least_mean_psnr_db": threshold.mean_psnr_db,
         "least_mean_ssim": threshold.mean_ssim,
     }
-    return GateResult("parity", passed, figures, remedy), distances, worst
+    return _reached(figures, threshold, limit)
 
 
 def _compared(

@@ -18,8 +18,10 @@ from export.gates.structure import (
     check_tensorrt,
     check_tensorrt_rtx,
 )
+from export.served import Recipe
 from export.tensorrt import rtx as tensorrt_rtx
 from likeness import onnx_runtime
+from likeness.command import BadInput
 
 
 def check_provider(provider: Provider) -> None:
@@ -35,6 +37,17 @@ def check_provider(provider: Provider) -> None:
             openvino_model.Model(file, provider, None)
         else:
             onnx_runtime.start(file, provider)
+
+
+def check_kernels(provider: Provider, recipe: Recipe) -> None:
+    """Raises BadInput when no machine's provider would run what is to be exported."""
+    if provider not in onnx_runtime.TF32:
+        return
+    if recipe.precision == "bf16" or recipe.opset > onnx_runtime.CUDA_OPSET:
+        raise BadInput(
+            f"--precision {recipe.precision} in opset {recipe.opset} does not run with --provider {provider}: "
+            f"{onnx_runtime.NO_KERNELS}; --provider openvino judges bf16"
+        )
 
 
 def run_gates(candidate: Candidate, opset: int, report: Callable[[GateResult], None] = lambda result: None) -> Verdict:

@@ -71,13 +71,13 @@ def compare(exported: Iterable[Array], wanted: list[Array]) -> tuple[list[Distan
     return distances, worst
 
 
-def pictures_of(session: Session, samples: Samples) -> Iterator[Array]:
-    """Runs every sample alone, from what files hold to the picture.
+def pictures_of(session: Session, samples: Samples, batch: int = 1) -> Iterator[Array]:
+    """Runs every sample alone, or in batches that divide them evenly, from what files hold to the picture.
 
     Raises BadInput when the graph does not run or gives values that are not finite.
     """
-    for number in tqdm(range(len(samples)), desc=f"ONNX, {session.provider}", unit="picture", leave=False):
-        yield session.run(**feeds(session, samples[number : number + 1]))[0]
+    for number in tqdm(range(0, len(samples), batch), desc=f"ONNX, {session.provider}", unit="run", leave=False):
+        yield from session.run(**feeds(session, samples[number : number + batch]))
 
 
 def feeds(session: Session, samples: Samples) -> dict[str, Array]:

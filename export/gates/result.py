@@ -14,7 +14,9 @@ from trainer.checkpoints.synthesis import Synthesis
 
 LIMITS = {"least_": "≥", "most_": "≤"}
 """How a gate names thresholds among its figures."""
-ROUNDING_PROVIDER = "openvino-bf16"
+ROUNDING_PROVIDERS: Mapping[Provider, Precision] = {"openvino-bf16": "bf16", "cuda-tf32": "fp16"}
+"""Providers that round a float32 graph themselves, and the precision as which it is then judged: TF32 has the 10 bits
+of mantissa that fp16 has."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class Candidate:
 
 
 def threshold_of(candidate: Candidate) -> Threshold:
-    """That of the graph's precision, or of bf16 where the provider itself rounds a float32 graph."""
+    """That of the graph's precision, or of the one that the provider itself rounds a float32 graph to."""
     precision = candidate.exported.recipe.precision
-    return THRESHOLDS["bf16" if candidate.provider == ROUNDING_PROVIDER and precision == "fp32" else precision]
+    return THRESHOLDS[ROUNDING_PROVIDERS.get(candidate.provider, precision) if precision == "fp32" else precision]
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ pictures per second, and the share of the machine's peak that the model's arithm
 the picture are bound to its memory, every time is taken after the GPU has finished, and the copies in and out stand
 apart; on a CPU there are none. Inputs are random values of the model's own shapes and ranges.
 
-On a CPU, and with --against, eager PyTorch (float32, the same number of threads, in a process of its own) takes turns
-with the model; what is printed as "times eager" is the median of the ratios of neighbouring turns, which a busy machine
-distorts least.
+On a CPU, and with --against, eager PyTorch (float32, or TF32 beside cuda-tf32, the same number of threads, in a process
+of its own) takes turns with the model; what is printed as "times eager" is the median of the ratios of neighbouring
+turns, which a busy machine distorts least.
 
 It ends with a budget: how fast one picture could be on other cards at best, from the operations and the bytes that
 the graph needs and the cards' published peaks. These are bounds, not measurements:
@@ -69,9 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", type=Path, required=True, metavar="MODEL.onnx", help="a model that `python -m export` wrote")
     add(
         "--provider",
-        choices=("cpu", "cuda", "tensorrt", "openvino", "openvino-bf16"),
+        choices=("cpu", "cuda", "cuda-tf32", "tensorrt", "openvino", "openvino-bf16"),
         default="cpu",
-        help="where it runs; an error when it cannot run there (default: %(default)s)",
+        help="where it runs; an error when it cannot run there; cuda computes fp32 in float32, cuda-tf32 lets tensor "
+        "cores round it, eager PyTorch as well (default: %(default)s)",
     )
     add(
         "--batch",
@@ -160,6 +161,7 @@ def _described(options: argparse.Namespace, overrides: Sequence[str]) -> dict[st
     from export.latency.description import describe
     from export.latency.eager import eager_pytorch
     from export.latency.graph import Graph
+    from likeness.onnx_runtime import TF32
 
     on_gpu = options.provider in timing.GPU_PROVIDERS
     kind = "gpu" if on_gpu else "cpu"
@@ -179,7 +181,9 @@ def _described(options: argparse.Namespace, overrides: Sequence[str]) -> dict[st
         eager = None
         if source is not None:
             _say(f"starting eager PyTorch: {source.where}")
-            eager = stack.enter_context(eager_pytorch(source, request.threads, on_gpu))
+            eager = stack.enter_context(
+                eager_pytorch(source, request.threads, on_gpu, tf32=TF32.get(options.provider, False))
+            )
         return describe(session, graph, request, eager)
 
 

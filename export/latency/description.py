@@ -81,7 +81,11 @@ def _measured(
             gpu = gpu_state() if on_gpu else None
             rows.append(_row(size, timings, costs[size], gpu))
             # Again after each batch: a card's clocks change, and what else a CPU does makes it look slower.
-            bounds = this_gpu(gpu, kind) if on_gpu else this_cpu(session.provider, kind, request.threads, bounds)
+            bounds = (
+                this_gpu(gpu, session.provider, kind)
+                if on_gpu
+                else this_cpu(session.provider, kind, request.threads, bounds)
+            )
     peak = bounds.peak if bounds else None
     for row in rows:
         row["share_of_peak"] = round(row["gflop_per_s"] * 1e9 / peak, 3) if peak else None

@@ -66,7 +66,7 @@ class Eager:
         self.facts: Facts = self._answer()
 
     def seconds(self, batch: int) -> float:
-        """The time of one pass of `batch` random pictures in float32, the device's work included."""
+        """The time of one pass of `batch` random pictures, the device's work included."""
         self._connection.send(batch)
         taken: float = self._answer()
         return taken
@@ -86,16 +86,17 @@ class Eager:
 
 @contextlib.contextmanager
 def eager_pytorch(
-    source: Source, threads: int, on_gpu: bool = False, compiled: bool = False, keep: bool = False
+    source: Source, threads: int, on_gpu: bool = False, compiled: bool = False, keep: bool = False, tf32: bool = False
 ) -> Iterator[Eager]:
     """Starts the process; it ends with the context.
 
-    threads: for PyTorch. compiled: through torch.compile. keep: see `trainer.speed.host_memory`.
+    threads: for PyTorch. compiled: through torch.compile. keep: see `trainer.speed.host_memory`. tf32: whether a GPU
+    computes in it instead of float32.
     Raises BadInput when the network cannot be built or loaded.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, source, threads, on_gpu, compiled, keep), daemon=True)
+    process = context.Process(target=_serve, args=(theirs, source, threads, on_gpu, compiled, keep, tf32), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -106,14 +107,18 @@ def eager_pytorch(
         process.kill()
 
 
-def _serve(connection: Connection, source: Source, threads: int, on_gpu: bool, compiled: bool, keep: bool) -> None:
+def _serve(
+    connection: Connection, source: Source, threads: int, on_gpu: bool, compiled: bool, keep: bool, tf32: bool
+) -> None:
     """Answers batches with seconds until the other end closes."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from shards.inputs import inputs_of
+    from trainer.speed import arithmetic
     from trainer.speed.host_memory import keep_freed_memory
 
+    arithmetic.use("tf32" if tf32 else "fp32")
     if keep:
         keep_freed_memory()
     torch.set_num_threads(threads)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from export.latency.machines import Machine, Precision, card_named
+from likeness.onnx_runtime import TF32
 from trainer.estimate import MATMUL, peak_flops
 
 _COPIED_BYTES = 2**28
@@ -94,7 +95,7 @@ def parsed_state(answer: str) -> dict[str, str | float] | None:
     return state
 
 
-def this_gpu(state: Mapping[str, str | float] | None, kind: str) -> Here | None:
+def this_gpu(state: Mapping[str, str | float] | None, provider: str, kind: str) -> Here | None:
     """What bounds the card that `gpu_state` describes; None when it, or its peak for the arithmetic, is unknown.
 
     kind: ONNX's name of the type that most of the arithmetic is in.
@@ -102,10 +103,10 @@ def this_gpu(state: Mapping[str, str | float] | None, kind: str) -> Here | None:
     card = card_named(str(state["name"])) if state else None
     if card is None:
         return None
-    # ONNX Runtime's providers let tensor cores round fp32 to tf32. For int8 the table has no peak: fp16 is the nearest.
+    # For int8 the table has no peak: fp16 is the nearest.
     precision: Precision = "fp16"
     if kind in ("FLOAT", "DOUBLE"):
-        precision = "tf32" if "tf32" in card.peaks else "fp32"
+        precision = "tf32" if TF32.get(provider) and "tf32" in card.peaks else "fp32"
     if precision not in card.peaks:
         return None
     named = Machine(f"this machine ({card.name})", card.peaks, card.bandwidth)
@@ -119,20 +120,19 @@ def this_cpu(provider: str, kind: str, threads: int, before: Here | None = None)
     is, so the better figures of both count.
     """
     is_16_bit = provider.endswith("-bf16") or kind == "BFLOAT16"
-    dtype = torch.bfloat16 if is_16_bit else torch.float32
     precision: Precision = "fp16" if is_16_bit else "fp32"
     usual = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         peak, begun = 0.0, time.perf_counter()
         while time.perf_counter() - begun < _PEAK_SECONDS:
-            peak = max(peak, peak_flops(torch.device("cpu"), dtype))
+            peak = max(peak, peak_flops(torch.device("cpu"), "bf16" if is_16_bit else "fp32"))
         bandwidth = _copy_rate()
     finally:
         torch.set_num_threads(usual)
     if before is not None:
         peak, bandwidth = max(peak, before.peak), max(bandwidth, before.machine.bandwidth)
-    side, name = MATMUL["cpu"], str(dtype).removeprefix("torch.")
+    side, name = MATMUL["cpu"], "bfloat16" if is_16_bit else "float32"
     source = f"measured: the fastest {name} product of two {side}×{side} matrices, and copy of memory, in PyTorch"
     return Here(Machine("this machine", {precision: peak}, bandwidth), precision, source)
 

@@ -16,9 +16,10 @@ from export.latency.graph import Graph
 from likeness.array import Array
 from likeness.bound_run import Seconds
 from likeness.command import BadInput
+from likeness.onnx_runtime import MEMORY
 
 Feeds = dict[str, Array]
-GPU_PROVIDERS = ("cuda", "tensorrt")
+GPU_PROVIDERS = tuple(MEMORY)
 SAME_MODEL = 0.01
 """Relative difference that the arithmetic of a graph and of the PyTorch module may have, if they are one model."""
 REST = 0.01

@@ -3,8 +3,9 @@
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -18,6 +19,10 @@ from likeness.command import BadInput
 from likeness.engine_cache import Facts, Profile, Record, Runtime
 from likeness.gpu import visible_gpu
 
+if TYPE_CHECKING:
+    from export.gates.result import GateResult
+
+GATE_FAILED = 1
 BATCHES = (1, 8, 32)
 """Smallest, usual and largest batch."""
 RUNTIMES: tuple[Runtime, ...] = ("tensorrt", "tensorrt-rtx")
@@ -26,6 +31,11 @@ ENGINE_FILE = {"tensorrt": "engine.onnx", "tensorrt-rtx": "engine.plan"}
 DESCRIPTION = f"""\
 Builds a model's TensorRT engine ahead of time. Who serves the model (`--provider tensorrt`) takes the engine from the
 cache and never builds: without a matching one it stops with the command to run.
+
+An engine gets into the cache only if it passes its gate: it paints 64 real samples as PyTorch does in float32, with the
+thresholds of `python -m export` for the model's precision. fp32 is float32: TF32 is off. For that it needs the
+checkpoint that the model was exported from. Models with random weights, and engines for TensorRT-RTX, which this
+machine does not run, are not compared; the record says so.
 
   tensorrt      through ONNX Runtime, on a machine with the GPU that will serve; the engine runs on that GPU and
                 driver only. The default where there is a GPU. Needs tensorrt-cu13==10.16.*.
@@ -40,15 +50,33 @@ not built again; to build it anew, remove its folder.
 
 EXAMPLES = """\
 examples:
-  python -m export engine --model face.onnx --cache engines
+  python -m export engine --model face.onnx --cache engines --checkpoint runs/face
   python -m export engine --model face.onnx --cache engines --batch 1,1,4 --runtime tensorrt-rtx
 
-Exit codes: 0 done (the last line is the engine's file), 2 bad input (one line on stderr says what to do).
+Exit codes: 0 done (the last line is the engine's file), 1 the gate failed (there is no engine), 2 bad input (one line
+on stderr says what to do).
 """
 
 
+class _GateError(Exception):
+    """An engine whose gate failed."""
+
+    def __init__(self, result: "GateResult") -> None:
+        super().__init__(result.line())
+        self.result = result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Builds an engine, or finds it. Returns 0; raises BadInput when it can do neither."""
+    """Builds an engine, or finds it. Returns 0, or 1 when its gate failed; raises BadInput when it can do neither."""
+    try:
+        return _run(arguments)
+    except _GateError as error:
+        print(error)
+        print(f"error: gate {error.result.name} failed; {error.result.remedy}. No engine was kept.", file=sys.stderr)
+        return GATE_FAILED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     runtime: Runtime = options.runtime or ("tensorrt-rtx" if visible_gpu() is None else "tensorrt")
     version = tensorrt_rtx.version() if runtime == "tensorrt-rtx" else onnx_runtime.tensorrt_version()
@@ -63,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         place = engine_cache.place_of(runtime)
         model = _load(options.model)
+        gate = _gate_of(options, model, runtime)
         facts = Facts(
             model_sha256=digest,
             external_data={file.name: engine_cache.model_sha256(file) for file in weights_of(model, options.model)},
@@ -75,8 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         folder = options.cache / facts.key
         print(f"… building for {runtime} {version}, {_place(facts)}", file=sys.stderr)
-        record = _build(options.model, model, facts, folder)
+        record = _build(options.model, model, facts, folder, gate)
         print(f"built in {record.build_seconds:.1f} s: {_summary(record)}")
+        print("not compared with PyTorch" if gate is None else "compared with PyTorch: passed")
     print(folder / record.engine)
     return 0
 
@@ -131,7 +161,49 @@ def _load(file: Path) -> ModelProto:
     return model
 
 
-def _build(file: Path, model: ModelProto, facts: Facts, folder: Path) -> Record:
+Gate = Callable[[Path, int], "GateResult"]
+"""Judges an engine's file, in batches of a size that it takes."""
+
+
+def _gate_of(options: argparse.Namespace, model: ModelProto, runtime: Runtime) -> Gate | None:
+    """What judges the engine; None where nothing can be compared. Loaded beforehand: a build takes minutes.
+
+    Raises BadInput when the checkpoint is missing, or another one than the model's.
+    """
+    known = Metadata.from_props({prop.key: prop.value for prop in model.metadata_props}, str(options.model))
+    if runtime == "tensorrt-rtx" or known.checkpoint_sha256 == "untrained":
+        if options.checkpoint:
+            reason = "TensorRT-RTX's engines do not run here" if runtime == "tensorrt-rtx" else "its weights are random"
+            raise BadInput(f"--checkpoint: {options.model} is not compared with it, since {reason}; leave it off")
+        return None
+    if options.checkpoint is None:
+        raise BadInput(
+            f"an engine of {options.model} is kept only if it paints what PyTorch does: name the checkpoint that the "
+            "model was exported from with --checkpoint"
+        )
+    # Imported here, so that help and engines that are found need not wait for torch.
+    from deploy.runtime import Session
+    from export.gates import samples
+    from export.gates.engines import check_engine
+    from trainer.checkpoints.synthesis import load_for_synthesis
+
+    inputs = tuple(value.name for value in model.graph.input)
+    synthesis = load_for_synthesis(options.checkpoint, inputs)
+    if synthesis.sha256 != known.checkpoint_sha256:
+        raise BadInput(
+            f"{options.model} was exported from another checkpoint ({known.checkpoint_sha256[:12]}…) than "
+            f"{options.checkpoint} ({synthesis.sha256[:12]}…); name that one with --checkpoint"
+        )
+    # More than are judged, where the engine's smallest batch does not divide them.
+    real = samples.real_samples(synthesis, options.samples, -(-samples.COUNT // options.batch[0]) * options.batch[0])
+
+    def judge(engine: Path, batch: int) -> "GateResult":
+        return check_engine(Session(options.model, "tensorrt", engines=engine), synthesis, real, batch)
+
+    return judge
+
+
+def _build(file: Path, model: ModelProto, facts: Facts, folder: Path, gate: Gate | None) -> Record:
     profile = profile_of(model, file, facts.batches)
     try:
         with atomic.new_folder(folder) as partial:
@@ -142,13 +214,18 @@ def _build(file: Path, model: ModelProto, facts: Facts, folder: Path) -> Record:
             else:
                 onnx_runtime.build_engine(file.resolve(), engine.resolve(), profile, precisions_of(model))
                 _complete(engine, model, file)
+            seconds = round(time.perf_counter() - started, 3)
+            result = gate(engine, next(iter(profile.values()))[0][0]) if gate else None
+            if result is not None and not result.passed:
+                raise _GateError(result)
             record = Record(
                 facts=facts,
                 profile=profile,
                 model=file.name,
                 engine=engine.name,
                 files={path.name: path.stat().st_size for path in sorted(partial.iterdir())},
-                build_seconds=round(time.perf_counter() - started, 3),
+                build_seconds=seconds,
+                gate=result.to_json() if result else None,
             )
             engine_cache.write(partial, record)
     except (BadInput, OSError):
@@ -209,5 +286,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MIN,OPT,MAX",
         help="batches that the engine takes, tuned for OPT (default: " + ",".join(map(str, BATCHES)) + ")",
     )
+    add(
+        "--checkpoint",
+        type=Path,
+        help="what the model was exported from, a run's folder or one checkpoint: the engine must paint what it paints",
+    )
+    add("--samples", metavar="SHARDS", help="shards to compare on (default: the checkpoint's data.test)")
     add("--runtime", choices=RUNTIMES, help="default: tensorrt where there is a GPU, tensorrt-rtx elsewhere")
     return parser

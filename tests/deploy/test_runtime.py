@@ -80,7 +80,7 @@ def test_values_that_are_not_finite_are_no_picture(model: Path, value: float) ->
         session.checked(image)
 
 
-@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("provider", ["cuda", "cuda-tf32", "tensorrt"])
 def test_an_absent_provider_is_an_error_never_a_silent_cpu_run(model: Path, provider: Any) -> None:
     if list(Path("/proc/driver/nvidia/gpus").glob("*")):
         pytest.skip("this machine has an NVIDIA GPU")

@@ -137,7 +137,15 @@ def test_a_failed_gate_leaves_no_model(
         (["--checkpoint", "runs", "--data.width", "64"], "does not go with --checkpoint"),
         (["--config", "trainer/configs/demo.yaml", "--untrained", "--opset", "0"], "choose one from 18 to 24"),
         (["--checkpoint", "runs", "--sampels", "x"], "unknown option --sampels"),
-        (["--checkpoint", "runs", "--precision", "bf16"], "add --provider openvino, or cuda on a GPU"),
+        (["--checkpoint", "runs", "--precision", "bf16"], "no bfloat16; add --provider openvino$"),
+        (
+            ["--checkpoint", "runs", "--precision", "bf16", "--provider", "cuda"],
+            "--precision bf16 in opset 22 does not run with --provider cuda: ONNX Runtime has no CUDA kernels",
+        ),
+        (
+            ["--checkpoint", "runs", "--opset", "22", "--provider", "cuda-tf32"],
+            "--precision fp32 in opset 22 does not run with --provider cuda-tf32: .* after opset 21",
+        ),
         (["--checkpoint", "runs", "--alias", "latest"], "the alias 'latest' cannot be used"),
     ],
 )

@@ -2,15 +2,20 @@
 
 import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
+from torch.overrides import TorchFunctionMode
 
 from likeness.command import BadInput
 from shards.labels import standard_schema
@@ -41,10 +46,23 @@ def test_the_costs_of_the_paper_are_those_of_its_specification() -> None:
     assert costs.checkpoint_bytes == 4 * (3 * every + costs.parameters["generator"])
 
 
+class AsOnCuda(TorchFunctionMode):
+    """CPU autocast pads and enlarges in float32; CUDA's, for which memory is estimated, in what it is given."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch.autocast("cpu", enabled=False) if func in (F.pad, F.interpolate) else nullcontext():
+            return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", methods.available())
-def test_activations_are_those_of_a_real_step(method: str, small_config: MakeConfig) -> None:
-    """The bytes that a real step keeps for its backward pass, counted by the storages that autograd saves."""
-    config = small_config(method, perceptual={"weights": "random:0", "divisor": 16, "resize_below": 0})
+def test_activations_are_those_of_a_real_step(method: str, precision: str, small_config: MakeConfig) -> None:
+    """The bytes that a real step keeps for its backward pass, counted by the storages that autograd saves.
+
+    In bfloat16 norms keep their inputs in float32, so that half of the bytes would be too few.
+    """
+    loss = {"weights": "random:0", "divisor": 16, "resize_below": 0}
+    config = small_config(method, perceptual=loss)
     schema = standard_schema("sketch", 32, 32)
     training = Training(config, schema, None)
     own = {p.data_ptr() for network in training.method.networks.values() for p in network.parameters()}
@@ -70,11 +88,13 @@ def test_activations_are_those_of_a_real_step(method: str, small_config: MakeCon
     for names in training.method.players.values():
         set_trainable(training.method.networks, names)
         saved.clear()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+        with autocast, AsOnCuda(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             _, terms = next(play)
         most = max(most, sum(saved.values()))
         torch.stack(list(terms.values())).sum().backward()
-    assert estimate(config, schema).activation_bytes == pytest.approx(most, rel=0.1)
+    estimated = estimate(config.model_copy(update={"precision": precision}), schema)
+    assert estimated.activation_bytes == pytest.approx(most, rel=0.1)
 
 
 def test_recomputing_and_smaller_parts_need_less(small_config: MakeConfig) -> None:
@@ -84,6 +104,9 @@ def test_recomputing_and_smaller_parts_need_less(small_config: MakeConfig) -> No
     again = estimate(small_config("pix2pixhd", **changes, speed={"recompute": True}), schema)
     parts = estimate(small_config("pix2pixhd", **changes, accumulate=4), schema)
     assert again.activation_bytes < plain.activation_bytes
+    half = estimate(small_config("pix2pixhd", **changes, precision="bf16", speed={"recompute": True}), schema)
+    assert half.activation_bytes < again.activation_bytes
+    assert half.flops == again.flops
     assert parts.activation_bytes < 0.4 * plain.activation_bytes
     assert again.flops > plain.flops == parts.flops
 
@@ -178,6 +201,42 @@ def test_the_doctor_is_content_with_a_run_that_works(small_config: MakeConfig) -
     said = list(findings(small_config("pix2pixhd"), 2))
     assert not [finding.text for finding in said if finding.state == "wrong"]
     assert len(said) > 10
+
+
+def test_the_doctor_says_whether_data_come_fast_enough(
+    small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """95 samples per second and worker, as sketches of 256×256, and a rank that trains on a given number of images."""
+    from trainer import doctor
+
+    config = small_config("pix2pixhd", data__workers=2)
+    flops = estimate(config, config.data.label_schema).flops
+    monkeypatch.setattr(doctor, "_samples_per_second", lambda *_: 95.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+
+    def said_at(images_per_s: float, ranks: int = 1) -> tuple[str, str]:
+        peak = images_per_s * flops / doctor.PEAK_SHARE
+        monkeypatch.setattr(doctor, "peak_flops", lambda *_: peak)
+        return next((each.state, each.text) for each in findings(config, ranks) if "loader worker" in each.text)
+
+    state, text = said_at(550)
+    assert state == "note"
+    assert "95 samples/s from a loader worker × 2 (2 workers, 8 cores for 1 ranks here) = 190 images/s a rank" in text
+    assert "about 550 images/s" in text and "set data.workers 6, and give each rank 7 CPUs" in text
+    state, text = said_at(180)
+    assert state == "ok" and "would wait" not in text
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(1))
+    assert said_at(180)[0] == "note", "two workers on one core make no more than one"
+
+
+def test_the_doctor_measures_how_fast_samples_are_made(small_config: MakeConfig) -> None:
+    from shards.reading.stream import open_shards
+    from trainer import doctor
+
+    config = small_config("style_consistent")
+    with open_shards(config.data.train) as (manifest, store):
+        rate = doctor._samples_per_second(config, manifest, store)
+    assert 1 < rate < 1e5
 
 
 def test_the_doctor_names_what_would_go_wrong(small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:

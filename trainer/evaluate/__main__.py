@@ -20,6 +20,7 @@ from trainer.evaluate import paint
 from trainer.evaluate.evaluation import Evaluation, Folders, evaluate
 from trainer.evaluate.judged_pairs import JudgedPairs, JudgedShards, open_judged
 from trainer.evaluate.metrics_asked_for import add_arguments, sources_of
+from trainer.speed import arithmetic
 
 HELP = """\
 Judges pictures on held-out pairs: those that a checkpoint paints (--checkpoint), or those of any folder (--pictures),
@@ -95,6 +96,7 @@ def _evaluation(options: argparse.Namespace) -> Evaluation | None:
         subject = _painter(synthesis, pairs, location) or _folders(options, pairs)
         sources = sources_of(options, pairs)
         accelerator = Accelerator()
+        arithmetic.use("fp32")
         if isinstance(subject, Synthesis):
             subject.module.to(accelerator.device)
         with _new_folder(options.out, accelerator) as folder:

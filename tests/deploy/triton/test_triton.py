@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from deploy import trial
 from deploy.__main__ import main
 from deploy.runtime import Session
-from deploy.triton.repository import weights_of
+from deploy.triton.repository import configuration, weights_of
 from likeness.command import BadInput
 
 STRING, INT32, INT64, ENUM, MESSAGE = 9, 5, 3, 14, 11
@@ -146,3 +147,12 @@ def test_it_needs_no_onnx(model: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, "triton", "--model", str(model), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_has_no_cuda_kernels_is_not_served_with_cuda(model: Path) -> None:
+    session = Session(model)
+    session.metadata = replace(session.metadata, precision="bf16")
+    with pytest.raises(BadInput, match="bf16, which does not run on cuda: ONNX Runtime has no CUDA kernels"):
+        configuration(session, "face", "cuda", 8)
+    with pytest.raises(BadInput, match=r"TensorRT for; export it with --precision fp32 or fp16 or int8$"):
+        configuration(session, "face", "tensorrt", 8)

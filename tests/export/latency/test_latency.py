@@ -205,13 +205,15 @@ def test_a_card_is_judged_by_the_precision_that_it_computes_in() -> None:
         1980.0,
         "Disabled",
     )
-    fp32, fp16 = this_gpu(state, "FLOAT"), this_gpu(state, "FLOAT16")
-    assert fp32 is not None and (fp32.precision, fp32.peak) == ("tf32", 494.7e12)
+    fp32, fp16 = this_gpu(state, "cuda", "FLOAT"), this_gpu(state, "cuda", "FLOAT16")
+    assert fp32 is not None and (fp32.precision, fp32.peak) == ("fp32", pytest.approx(66.9e12))
+    tf32 = this_gpu(state, "cuda-tf32", "FLOAT")
+    assert tf32 is not None and (tf32.precision, tf32.peak) == ("tf32", 494.7e12)
     assert fp16 is not None and (fp16.precision, fp16.peak) == ("fp16", 989.4e12)
-    old = this_gpu({"name": "NVIDIA GeForce GTX 1080 Ti"}, "FLOAT")
+    old = this_gpu({"name": "NVIDIA GeForce GTX 1080 Ti"}, "cuda-tf32", "FLOAT")
     assert old is not None and old.precision == "fp32"
-    assert this_gpu({"name": "NVIDIA GeForce GTX 1080 Ti"}, "FLOAT16") is None
-    assert this_gpu({"name": "NVIDIA B200"}, "FLOAT") is None
+    assert this_gpu({"name": "NVIDIA GeForce GTX 1080 Ti"}, "cuda", "FLOAT16") is None
+    assert this_gpu({"name": "NVIDIA B200"}, "cuda", "FLOAT") is None
     unknown = parsed_state("NVIDIA H200, 570.86.15, [N/A], 1980, 3201, 3201, [Not Supported], 41, Enabled, Disabled")
     assert unknown is not None and not {"sm_mhz", "power_limit_w"} & set(unknown)
     assert parsed_state("No devices were found\n") is None

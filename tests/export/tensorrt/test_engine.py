@@ -84,7 +84,7 @@ def put(cache: Path, model: Path, **facts: Any) -> Path:
     folder.mkdir(parents=True)
     (folder / "engine.onnx").write_bytes(b"engine")
     shapes = {"label": tuple((batch, 15, 32, 32) for batch in made.batches)}
-    engine_cache.write(folder, Record(made, shapes, model.name, "engine.onnx", {"engine.onnx": 6}, 1.5))  # type: ignore[arg-type]
+    engine_cache.write(folder, Record(made, shapes, model.name, "engine.onnx", {"engine.onnx": 6}, 1.5, None))  # type: ignore[arg-type]
     return folder / "engine.onnx"
 
 
