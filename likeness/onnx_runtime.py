@@ -4,11 +4,15 @@ import contextlib
 import ctypes
 import io
 import logging
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+# The wheels for GPUs send telemetry from the moment of their import, with an id that they keep in the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
@@ -17,6 +21,7 @@ from likeness import engine_cache
 from likeness.array import Array
 from likeness.bound_run import BoundRun
 from likeness.command import BadInput
+from likeness.disk import require_readable
 from likeness.gpu import require_gpu
 
 Provider = Literal["cpu", "cuda", "tensorrt"]
@@ -75,7 +80,7 @@ def start(
     engines: for `tensorrt`, the cache of `python -m export engine`; only an engine from there runs.
 
     Raises BadInput when the file is missing or no model, when the provider cannot run it here, or when no engine was
-    built of the model for this machine.
+    built of the model for this machine; OSError when the file cannot be read.
     """
     _check(model, provider, remedy)
     if provider != "tensorrt":
@@ -143,6 +148,7 @@ def _check(model: Path, provider: Provider, remedy: str) -> None:
         raise BadInput(f"no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
     if not model.is_file():
         raise BadInput(f"no model at {model}; {remedy}")
+    require_readable(model)
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise BadInput(
             f"this build of ONNX Runtime has no provider {provider!r}; install onnxruntime-gpu instead of onnxruntime, "
