@@ -11,7 +11,7 @@ from typing import Any
 from deploy.chain import Chain
 from deploy.demo import inputs, manipulation_page, page, widgets
 from likeness.command import BadInput
-from likeness.loopback import LOOPBACK, foreign, free_port
+from likeness.loopback import foreign, free_port, is_loopback
 from shards.inputs import needs_of
 
 LARGEST_UPLOAD = "20mb"
@@ -35,7 +35,7 @@ def serve(chain: Chain, examples: Path | None, parser: Path | None, host: str = 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         _launch(blocks, chain, host, port)
-        if host not in LOOPBACK:
+        if not is_loopback(host):
             print(f"warning: everybody who reaches {host}:{blocks.server_port} can use the model", file=sys.stderr)
         named = f"[{host}]" if ":" in host else host
         print(f"draw at http://{named}:{blocks.server_port}/ (Ctrl-C ends)", flush=True)
