@@ -1,8 +1,10 @@
 """Opening exported models with OpenVINO, an optional runtime for CPUs. The one file that imports it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+from likeness import machine
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.onnx_runtime import one_line
@@ -31,8 +33,8 @@ class Model:
             "INFERENCE_PRECISION_HINT": PRECISIONS[provider],
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        if threads or machine.cores() < len(os.sched_getaffinity(0)):
+            settings["INFERENCE_NUM_THREADS"] = threads or machine.cores()
         try:
             model = openvino.Core().read_model(str(path))
             self.native = openvino.Core().compile_model(model, "CPU", settings)

@@ -17,7 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from likeness import engine_cache
+from likeness import engine_cache, machine
 from likeness.array import Array
 from likeness.bound_run import BoundRun
 from likeness.command import BadInput
@@ -189,8 +189,9 @@ def _open(
 
 def _session_options(provider: Provider, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
-    if threads:
-        options.intra_op_num_threads = threads
+    # By itself it counts the cores of its affinity and knows nothing of a container's share.
+    if threads or machine.cores() < len(os.sched_getaffinity(0)):
+        options.intra_op_num_threads = threads or machine.cores()
     if not _SPINNING.get():
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider != "cpu":

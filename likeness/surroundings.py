@@ -36,10 +36,21 @@ def prepare() -> None:
         Path.home()
     except RuntimeError:
         os.environ["HOME"] = str(_of_this_user())
+    reach_directly("localhost", "127.0.0.1", "::1")
     try:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["LOGNAME"] = str(os.getuid())
+
+
+def reach_directly(*hosts: str) -> None:
+    """What is asked of these, names of this machine, goes to no proxy, which would take itself for what is meant."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return
+    exceptions = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    wanted = [each.strip() for each in (*exceptions, *hosts) if each.strip()]
+    # Libraries differ in which of the two they read first.
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(wanted))
 
 
 def cached(*names: str) -> Path:

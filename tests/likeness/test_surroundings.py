@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from likeness import surroundings
 
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
 ROOT = Path(__file__).parents[2]
 NAMELESS = ["unshare", "--user", "--map-user=54321", "env", "-u", "HOME", "-u", "USER", "-u", "LOGNAME", "-u", "LNAME"]
 NAMELESS += ["-u", "USERNAME"]
@@ -64,6 +66,20 @@ def test_without_a_place_for_temporary_files_memory_serves(
     surroundings.prepare()
     assert os.environ["TMPDIR"] == "/dev/shm"
     assert "TMPDIR" in capsys.readouterr().err
+
+
+def test_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*PROXIES, "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    surroundings.prepare()
+    assert "no_proxy" not in os.environ
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "corp.example, 10.0.0.1")
+    monkeypatch.setenv("no_proxy", "")
+    surroundings.prepare()
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "corp.example,10.0.0.1,localhost,127.0.0.1,::1"
+    assert urllib.request.proxy_bypass("localhost") and urllib.request.proxy_bypass("127.0.0.1")
+    assert not urllib.request.proxy_bypass("elsewhere.example")
 
 
 def test_telemetry_of_onnx_runtime_is_off(tmp_path: Path) -> None:
