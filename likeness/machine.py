@@ -22,7 +22,7 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Cores that this process may use: by its affinity, and by a container's share, where a part of one counts as one."""
+    """Cores that this process may use: by its affinity and a container's share, a part of a core as a whole one."""
     shares = [len(os.sched_getaffinity(0))]
     for group in _control_groups("cpu"):
         quota, period = "max", "1"

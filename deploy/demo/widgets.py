@@ -33,7 +33,7 @@ every.forEach((button, number) => button.addEventListener("click", () => {
 
 
 def forget_settings() -> None:
-    """Removes what others have set for Gradio's pages, and says so: it could let this one serve any file of the machine.
+    """Removes what others have set for Gradio's pages, and says so: it could let any file of the machine be served.
 
     To be called before Gradio is imported.
     """
