@@ -7,6 +7,7 @@ from typing import Any
 from likeness import machine
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.disk import require_readable
 from likeness.onnx_runtime import one_line
 
 PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
@@ -35,6 +36,7 @@ class Model:
         }
         if threads or machine.cores() < len(os.sched_getaffinity(0)):
             settings["INFERENCE_NUM_THREADS"] = threads or machine.cores()
+        require_readable(path)
         try:
             model = openvino.Core().read_model(str(path))
             self.native = openvino.Core().compile_model(model, "CPU", settings)
