@@ -27,9 +27,10 @@ def cores() -> int:
     for group in _control_groups("cpu"):
         quota, period = "max", "1"
         if (file := group / "cpu.max").is_file():
-            quota, period = file.read_text().split()
+            quota, period = file.read_text(encoding="utf-8").split()
         elif (file := group / "cpu.cfs_quota_us").is_file():
-            quota, period = file.read_text().strip(), (group / "cpu.cfs_period_us").read_text()
+            quota = file.read_text(encoding="utf-8").strip()
+            period = (group / "cpu.cfs_period_us").read_text(encoding="utf-8")
         if quota not in ("max", "-1"):
             shares.append(max(1, math.ceil(int(quota) / int(period))))
     return min(shares)
@@ -40,7 +41,7 @@ def memory() -> int:
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for group in _control_groups("memory"):
         for file in (group / "memory.max", group / "memory.limit_in_bytes"):
-            if file.is_file() and (text := file.read_text().strip()) != "max":
+            if file.is_file() and (text := file.read_text(encoding="utf-8").strip()) != "max":
                 limits.append(int(text))
     return min(limits)
 
@@ -50,7 +51,7 @@ def _control_groups(controller: str) -> Iterator[Path]:
 
     Of both versions: https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/cgroups.html beside it.
     """
-    for line in _MEMBERSHIP.read_text().splitlines() if _MEMBERSHIP.is_file() else ():
+    for line in _MEMBERSHIP.read_text(encoding="utf-8").splitlines() if _MEMBERSHIP.is_file() else ():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
@@ -100,5 +101,5 @@ def versions() -> dict[str, str]:
 
 def _values(file: Path, name: str) -> list[str]:
     """What stands behind the colon in the lines that begin with `name`; nothing where there is no such file."""
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
