@@ -34,15 +34,19 @@ examples:
   python -m deploy serve --model model.onnx
   python -m deploy triton --model model.onnx --out repository
 
-Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
+Exit codes: 0 done, 2 bad input or what the system refuses (one line on stderr says what to do).
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
+    return run_command(lambda: _command(arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
-    return run_command(lambda: command(options))
+    command(options)
 
 
 def _parser() -> argparse.ArgumentParser:

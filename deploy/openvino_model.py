@@ -1,10 +1,13 @@
 """Opening exported models with OpenVINO, an optional runtime for CPUs. The one file that imports it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+from likeness import machine
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.disk import require_readable
 from likeness.onnx_runtime import one_line
 
 PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
@@ -31,8 +34,9 @@ class Model:
             "INFERENCE_PRECISION_HINT": PRECISIONS[provider],
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        if threads or machine.cores() < len(os.sched_getaffinity(0)):
+            settings["INFERENCE_NUM_THREADS"] = threads or machine.cores()
+        require_readable(path)
         try:
             model = openvino.Core().read_model(str(path))
             self.native = openvino.Core().compile_model(model, "CPU", settings)

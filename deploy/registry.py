@@ -9,6 +9,7 @@ from typing import Any
 
 from likeness import atomic
 from likeness.command import BadInput
+from likeness.surroundings import cached
 from shards.reading.urls import redacted, scrubbed
 
 SCHEME = "models:/"
@@ -21,7 +22,7 @@ def fetch(location: str) -> Path:
     """The model file of `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     The registry is the one that MLFLOW_REGISTRY_URI names, else MLFLOW_TRACKING_URI. A version is downloaded once, into
-    the user's cache folder (XDG_CACHE_HOME, else ~/.cache); which version an alias stands for is asked every time.
+    the user's cache folder (`likeness.surroundings.cached`); which version an alias stands for is asked every time.
     Raises BadInput when mlflow is not installed, no registry is named or answers, or it has no such model.
     """
     match = _LOCATION.fullmatch(location)
@@ -35,7 +36,7 @@ def fetch(location: str) -> Path:
         raise BadInput(f"{location} cannot be had from {_registry()}: {scrubbed(str(error), _uri())}") from error
     # A registered model that was deleted and made anew counts its versions from 1 again.
     digest = hashlib.sha256(os.fsencode(f"{_uri()} {created}")).hexdigest()[:12]
-    folder = _cache() / f"{match['name']}-{version}-{digest}"
+    folder = cached("models", f"{match['name']}-{version}-{digest}")
     if not folder.exists():
         _download(f"{SCHEME}{match['name']}/{version}", folder)
     return folder / FILE
@@ -97,7 +98,3 @@ def _fill(source: str, folder: Path) -> None:
         raise BadInput(f"{source} cannot be downloaded from {_registry()}: {scrubbed(str(error), _uri())}") from error
     if not (folder / FILE).is_file():
         raise BadInput(f"{source} is no ONNX model: it has no file {FILE}; register one with `python -m export`")
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness" / "models"

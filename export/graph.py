@@ -174,9 +174,7 @@ def save(model: ModelProto, props: dict[str, str], file: Path) -> None:
     onnx.save_model(model, file)
     for written in (file, *weights_of(model, file)):
         # Weights are written for their owner only, unlike the graph beside them.
-        written.chmod(file.stat().st_mode)
-        with written.open("rb") as opened:
-            os.fsync(opened.fileno())
+        atomic.settle(written)
 
 
 def move(model: ModelProto, file: Path, out: Path) -> list[Path]:

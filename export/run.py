@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from export.gates import checks, compare, samples
 from export.gates.result import Candidate, Verdict
 from export.gates.samples import Samples
 from export.served import BF16_OPSET, DEFAULT_OPSET, Recipe
+from likeness import atomic
 from likeness.command import DONE, BadInput
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis, untrained
 from trainer.metrics.structural_similarity import load_structural_similarity
@@ -27,6 +27,9 @@ def export(options: argparse.Namespace, overrides: Sequence[str], command: str) 
     overrides: of the training config's settings. command: what was typed, for the report.
     Raises BadInput for what a person can mend, before minutes are spent where it can be known.
     """
+    # Before minutes are spent on what has no place to go.
+    with atomic.scratch(options.out):
+        pass
     registry.check_names(options.name, options.alias)
     recipe = _recipe(options)
     checks.check_kernels(options.provider, recipe)
@@ -38,10 +41,9 @@ def export(options: argparse.Namespace, overrides: Sequence[str], command: str) 
     _say(f"exporting {synthesis.method} to opset {recipe.opset}")
     exported = graph.to_onnx(synthesis, recipe)
     metadata = served.metadata_of(synthesis, recipe)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside --out, so that the finished file can be renamed to it; a graph that fails its gates goes with the folder.
-    with tempfile.TemporaryDirectory(dir=options.out.parent, prefix=f".{options.out.stem}-") as folder:
-        file = Path(folder) / options.out.name
+    # A graph that fails its gates goes with the folder.
+    with atomic.scratch(options.out) as folder:
+        file = folder / options.out.name
         graph.save(exported.model, metadata.to_props(), file)
         if recipe.precision == "int8":
             _say("calibrating int8")

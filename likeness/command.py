@@ -1,12 +1,17 @@
 """What every command of the project does with bad input: one clear line and exit code 2."""
 
-import errno
+import os
+import select
 import sys
 from collections.abc import Callable
 
+from likeness import surroundings
 from likeness.interrupts import end_at_the_second
+from likeness.system_errors import in_words
 
-DONE, BAD_INPUT, PREEMPTED, INTERRUPTED = 0, 2, 75, 130
+DONE, BAD_INPUT, PREEMPTED, INTERRUPTED, UNREAD = 0, 2, 75, 130, 141
+_OUTPUTS = (1, 2)
+"""The descriptors of stdout and stderr."""
 
 
 class BadInput(ValueError):
@@ -16,25 +21,65 @@ class BadInput(ValueError):
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command's body and turns what a person can mend into one line on stderr.
 
-    Returns the exit code: 0 done, 2 bad input or no room on the disk, 130 for Ctrl-C, or what the body returned.
-    Anything else that is raised is a defect of ours and keeps its traceback.
+    Returns the exit code: 0 done, 2 bad input or what the system refuses (no right, no room, no such file), 130 for
+    Ctrl-C, 141 when nobody reads the output any more (as a shell reports SIGPIPE, and as silently), or what the body
+    returned. Anything else that is raised is a defect of ours and keeps its traceback.
     """
     end_at_the_second()
     try:
-        return command() or DONE
+        return _finished(command)
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _refused(str(error))
     except KeyboardInterrupt as stop:
         print(f"stopped; {stop}" if str(stop) else "stopped", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, BrokenPipeError) and (unread := [each for each in _OUTPUTS if _is_unread(each)]):
+            _silence(unread)
+            return UNREAD
+        if (words := in_words(error)) is None:
             raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(
-            f"error: no space left on the disk{where}; nothing half-written was kept. "
-            "Free some space or choose another --out, then run the same command again.",
-            file=sys.stderr,
-        )
-        return BAD_INPUT
+        return _refused(words)
+
+
+def _finished(command: Callable[[], int | None]) -> int:
+    try:
+        surroundings.prepare()
+        code = command() or DONE
+    except SystemExit:
+        # Of argparse, whose help nobody may read to its end.
+        _flush()
+        raise
+    _flush()
+    return code
+
+
+def _flush() -> None:
+    """Writes what is still in the buffers, here, where an error can be caught: later it would be a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def _refused(words: str) -> int:
+    try:
+        print(f"error: {words}", file=sys.stderr)
+        _flush()
+    except BrokenPipeError:
+        _silence(_OUTPUTS)
+    return BAD_INPUT
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe or socket whose reader is gone: other pipes, such as an encoder's, break as well."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _silence(descriptors: "tuple[int, ...] | list[int]") -> None:
+    """What is still in the buffers, and is written at the interpreter's end, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)

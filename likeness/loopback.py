@@ -8,8 +8,18 @@ from urllib.parse import urlsplit
 
 from likeness.command import BadInput
 
-LOOPBACK = ("127.0.0.1", "localhost")
-"""What this machine calls itself."""
+LOOPBACK = "127.0.0.1"
+"""An address of this machine that nobody else reaches."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address means this machine to whoever uses it: localhost, 127.0.0.1, ::1 and their like."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def foreign(header: str, origin: str | None, host: str) -> tuple[int, str] | None:
@@ -34,7 +44,7 @@ def known_host(header: str, host: str) -> bool:
         name = urlsplit(f"//{header}").hostname or ""
     except ValueError:
         return False
-    if name in (*LOOPBACK, host):
+    if name == host or is_loopback(name):
         return True
     if host not in ("0.0.0.0", "::"):
         return False

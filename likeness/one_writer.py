@@ -1,8 +1,10 @@
 """One process at a time writes a place; a second one is told so at once instead of undoing the first one's work.
 
-The kernel lets go of a lock when the process that took it ends, however it ends: no lock file has to be removed.
+The kernel lets go of a lock when the process that took it ends, however it ends: no lock file has to be removed. Where
+the file system has no locks, that is said once, and nothing keeps two processes apart.
 """
 
+import errno
 import fcntl
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,10 @@ from pathlib import Path
 from typing import IO
 
 from likeness.command import BadInput
+from likeness.system_errors import warn_of_lack
+
+_LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+"""What file systems without locks say."""
 
 
 @contextmanager
@@ -22,7 +28,7 @@ def only_writer(lock: Path, refusal: str, keep: bool = True) -> Iterator[None]:
     """
     with _opened(lock) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise BadInput(refusal) from error
         try:
@@ -38,10 +44,10 @@ def in_turn(lock: Path, waiting: str) -> Iterator[None]:
     """Holds the lock file `lock`; says `waiting` on stderr and waits while another process does."""
     with _opened(lock) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(waiting, file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _lock(lock, file, fcntl.LOCK_EX)
         yield
 
 
@@ -51,7 +57,7 @@ def is_held(lock: Path) -> bool:
         return False
     with lock.open("rb") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _lock(lock, file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
     return False
@@ -70,9 +76,27 @@ def held_by_this_process(lock: Path) -> IO[bytes] | None:
     except BlockingIOError:
         file.close()
         return None
-    except OSError:
-        pass  # a file system without locks
+    except OSError as error:
+        _warn_unless_other(lock, error)
     return file
+
+
+def _lock(lock: Path, file: IO[bytes], operation: int) -> None:
+    """Raises BlockingIOError where it would have to wait and may not."""
+    try:
+        fcntl.flock(file, operation)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        _warn_unless_other(lock, error)
+
+
+def _warn_unless_other(lock: Path, error: OSError) -> None:
+    """Says that the file system has no locks; raises the error when it is another one."""
+    if error.errno not in _LOCKLESS:
+        raise error
+    apart = "nothing keeps two processes apart there; start only one at a time for each --out and --run"
+    warn_of_lack(lock.parent, "has no locks", error, apart)
 
 
 def _opened(lock: Path) -> IO[bytes]:

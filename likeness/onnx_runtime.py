@@ -11,13 +11,17 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+# The wheels for GPUs send telemetry from the moment of their import, with an id that they keep in the home folder.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from likeness import engine_cache
+from likeness import engine_cache, machine
 from likeness.array import Array
 from likeness.bound_run import BoundRun
 from likeness.command import BadInput
+from likeness.disk import require_readable
 from likeness.gpu import require_gpu
 
 Provider = Literal["cpu", "cuda", "cuda-tf32", "tensorrt"]
@@ -97,7 +101,7 @@ def start(
     sees; None for the first.
 
     Raises BadInput when the file is missing or no model, when the provider cannot run it here, when it has no devices
-    to choose from, or when no engine was built of the model for this machine.
+    to choose from, or when no engine was built of the model for this machine; OSError when the file cannot be read.
     """
     _check(model, provider, remedy)
     options = provider_options(provider, device)
@@ -191,6 +195,7 @@ def _check(model: Path, provider: Provider, remedy: str) -> None:
         raise BadInput(f"no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
     if not model.is_file():
         raise BadInput(f"no model at {model}; {remedy}")
+    require_readable(model)
     if PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise BadInput(
             f"this build of ONNX Runtime has no provider {provider!r}; install onnxruntime-gpu instead of onnxruntime, "
@@ -231,8 +236,9 @@ def _open(
 
 def _session_options(provider: Provider, threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
-    if threads:
-        options.intra_op_num_threads = threads
+    # By itself it counts the cores of its affinity and knows nothing of a container's share.
+    if threads or machine.cores() < len(os.sched_getaffinity(0)):
+        options.intra_op_num_threads = threads or machine.cores()
     if not _SPINNING.get():
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if provider != "cpu":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from likeness.command import BadInput
-from likeness.loopback import LOOPBACK, foreign
+from likeness.loopback import foreign, is_loopback
 from likeness.one_writer import only_writer
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LONGEST_NAME = 40
 NAME: dict[str, Any] = {"min_length": 1, "max_length": LONGEST_NAME, "pattern": r"^\S(.*\S)?$"}
 """What a rater's name must be, as FastAPI's parameters take it."""
+_READING = ["GET", "HEAD"]
 _SHARED = {"rating_page.css": "text/css", "rating_page.js": "text/javascript"}
 
 
@@ -43,13 +44,13 @@ def page_app(title: str, page: Path, host: str) -> "FastAPI":
         response.headers.setdefault("Cache-Control", "no-cache")
         return response
 
-    @app.get("/")
+    @app.api_route("/", methods=_READING)
     def whole() -> FileResponse:
         return FileResponse(page, media_type="text/html")
 
     for name, kind in _SHARED.items():
 
-        @app.get(f"/{name}")
+        @app.api_route(f"/{name}", methods=_READING)
         def shared(name: str = name, kind: str = kind) -> FileResponse:
             return FileResponse(Path(__file__).with_name(name), media_type=kind)
 
@@ -69,7 +70,7 @@ def serve_app(app: "FastAPI", host: str, port: int, what: str, out: Path) -> Non
     """Says where the page is, and serves it until it is interrupted. what: what there is to do, for people."""
     import uvicorn
 
-    if host not in LOOPBACK:
+    if not is_loopback(host):
         print(f"warning: everybody who reaches {host}:{port} can see the pictures and answer", file=sys.stderr)
     named = f"[{host}]" if ":" in host else host
     print(f"{what} at http://{named}:{port}/ (Ctrl-C ends); answers go to {out}", flush=True)

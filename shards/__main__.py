@@ -36,15 +36,19 @@ examples:
   python -m shards trace --data data/train --world-size 8 --rank 3 --workers 4 --batch 4 --epoch 2 --start 100
   python -m shards doctor --data data/train --test data/test --world-size 8 --batch 4
 
-Exit codes: 0 done, 2 bad input or no room on the disk (one line on stderr says what to do).
+Exit codes: 0 done, 2 bad input or what the system refuses (one line on stderr says what to do).
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns its exit code."""
+    return run_command(lambda: _command(arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int | None:
     options = _parser().parse_args(arguments)
     body: Body = options.command
-    return run_command(lambda: body(options))
+    return body(options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.__main__ import main as deploy
 from likeness.command import BadInput
-from likeness.loopback import free_port, listen
+from likeness.loopback import free_port, is_loopback, known_host, listen
 from shards.__main__ import main as shards
 from shards.labels import standard_schema
 from trainer.study import page
@@ -55,3 +55,15 @@ def test_a_rating_page_says_which_port_it_took(
     page.serve([], standard_schema("sketch", 32, 32), tmp_path / "out.csv", 0, port=0)
     shown = re.search(r"http://127\.0\.0\.1:(\d+)/", capsys.readouterr().out)
     assert shown is not None and int(shown[1]) > 0
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.0.0.5", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"])
+def test_addresses_that_only_this_machine_reaches(host: str) -> None:
+    assert is_loopback(host)
+    assert known_host(f"[{host}]:80" if ":" in host else f"{host}:80", "127.0.0.1")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "::ffff:192.168.0.1", "localhost.example", "1"])
+def test_addresses_that_others_reach(host: str) -> None:
+    assert not is_loopback(host)
+    assert not known_host(f"[{host}]" if ":" in host else host, "127.0.0.1")

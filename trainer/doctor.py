@@ -17,6 +17,7 @@ import torch
 from likeness.command import BAD_INPUT, DONE, BadInput, run_command
 from likeness.disk import nearest_existing
 from likeness.loopback import free_port
+from likeness.machine import memory
 from likeness.one_writer import is_held
 from shards.inspection.doctor import Finding, Job, examine
 from shards.reading.store import Store
@@ -89,8 +90,11 @@ def _devices(config: Config, world_size: int) -> Iterator[Finding]:
                 "needed" + ("" if needed < free else "; raise accumulate, set speed.recompute true or precision bf16"),
             )
     else:
+        there = memory()
         yield Finding(
-            "note", f"no GPU here: training would run on the CPU; a rank needs about {needed / 1e9:,.1f} GB of memory"
+            "note" if needed < there else "wrong",
+            f"no GPU here: training would run on the CPU; a rank needs about {needed / 1e9:,.1f} GB of memory, of "
+            f"{there / 1e9:,.1f} GB that may be used" + ("" if needed < there else "; raise the container's limit"),
         )
     here = max(1, torch.cuda.device_count())
     if world_size > here:

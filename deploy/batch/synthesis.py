@@ -1,6 +1,5 @@
 """The loop of batch inference: decoding, the model and encoding overlap, in bounded memory."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from deploy.batch.pairs import BadPair, Job, Pairs
 from deploy.batch.summary import Summary, latency_percentiles
 from deploy.chain import Arrays, Chain
 from deploy.pipeline import ahead, grouped, side_by_side
+from likeness import machine
 from likeness.array import Array
 
 
@@ -31,7 +31,7 @@ def synthesize_pairs(
 ) -> Summary:
     """Makes every picture that `sink` does not have. Broken inputs go to `bad`. seed: see `run.run`."""
     # As many threads as processors: where the model leaves them idle, decoding and encoding may have all of them.
-    workers = max(2, len(os.sched_getaffinity(0)))
+    workers = max(2, machine.cores())
     # So many pictures are between two stages at most: enough that a slow one starves nobody, and no more memory.
     depth = 2 * batch * chain.session.parallel + workers
     work = _Work(chain, sink, bad, output, seed)

@@ -11,7 +11,8 @@ from typing import Any
 from deploy.chain import Chain
 from deploy.demo import inputs, manipulation_page, page, widgets
 from likeness.command import BadInput
-from likeness.loopback import LOOPBACK, foreign, free_port
+from likeness.loopback import foreign, free_port, is_loopback
+from likeness.surroundings import reach_directly
 from shards.inputs import needs_of
 
 LARGEST_UPLOAD = "20mb"
@@ -27,6 +28,7 @@ def serve(chain: Chain, examples: Path | None, parser: Path | None, host: str = 
     cannot be drawn, or it reads instance maps and there are no examples.
     """
     inputs.check_drawable(chain.session.schema, chain.session.path)
+    widgets.forget_settings()
     with TemporaryDirectory(prefix="likeness-demo-") as folder:
         # Read when Gradio is imported: what people upload is gone when the page is.
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -34,8 +36,10 @@ def serve(chain: Chain, examples: Path | None, parser: Path | None, host: str = 
         stopped = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
+        # Gradio asks itself whether it is there.
+        reach_directly(host)
         _launch(blocks, chain, host, port)
-        if host not in LOOPBACK:
+        if not is_loopback(host):
             print(f"warning: everybody who reaches {host}:{blocks.server_port} can use the model", file=sys.stderr)
         named = f"[{host}]" if ":" in host else host
         print(f"draw at http://{named}:{blocks.server_port}/ (Ctrl-C ends)", flush=True)

@@ -3,6 +3,7 @@
 import base64
 import html
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +30,18 @@ every.forEach((button, number) => button.addEventListener("click", () => {
   trigger("pick");
 }));
 """
+
+
+def forget_settings() -> None:
+    """Removes what others have set for Gradio's pages, and says so: it could let any file of the machine be served.
+
+    To be called before Gradio is imported.
+    """
+    # On a hosting platform of Hugging Face's, SPACE_ID lets Gradio listen and ask elsewhere.
+    if names := sorted(name for name in os.environ if name.startswith(("GRADIO_", "SPACE_"))):
+        print(f"note: {', '.join(names)} in the environment have no say over this page", file=sys.stderr)
+    for name in names:
+        del os.environ[name]
 
 
 def gradio() -> Any:

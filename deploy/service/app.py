@@ -5,12 +5,14 @@ Needs the extra `deploy`.
 
 import asyncio
 import hmac
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import prometheus_client
 from fastapi import FastAPI, Request, Response
@@ -26,6 +28,7 @@ from deploy.service.metrics import Metrics
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
+from likeness.machine import ON_CPU
 from shards.inputs import INPUTS, check_marks, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture, is_jpeg, is_png, stored_size
@@ -36,6 +39,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 ROUTES = ("/", "/synthesize", "/healthz", "/readyz", "/metrics")
 METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
+READING = ["GET", "HEAD"]
+"""What every resource that can be read understands (RFC 9110, section 9.1)."""
 MOST_PIXELS = 2**24
 """A larger picture is too large for any model; up to here it merely has another size than this one's."""
 SPARE_BYTES = 2**20
@@ -50,6 +55,8 @@ TOKEN = "LIKENESS_TOKEN"
 SEED = "seed"
 """The part that decides over what is drawn."""
 MOST_SEED = 2**63
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ class Service:
     Raises BadInput for a model whose inputs cannot be sent as files.
     """
 
-    def __init__(self, chain: Chain, limits: Limits, token: str | None = None, host: str = LOOPBACK[0]) -> None:
+    def __init__(self, chain: Chain, limits: Limits, token: str | None = None, host: str = LOOPBACK) -> None:
         self.chain, self.session, self.limits, self.token, self.host = chain, chain.session, limits, token, host
         schema = self.session.schema
         if not kind_of(schema).one_file(schema):
@@ -98,7 +105,9 @@ class Service:
         self.inputs = chain.sample_inputs()
         self.ready = self.draining = False
         self.max_body = 8 * schema.height * schema.width * len(self.inputs) + SPARE_BYTES
-        self.batcher = Batcher(chain.run, limits.max_batch, limits.max_queue, self._ran, chain.session.parallel)
+        self.batcher = Batcher(
+            chain.run_unchecked, limits.max_batch, limits.max_queue, self._ran, chain.session.parallel
+        )
         self.metrics = Metrics(self.session, lambda: self.batcher.depth)
         self._uploaded = 0
         self._reading: set[asyncio.Timeout] = set()
@@ -113,12 +122,17 @@ class Service:
         return not self._painting
 
     def warm_up(self) -> None:
-        """Runs the chain on one sample and a full batch: what does not run, or not yet fast, does so beforehand.
+        """Runs the chain on samples: what does not run, or not yet fast, does so beforehand.
 
+        On a GPU on batches of every size, since the kernels of a size are searched for when it first comes; padding to
+        a few sizes would compute more in every run instead. A processor's kernels are not: there a size that was not
+        run before takes no longer, and only one picture and a full batch are run.
         Raises BadInput when the model does not run.
         """
-        for batch in dict.fromkeys((1, self.limits.max_batch)):
-            # In turn, they reach every device.
+        largest = self.limits.max_batch
+        sizes = (largest, 1) if self.session.provider in ON_CPU else range(largest, 0, -1)
+        # The largest first, so that memory is asked for once; in turn, they reach every device.
+        for batch in dict.fromkeys(sizes):
             for _ in range(self.session.parallel):
                 self.chain.run(self.chain.trial(batch))
         self.ready = True
@@ -141,6 +155,7 @@ class Service:
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI application: measures, keeps foreign web pages out, and hands on."""
+        scope = _in_origin_form(scope)
         status = DISCONNECTED
 
         async def sent(message: Message) -> None:
@@ -207,22 +222,22 @@ class Service:
         async def other(_: Request, error: HTTPException) -> Response:
             return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
-        @app.get("/")
+        @app.api_route("/", methods=READING)
         async def description(request: Request) -> JSONResponse:
             self._check_token(request)
             return JSONResponse(self.description())
 
-        @app.api_route("/healthz", methods=["GET", "HEAD"])
+        @app.api_route("/healthz", methods=READING)
         async def healthz() -> JSONResponse:
             return JSONResponse({"status": "ok"})
 
-        @app.api_route("/readyz", methods=["GET", "HEAD"])
+        @app.api_route("/readyz", methods=READING)
         async def readyz() -> JSONResponse:
             if refusal := self._closed():
                 return refusal.response()
             return JSONResponse({"status": "ready"})
 
-        @app.get("/metrics")
+        @app.api_route("/metrics", methods=READING)
         async def metrics() -> Response:
             return Response(self.metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
@@ -346,15 +361,19 @@ class Service:
             if image.cancelled():
                 content.set_exception(_busy("draining", "the request was given up"))
             elif error := image.exception():
-                refused = Refused(500, "model", "the model failed on this batch; the service's log says why")
-                refused.__cause__ = error
-                content.set_exception(refused)
+                content.set_exception(_failed(error))
             else:
                 self._encoders.submit(encode, image.result())
 
         def encode(image: Array) -> None:
             try:
-                content.set_result(encode_picture(self.chain.pictures(image[None])[0]))
+                checked = self.chain.checked(image[None])
+            except BadInput as error:
+                _log.error("a picture failed: %s", error)
+                content.set_exception(_failed(error))
+                return
+            try:
+                content.set_result(encode_picture(self.chain.pictures(checked)[0]))
             except Exception as error:
                 content.set_exception(error)
 
@@ -383,7 +402,10 @@ class Service:
         try:
             files = {name: (content, f"the part {name}") for name, content in parts if name != SEED}
             check_marks(files, self.session.schema)
-            return self.chain.tensors(loaded, seed, "")
+            tensors = self.chain.tensors(loaded, seed, "")
+            # Here, one by one, and not in the thread that runs the model on all of them.
+            self.chain.check({name: value[None] for name, value in tensors.items()})
+            return tensors
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 
@@ -417,8 +439,33 @@ class Service:
         return _busy("queue_full", f"{self.limits.max_queue} requests are waiting already; ask again", retry_after)
 
 
+def _failed(error: BaseException) -> Refused:
+    refused = Refused(500, "model", "the model failed on this request; the service's log says why")
+    refused.__cause__ = error
+    return refused
+
+
 def _seed_of(content: bytes) -> int:
     text = content.strip()
     if not text.isdigit() or len(text) > len(str(MOST_SEED)) or int(text) > MOST_SEED:
         raise Refused(422, "bad_input", f"the part {SEED} is no whole number from 0 to {MOST_SEED}")
     return int(text)
+
+
+def _in_origin_form(scope: Message) -> Message:
+    """A request whose target is a whole URL, as proxies send it, as one whose target is a path.
+
+    Its Host is that of the URL, whatever the header says (RFC 9112, section 3.2.2).
+    """
+    target: bytes = scope["raw_path"]
+    scheme, _, rest = target.partition(b"://")
+    if scheme.lower() not in (b"http", b"https"):
+        return scope
+    authority, _, path = rest.partition(b"/")
+    headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {
+        **scope,
+        "raw_path": b"/" + path,
+        "path": unquote("/" + path.decode("ascii")),
+        "headers": [(b"host", authority), *headers],
+    }

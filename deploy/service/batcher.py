@@ -32,10 +32,49 @@ class FullError(Exception):
 class _Request:
     """One that waits, or runs."""
 
-    tensors: Tensors
-    """Its inputs by name, without the batch axis."""
+    batch: "_Batch"
+    """What it will run with."""
+    row: int
+    """Where its tensors are in it."""
+    copied: bool = False
+    """Whether they are there yet."""
     image: "Future[Array]" = field(default_factory=Future)
     """Its picture; cancelled when nobody waits for it any more."""
+
+
+class _Batch:
+    """Requests that will run together, stacked as they come: each has a row of the arrays.
+
+    Whoever submits a request copies it into its row, so that the thread which runs the model has nothing to stack.
+    """
+
+    def __init__(self, first: Tensors, size: int) -> None:
+        self.tensors = {name: np.empty((size, *value.shape), value.dtype) for name, value in first.items()}
+        self.rows: list[_Request | None] = [None] * size
+        """The request of each row, None where it is free."""
+
+    def takes(self, tensors: Tensors) -> bool:
+        """Whether a row is free for a request with these tensors."""
+        return None in self.rows and {name: value.shape[1:] for name, value in self.tensors.items()} == {
+            name: value.shape for name, value in tensors.items()
+        }
+
+    @property
+    def requests(self) -> list[_Request]:
+        """In the order of their rows."""
+        return [request for request in self.rows if request is not None]
+
+    @property
+    def copied(self) -> bool:
+        """Whether every request has its tensors in its row."""
+        return all(request.copied for request in self.requests)
+
+    def stacked(self) -> dict[str, Array]:
+        """The tensors of `requests` with a batch axis in front."""
+        rows = [request.row for request in self.requests]
+        # Rows that were given up, and not taken again, leave holes.
+        whole = rows == [*range(len(rows))]
+        return {name: value[: len(rows)] if whole else value[rows] for name, value in self.tensors.items()}
 
 
 class Batcher:
@@ -56,8 +95,9 @@ class Batcher:
         threads: int = 1,
     ) -> None:
         self.run, self.max_batch, self.max_queue, self.observe = run, max_batch, max_queue, observe
-        self._waiting: deque[_Request] = deque()
-        self._reserved = 0
+        self._batches: deque[_Batch] = deque()
+        """Those that wait. None is empty, and only where no row is free in them another one is begun."""
+        self._waiting = self._reserved = 0
         self._closed = False
         self._batch_seconds = 0.0
         self._changed = threading.Condition()
@@ -71,7 +111,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Places of the queue that are taken."""
-        return len(self._waiting) + self._reserved
+        return self._waiting + self._reserved
 
     @property
     def retry_after(self) -> float:
@@ -95,12 +135,23 @@ class Batcher:
         def submit(tensors: Tensors) -> "Future[Array]":
             nonlocal request
             with self._changed:
-                request = _Request(tensors)
                 if left:
-                    request.image.cancel()
-                else:
-                    self._reserved -= 1
-                    self._waiting.append(request)
+                    nobody: Future[Array] = Future()
+                    nobody.cancel()
+                    return nobody
+                request = self._begin(tensors)
+            copied = False
+            try:
+                for name, value in tensors.items():
+                    request.batch.tensors[name][request.row] = value
+                copied = True
+            finally:
+                with self._changed:
+                    request.copied = True
+                    if not copied:
+                        self._give_up(request)
+                    elif request.image.cancelled():
+                        self._free(request)
                     self._changed.notify()
             return request.image
 
@@ -111,8 +162,35 @@ class Batcher:
                 left = True
                 if request is None:
                     self._reserved -= 1
-                elif request.image.cancel() and request in self._waiting:
-                    self._waiting.remove(request)
+                else:
+                    self._give_up(request)
+
+    # The following are called by who holds the lock.
+
+    def _begin(self, tensors: Tensors) -> _Request:
+        """A request with a row in the first batch that has one to spare."""
+        batch = next((each for each in self._batches if each.takes(tensors)), None)
+        if batch is None:
+            batch = _Batch(tensors, self.max_batch)
+            self._batches.append(batch)
+        request = _Request(batch, batch.rows.index(None))
+        batch.rows[request.row] = request
+        self._reserved -= 1
+        self._waiting += 1
+        return request
+
+    def _give_up(self, request: _Request) -> None:
+        """Cancels a request that waits; one that runs, or was given up already, stays what it is."""
+        if not request.image.cancelled() and request.image.cancel():
+            self._waiting -= 1
+            # While its row is being copied into, nobody else may have it.
+            if request.copied:
+                self._free(request)
+
+    def _free(self, request: _Request) -> None:
+        request.batch.rows[request.row] = None
+        if not request.batch.requests:
+            self._batches.remove(request.batch)
 
     def close(self, seconds: float) -> bool:
         """Ends the threads once nothing waits; returns whether they ended within `seconds`."""
@@ -128,35 +206,34 @@ class Batcher:
         while batch := self._next():
             self._compute(batch)
 
-    def _next(self) -> list[_Request]:
+    def _next(self) -> _Batch | None:
         """What runs next; nothing when the batcher is closed."""
         with self._changed:
-            while True:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
-                    return []
-                batch: list[_Request] = []
-                while self._waiting and len(batch) < self.max_batch:
-                    request = self._waiting.popleft()
-                    # From here on it cannot be given up any more; one that was given up before is left out.
-                    if request.image.set_running_or_notify_cancel():
-                        batch.append(request)
-                if batch:
-                    return batch
+            self._changed.wait_for(lambda: self._batches[0].copied if self._batches else self._closed)
+            if not self._batches:
+                return None
+            batch = self._batches.popleft()
+            # Another device's thread may have been waiting for this batch to be whole: it looks at the next one.
+            self._changed.notify()
+            for request in batch.requests:
+                # From here on it cannot be given up any more; who was given up before has no row.
+                request.image.set_running_or_notify_cancel()
+            self._waiting -= len(batch.requests)
+            return batch
 
-    def _compute(self, batch: list[_Request]) -> None:
+    def _compute(self, batch: _Batch) -> None:
         begun = time.perf_counter()
+        requests = batch.requests
         try:
-            stacked = {name: np.stack([request.tensors[name] for request in batch]) for name in batch[0].tensors}
-            images = self.run(stacked)
+            images = self.run(batch.stacked())
         except Exception as error:
             # Whatever it is, it concerns this batch: those who wait for it get it, and the next one runs.
-            _log.error("a batch of %d failed: %r", len(batch), error, exc_info=not isinstance(error, BadInput))
-            for request in batch:
+            _log.error("a batch of %d failed: %r", len(requests), error, exc_info=not isinstance(error, BadInput))
+            for request in requests:
                 request.image.set_exception(error)
             return
         seconds = time.perf_counter() - begun
         self._batch_seconds = seconds
-        self.observe(len(batch), seconds)
-        for request, image in zip(batch, images, strict=True):
+        self.observe(len(requests), seconds)
+        for request, image in zip(requests, images, strict=True):
             request.image.set_result(image)

@@ -1,5 +1,7 @@
 """The parts of a `multipart/form-data` body that lies in memory."""
 
+import re
+
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
@@ -21,7 +23,10 @@ def boundary_of(content_type: str) -> bytes | None:
 
 
 def parts_of(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
-    """(name, content) of every part, in order. Raises BrokenError when the body is damaged, cut off or too many."""
+    """(name, content) of every part, in order. Raises BrokenError when the body is damaged, cut off or too many.
+
+    A preamble and an epilogue, which a body may have (RFC 2046, section 5.1.1), are passed over.
+    """
     # The parser calls back while it reads, with places in the body. A header or a part's content may come in several
     # calls, so each is gathered until the parser says that it has ended.
     parts: list[tuple[str, bytearray]] = []
@@ -65,10 +70,21 @@ def parts_of(body: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
                 "on_part_data": lambda data, start, stop: content.extend(data[start:stop]),
                 "on_end": end,
             },
-        ).write(body)
+        ).write(_from_first_boundary(body, boundary))
     except FormParserError as error:
         raise BrokenError(str(error)) from error
     # A body without its last boundary is no error to a parser that is not asked to finish.
     if not ended:
         raise BrokenError("it ends early")
     return [(name, bytes(content)) for name, content in parts]
+
+
+def _from_first_boundary(body: bytes, boundary: bytes) -> bytes:
+    """The body without preamble and blanks behind the first boundary, neither of which the parser knows."""
+    line = b"--" + boundary
+    if body.startswith(line + b"\r\n"):
+        return body
+    first = re.search(rb"(?:\A|\r\n)" + re.escape(line) + rb"[ \t]*(?=\r\n|--)", body)
+    if first is None:
+        raise BrokenError("the boundary that the Content-Type names is not in it")
+    return line + body[first.end() :]

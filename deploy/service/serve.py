@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import time
@@ -20,10 +21,16 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from deploy.chain import Chain
 from deploy.service.app import TOKEN, Limits, Service
 from likeness.command import BadInput
-from likeness.loopback import LOOPBACK, listen
+from likeness.loopback import LOOPBACK, is_loopback, listen
 
 CONNECTIONS = 900
-"""Open at once. Below the 1,024 files that a process may usually open."""
+"""Open at once, where the process may open so many files."""
+BACKLOG = 1024
+"""Connections that may wait to be accepted, and that are, all at once, before any of them is looked at."""
+FILES = 4096
+"""What a process may open, if its limit can be raised so far: connections, those that wait, and everything else."""
+SPARE_FILES = 24
+"""For threads, metrics and a model's libraries, beside what is open when the service begins."""
 IDLE_SECONDS = 10.0
 """How long a connection may stay open without a whole request, whatever trickles in, or with an answer unread."""
 CLOSING_SECONDS = 1
@@ -36,11 +43,13 @@ class _Connection(H11Protocol):
     """HTTP/1.1 that does not let connections pile up: bounded in number, and closed when no whole request comes or an
     answer is not read."""
 
+    most = CONNECTIONS
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.idle_since = self.loop.time()
         self.watch = self.loop.call_later(IDLE_SECONDS, self._look)
-        if len(self.connections) > CONNECTIONS:
+        if len(self.connections) > self.most:
             transport.write(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\r\n")
             transport.close()
 
@@ -118,12 +127,30 @@ def token_of(host: str) -> str | None:
     token = os.environ.get(TOKEN)
     if token is not None and (not token or not token.isascii() or not token.isprintable() or " " in token):
         raise BadInput(f"{TOKEN} is empty or holds more than visible ASCII characters; set another one or unset it")
-    if token is None and host not in LOOPBACK:
+    if token is None and not is_loopback(host):
         raise BadInput(
             f"everybody who reaches {host} could use the service: set the environment variable {TOKEN} to a secret "
-            f'that clients then send (such as {TOKEN}="$(openssl rand -hex 32)"), or listen on --host {LOOPBACK[0]}'
+            f'that clients then send (such as {TOKEN}="$(openssl rand -hex 32)"), or listen on --host {LOOPBACK}'
         )
     return token
+
+
+def _bounds() -> tuple[int, int]:
+    """How many connections may be open, and how many may wait: all of them together have descriptors.
+
+    Where none is left to accept a connection with, asyncio asks again and again, and writes of it each time.
+    Raises BadInput when the process may open too few files to serve anybody.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    left = (FILES if soft == resource.RLIM_INFINITY else soft) - len(os.listdir("/proc/self/fd")) - SPARE_FILES
+    if left < 2:
+        raise BadInput(f"this process may open {soft} files, too few to serve anybody; raise the limit (ulimit -n)")
+    connections = min(CONNECTIONS, left // 2)
+    return connections, min(BACKLOG, left - connections)
 
 
 def run(chain: Chain, host: str, port: int, limits: Limits) -> None:
@@ -136,6 +163,7 @@ def run(chain: Chain, host: str, port: int, limits: Limits) -> None:
     token = token_of(host)
     with closing(listen(host, port)) as listener:
         service = Service(chain, limits, token, host)
+        _Connection.most, backlog = _bounds()
         url = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/"
 
         def ready() -> None:
@@ -146,6 +174,7 @@ def run(chain: Chain, host: str, port: int, limits: Limits) -> None:
             service.app,
             interface="asgi3",
             http=_Connection,
+            backlog=backlog,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -19,6 +19,7 @@ from export.weights import weights_of
 from likeness import onnx_runtime
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.disk import link_or_copy
 
 
 def first_departure(exported: Exported, file: Path, samples: Samples, tolerance: float) -> str:
@@ -67,11 +68,11 @@ def _intermediates(exported: Exported, file: Path, samples: Samples, names: list
     bare.CopyFrom(exported.model)
     del bare.graph.output[:]
     bare.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    # Weights lie in files beside the model and are linked, not copied; hard links need the same file system.
+    # Weights lie in files beside the model and are linked where they can be; hard links need the same file system.
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         whole = Path(folder) / file.name
         for weights in weights_of(bare, file):
-            (whole.parent / weights.name).hardlink_to(weights)
+            link_or_copy(weights, whole.parent / weights.name)
         save(bare, {}, whole)
         session = onnx_runtime.start(whole)
         inputs = feeds(Session(file), samples)

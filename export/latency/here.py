@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from export.latency.machines import Machine, Precision, card_named
+from likeness import machine
 from likeness.onnx_runtime import TF32
 from trainer.estimate import MATMUL, peak_flops
 
@@ -155,4 +156,4 @@ def physical_cores() -> int:
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
         cores.add(siblings.read_text().strip() if siblings.is_file() else str(cpu))
-    return len(cores)
+    return min(len(cores), machine.cores())

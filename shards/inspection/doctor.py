@@ -1,7 +1,6 @@
 """What would go wrong in a long job, said in one screen before it is queued."""
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -154,9 +153,9 @@ def _arithmetic(job: Job, manifest: Manifest) -> Iterator[Finding]:
         yield Finding("note", f"that is {left / samples:.0%} of an epoch; a smaller batch wastes less")
     if job.workers > batches:
         yield Finding("note", f"{job.workers} workers share {batches} batches per epoch; fewer do the same")
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     if job.workers > cores:
-        yield Finding("note", f"{job.workers} workers per rank, but this machine has {cores} cores")
+        yield Finding("note", f"{job.workers} workers per rank, but there are {cores} cores for them")
 
 
 def _room(job: Job, manifests: dict[str, Manifest]) -> Iterator[Finding]:

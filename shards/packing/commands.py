@@ -1,11 +1,11 @@
 """`python -m shards pack` and `merge`: shards written from videos and pictures, in one run or in slices."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+from likeness import machine
 from likeness.arguments import count, slice_of, whole
 from likeness.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
@@ -167,7 +167,7 @@ def _pack(options: argparse.Namespace) -> None:
         held_out = options.test_out is not None
         print(estimate(plan_of(packing, held_out), options.out, held_out).table())
         return
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or machine.cores()
     with saying(lambda: "what is labelled and packed so far is kept; the same command goes on from there"):
         packed = pack(packing, options.out, options.test_out, workers, options.slice)
     for folder, manifest in packed:

@@ -1,6 +1,5 @@
 """Slices of a job array joined to one folder of shards: the bytes that a single run would have written."""
 
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from likeness.atomic import new_folder
 from likeness.command import BadInput
+from likeness.disk import link_or_copy
 from shards.packing.quarantine import FILE
 from shards.packing.write import part_folder, work_folder
 from shards.reading.samples import check_shard
@@ -51,22 +51,14 @@ def merge(out: Path, slices: Sequence[Path] | None = None) -> Manifest:
     with new_folder(out) as folder:
         for manifest, place in parts:
             for shard in manifest.shards:
-                _take(place / shard.name, folder / shard.name)
+                link_or_copy(place / shard.name, folder / shard.name)
         if (parts[0][1] / FILE).is_file():
-            shutil.copy(parts[0][1] / FILE, folder / FILE)
+            shutil.copyfile(parts[0][1] / FILE, folder / FILE)
         whole.save(folder)
     for path in slices:
         shutil.rmtree(path)
     shutil.rmtree(work_folder(out), ignore_errors=True)
     return whole
-
-
-def _take(source: Path, target: Path) -> None:
-    """A second name for a file; a copy, where the file system or the distance does not allow that."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy(source, target)
 
 
 def _check(slices: Sequence[Path], manifests: Sequence[Manifest]) -> None:

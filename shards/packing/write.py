@@ -1,7 +1,6 @@
 """From videos and pictures to shards of pairs and their manifest: the compiler behind `python -m shards pack`."""
 
 import json
-import os
 import shutil
 import sys
 from collections import Counter
@@ -13,7 +12,7 @@ from typing import Any
 import webdataset
 from tqdm import tqdm
 
-from likeness.atomic import new_file, refuse_existing, write_text
+from likeness.atomic import move_folder, new_file, refuse_existing, write_text
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.operators.photos import prepare
@@ -90,11 +89,11 @@ def _move(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
     try:
         for folder, path in zip(folders, outputs, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder, path)
+            move_folder(folder, path)
             moved.append((folder, path))
     except BaseException:
         for folder, path in moved:
-            os.replace(path, folder)
+            move_folder(path, folder)
         raise
 
 

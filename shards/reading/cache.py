@@ -45,7 +45,13 @@ class Pin:
             pin = cls(os.open(file, os.O_RDONLY))
         except FileNotFoundError:
             return None
-        fcntl.flock(pin.descriptor, fcntl.LOCK_SH)
+        try:
+            fcntl.flock(pin.descriptor, fcntl.LOCK_SH)
+        except BaseException:
+            # Not released, which would unlock what is not locked.
+            os.close(pin.descriptor)
+            pin.descriptor = -1
+            raise
         status = stat_if_there(file)
         if status is not None and status.st_ino == pin.inode:
             return pin

@@ -1,7 +1,6 @@
 """Draws a world as real H.264 videos, with a sidecar beside each."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from likeness import atomic
+from likeness import atomic, machine
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.media.pictures import encode_picture
@@ -44,7 +43,7 @@ def film(world: str, out: Path, videos: int, seconds: float, size: int, seed: in
         raise BadInput(f"{seconds} s at {fps} frames per second is less than two frames; give more --seconds")
     with atomic.new_folder(out) as folder:
         shoot = partial(film_one, world, folder, round(seconds * fps), size, seed, fps)
-        workers = min(videos, os.cpu_count() or 1)
+        workers = min(videos, machine.cores())
         bar = partial(tqdm, total=videos, desc=f"drawing {world}", unit="video")
         # Threads, as OpenCV draws without the interpreter's lock and the encoder is a process of its own.
         with ThreadPoolExecutor(workers) as pool:

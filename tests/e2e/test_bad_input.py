@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_nothing(command: str, packed: Path, small_config: Ma
         file = command_of(small_config("pix2pixhd"), tmp_path)[2]
         assert run(tmp_path, "-m", "export", "--config", file, "--untrained", "--out", "model.onnx").returncode == 0
     done = full_disk(tmp_path / "small", "16k" if command == "batch" else "48k", words, tmp_path)
-    assert "no space left" in refusal(done)
+    assert "No space left" in refusal(done)
     left = set((tmp_path / "listing").read_text().split())
     stays = {"worlds": set(), "pack": {".out-packing"}, "batch": {"out"}}[command]
     assert left == stays, "finished pictures stay, to be continued"

@@ -11,7 +11,6 @@ latest, best             files with the name of a checkpoint
 import hashlib
 import json
 import math
-import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
@@ -163,7 +162,7 @@ def prune(run: Path, keep: int) -> None:
             continue
         # Renamed first, so that a half-deleted folder never bears a checkpoint's name.
         doomed = folder.with_name(f".{folder.name}-deleted")
-        os.replace(folder, doomed)
+        atomic.move_folder(folder, doomed)
         shutil.rmtree(doomed)
 
 
@@ -193,7 +192,7 @@ def _moved(folder: Path, into: Path) -> Path:
     into.mkdir(exist_ok=True)
     names = (folder.name if number == 1 else f"{folder.name}-{number}" for number in count(1))
     place = next(into / name for name in names if not (into / name).exists())
-    os.replace(folder, place)
+    atomic.move_folder(folder, place)
     return place
 
 

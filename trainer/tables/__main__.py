@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from likeness import atomic
+from likeness import atomic, machine
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
 from likeness.interrupts import saying
@@ -277,7 +277,7 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     named = visible.split(",") if visible else [str(number) for number in range(cards)]
     devices: SimpleQueue[str] = SimpleQueue()
-    workers = jobs or cards or len(os.sched_getaffinity(0))
+    workers = jobs or cards or machine.cores()
     for number in range(workers):
         devices.put(named[number % cards] if cards else "")
     for world in tqdm(worlds, "drawing", unit="world"):

@@ -368,6 +368,27 @@ def test_only_known_names_and_a_clean_end(
     assert not list(tmp_path.glob("**/*.png")), "uploads and pictures go with the server"
 
 
+def test_the_environment_neither_widens_what_a_page_serves_nor_sends_it_to_a_proxy(
+    model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("gradio")
+    secret = tmp_path / "secret.txt"
+    secret.write_text("not for the page")
+    with monkeypatch.context() as set_by_others:
+        for name in ("no_proxy", "NO_PROXY"):
+            set_by_others.delenv(name, raising=False)
+        # Nobody listens there.
+        set_by_others.setenv("http_proxy", "http://127.0.0.1:9")
+        set_by_others.setenv("GRADIO_ALLOWED_PATHS", "/")
+        set_by_others.setenv("GRADIO_ROOT_PATH", "/elsewhere")
+        server = Server("--model", model)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{server.url}gradio_api/file={secret}", timeout=10)
+    code, errors = server.end(signal.SIGTERM)
+    assert code == 0 and "Traceback" not in errors
+    assert "GRADIO_ALLOWED_PATHS, GRADIO_ROOT_PATH in the environment have no say" in errors
+
+
 def test_what_cannot_start(model: Path, street: Path, faces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(*arguments: Path | str) -> str:
         assert main(["demo", *map(str, arguments)]) == 2

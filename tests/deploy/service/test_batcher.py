@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -95,7 +96,57 @@ def test_who_leaves_frees_a_place_at_once_and_is_not_computed(batcher: Batcher, 
     images.append(submit(batcher, 4))
     gated.gate.release(3)
     assert images[3].result() == 4
-    assert (running.result(), gated.batches) == (0, [[0], [1, 3], [4]])
+    assert (running.result(), gated.batches) == (0, [[0], [1, 4], [3]])
+
+
+def test_a_row_that_was_given_up_leaves_no_hole_in_a_batch(batcher: Batcher, gated: Gated) -> None:
+    running = submit(batcher, 0)
+    gated.begun.acquire(timeout=10)
+    images = [submit(batcher, value) for value in (1, 2)]
+    images[0].leave()
+    gated.gate.release(2)
+    assert (running.result(), images[1].result(), gated.batches) == (0, 2, [[0], [2]])
+
+
+def test_requests_of_another_shape_run_by_themselves(batcher: Batcher, gated: Gated) -> None:
+    running = submit(batcher, 0)
+    gated.begun.acquire(timeout=10)
+    single = submit(batcher, 1)
+    with batcher.reserved() as several:
+        image = several({"x": np.array([2, 3])})
+        gated.gate.release(3)
+        assert image.result(10).tolist() == [2, 3]
+    assert (running.result(), single.result(), gated.batches) == (0, 1, [[0], [1], [[2, 3]]])
+
+
+def test_what_cannot_be_stacked_fails_alone(batcher: Batcher, gated: Gated) -> None:
+    running = submit(batcher, 0)
+    gated.begun.acquire(timeout=10)
+    fine = submit(batcher, 1)
+    with pytest.raises(ValueError), batcher.reserved() as submit_words:
+        submit_words({"x": np.array("no number")})
+    assert batcher.depth == 1
+    gated.gate.release(2)
+    assert (running.result(), fine.result(), gated.batches) == (0, 1, [[0], [1]])
+
+
+def test_many_threads_that_submit_and_leave(gated: Gated) -> None:
+    """Everybody who stays gets what is theirs, nobody else is computed twice, and every place is free at the end."""
+    made = Batcher(lambda tensors: tensors["x"] * 2, 4, 1000, lambda size, seconds: None)
+
+    def client(seed: int) -> bool:
+        random = np.random.default_rng(seed)
+        for number in range(200):
+            with made.reserved() as submit:
+                value = np.full((random.integers(1, 3), 1000), seed * 1000 + number)
+                image = submit({"x": value})
+                if random.random() < 0.7 and not np.array_equal(image.result(10), value * 2):
+                    return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(client, range(8)))
+    assert made.close(10) and made.depth == 0
 
 
 def test_who_leaves_before_the_request_is_ready_is_not_computed(batcher: Batcher, gated: Gated) -> None:

@@ -27,7 +27,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from deploy.chain import Chain
 from deploy.runtime import Session
+from deploy.service.app import Limits, Refused, Service
+from deploy.service.multipart import parts_of
 from likeness.array import Array
 from shards.input_files import decode_label, decode_photo
 from shards.reading.samples import decode, iter_samples
@@ -417,6 +420,33 @@ def test_a_body_that_is_no_form_is_refused(kind: str, body: bytes, status: int, 
     assert (answer.status, bool(answer.error)) == (status, True)
 
 
+@pytest.mark.parametrize("preamble", [b"This is a message in several parts.\r\n", b"--edgeless\r\n\r\n", b"\r\n", b""])
+@pytest.mark.parametrize("blanks", [b"", b" \t"])
+def test_what_stands_around_the_parts_of_a_form_is_passed_over(preamble: bytes, blanks: bytes) -> None:
+    """RFC 2046, section 5.1.1: preamble, blanks behind boundaries, epilogue."""
+    body = preamble + form(GOOD)[0].replace(b"--edge\r\n", b"--edge" + blanks + b"\r\n") + b"An epilogue.\r\n"
+    assert parts_of(body, b"edge") == GOOD
+
+
+def test_what_can_be_read_has_a_head(server: Server) -> None:
+    """RFC 9110, section 9.1."""
+    for path in ("/", "/metrics", "/healthz", "/readyz"):
+        answer = server.ask("HEAD", path)
+        assert (answer.status, answer.content) == (200, b"") and int(answer.headers["content-length"]) > 0
+    assert server.ask("HEAD", "/synthesize").headers["allow"] == "POST"
+
+
+def test_targets_may_be_whole_urls_and_their_host_counts(server: Server) -> None:
+    """RFC 9112, section 3.2.2."""
+    body, kind = form(GOOD)
+    url = f"http://localhost:{server.port}"
+    assert server.ask("POST", f"{url}/synthesize", body, {"Content-Type": kind}).status == 200
+    assert server.get(f"HTTP://127.0.0.1:{server.port}/healthz").status == 200
+    assert server.get(url).content == server.get("/").content
+    assert server.get("http://attacker.example/", Host="localhost").status == 400
+    assert server.get(f"{url}/nowhere").status == 404
+
+
 def test_a_large_body_is_refused_by_its_head_and_while_it_streams(server: Server) -> None:
     kind = form([])[1]
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
@@ -681,6 +711,55 @@ def test_it_is_ready_once_the_model_has_run(awkward: Path) -> None:
                 time.sleep(0.02)
         process.terminate()
     assert seen[0] == 503 and process.returncode == 0
+
+
+@pytest.mark.parametrize(("provider", "sizes"), [("cpu", {1, 5}), ("cuda", {1, 2, 3, 4, 5})])
+def test_every_size_is_warm_where_kernels_are_searched_for(
+    provider: Any, sizes: set[int], model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, ran = Chain.of(Session(model, threads=1)), []
+    run = chain.run
+    monkeypatch.setattr(chain, "run", lambda values: ran.append(len(values["label"])) or run(values))
+    chain.session.provider = provider
+    service = Service(chain, Limits(max_batch=5))
+    assert not service.ready
+    service.warm_up()
+    assert service.ready and set(ran) == sizes and len(ran) == len(sizes)
+    assert service.close(10)
+
+
+def test_values_that_a_model_does_not_take_are_the_clients_fault(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are found before the request waits, not by the thread that runs the model."""
+    service = Service(Chain.of(Session(model, threads=1)), Limits())
+    tensors = service.chain.tensors
+
+    def above_one(*arguments: Any) -> dict[str, Array]:
+        return {name: value + 2 for name, value in tensors(*arguments).items()}
+
+    monkeypatch.setattr(service.chain, "tensors", above_one)
+    body, _ = form(GOOD)
+    with pytest.raises(Refused, match="has values from") as refused:
+        service._decoded(bytearray(body), b"edge")
+    assert refused.value.status == 422
+    assert service.close(10)
+
+
+@pytest.mark.parametrize("which", ["soft", "hard"])
+def test_few_descriptors_are_no_reason_to_fill_a_log(which: str, model: Path) -> None:
+    """100 connections where 64 files may be open: some are served or refused in words, the rest wait."""
+    limits = "(64, hard)" if which == "soft" else "(64, 64)"
+    before = f"import resource as r; hard = r.getrlimit(r.RLIMIT_NOFILE)[1]; r.setrlimit(r.RLIMIT_NOFILE, {limits})"
+    with Server(model, before=before) as server:
+        held = [socket.socket() for _ in range(100)]
+        for connection in held:
+            connection.setblocking(False)
+            connection.connect_ex(("127.0.0.1", server.port))
+        time.sleep(1.5)
+        for connection in held:
+            connection.close()
+        assert server.post(GOOD).status == 200
+        code, errors = server.end()
+        assert (code, errors) == (0, "")
 
 
 def test_a_taken_port_is_named(server: Server, model: Path) -> None:

@@ -2,13 +2,12 @@
 
 import errno
 import json
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from likeness import atomic
+from likeness import atomic, surroundings
 from likeness.command import BadInput
 from likeness.one_writer import in_turn
 from trainer.metrics.reader.network import Network, Reader
@@ -74,7 +73,7 @@ def cached(recipe: Recipe) -> Reader:
 
     Raises BadInput naming the file when it is damaged, or when the folder cannot be written to.
     """
-    file = _cache_folder() / f"{recipe.world}-{recipe.width}x{recipe.height}-{recipe.digest}.safetensors"
+    file = surroundings.cached("readers", f"{recipe.world}-{recipe.width}x{recipe.height}-{recipe.digest}.safetensors")
     lock, remedy = file.with_suffix(".lock"), "delete it, and it is made anew"
     if file.is_file():
         return load(file, remedy)
@@ -89,7 +88,3 @@ def cached(recipe: Recipe) -> Reader:
             raise
         raise BadInput(f"{error.filename} cannot be written to; point XDG_CACHE_HOME to a folder of yours") from error
     return load(file, remedy)
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness" / "readers"

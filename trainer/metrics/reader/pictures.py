@@ -1,6 +1,5 @@
 """The pictures that a reader is trained and measured on, as a world draws them."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from likeness import machine
 from likeness.array import Array
 from shards.worlds import WORLDS, render
 from shards.worlds.world import MappedWorld
@@ -40,7 +40,7 @@ def draw(recipe: Recipe, count: int, purpose: int, title: str) -> Drawn:
     purpose: TRAINING or HELD_OUT, which share no picture. title: of the progress bar.
     """
     scenes = range(-(-count // SCENE))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         drawn = pool.map(lambda number: list(_scene(recipe, number, purpose)), scenes)
         shown = tqdm(drawn, title, len(scenes), unit="scene", leave=False)
         pictures, labels, styles = zip(*[one for scene in shown for one in scene][:count], strict=True)
