@@ -168,9 +168,7 @@ def _pack(options: argparse.Namespace) -> None:
         print(estimate(plan_of(packing, held_out), options.out, held_out).table())
         return
     workers = options.workers or machine.cores()
-    with saying(lambda: "what is labelled and packed so far is kept; the same command goes on from there"):
-        packed = pack(packing, options.out, options.test_out, workers, options.slice)
-    for folder, manifest in packed:
+    for folder, manifest in pack(packing, options.out, options.test_out, workers, options.slice):
         print(_summary(folder, manifest))
 
 

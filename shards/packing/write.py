@@ -52,9 +52,12 @@ def pack(
     prepare(plan.preprocessing.labelling)
     try:
         finished = _build(plan, outputs, works, workers, part)
-    except BaseException:
+    except BaseException as error:
         if works[0].exists():
-            print(f"what is finished lies in {works[0]}; the same command goes on from there", file=sys.stderr)
+            kept = f"what is finished lies in {works[0]}; the same command goes on from there"
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from None
+            print(kept, file=sys.stderr)
         raise
     if part is None:
         for work in works:
