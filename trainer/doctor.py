@@ -23,7 +23,8 @@ from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
 from trainer.estimate import estimates
 from trainer.loop import LOCK
-from trainer.perceptual import load_vgg19
+from trainer.metrics.published_weights import cached_file
+from trainer.perceptual import URL, load_loss_network
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""
@@ -112,14 +113,12 @@ def _run_folder(config: Config) -> Iterator[Finding]:
 def _loss_network(config: Config) -> Iterator[Finding]:
     loss = config.perceptual
     if loss.weights == "download":
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
-        if cached.is_file():
-            yield Finding("ok", f"the loss network's weights are in {cached}")
-        else:
+        cached = cached_file(URL)
+        if not cached.is_file():
             yield Finding("note", "the loss network's weights will be downloaded at the start: is there internet?")
-        return
+            return
     try:
-        load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
+        load_loss_network(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
         yield Finding("ok", f"the loss network's weights {loss.weights} are whole")
     except BadInput as error:
         yield Finding("wrong", str(error))

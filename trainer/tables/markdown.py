@@ -251,10 +251,10 @@ def _label_errors(results: Results, rows: Sequence[str]) -> Table:
 def _ablations(results: Results, rows: Sequence[str]) -> Table:
     distance, note = _distance(results)
     eyes = _first(results, "eye_patches")
-    random_vgg = ", here with **random** VGG weights" if "random" in eyes else ""
+    other = {"eye_patches_random_vgg": " with **random** weights", "eye_patches_hed_vgg16": "-16 as HED has it"}
     return Table(
         "Tables 4 and 5: ablations on faces",
-        f"{note} Eye patches: VGG distance to the exemplar's eyes{random_vgg}. "
+        f"{note} Eye patches: distance to the exemplar's eyes, here by a VGG{other.get(eyes, '-19')}. "
         "The columns to the right exist only where the truth can be drawn.",
         rows,
         [
