@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import islice, pairwise
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -21,18 +21,18 @@ class VGG(nn.Module):
     recomputed: ClassVar[str] = "between"
     """The method that `speed.recompute` has computed twice."""
 
-    def __init__(self, widths: Sequence[int | Literal["pool"]], outputs: Sequence[int], resize_below: int) -> None:
-        """widths: output channels of the convolutions in order, and where pictures are halved. outputs: the features'
-        places among convolutions, ReLUs and poolings."""
+    def __init__(self, widths: Sequence[int | str], outputs: Sequence[int], resize_below: int) -> None:
+        """widths: output channels of the convolutions in order, and "pool" where pictures are halved. outputs: the
+        features' places among convolutions, ReLUs and poolings."""
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
         for width in widths:
-            if width == "pool":
-                layers.append(nn.MaxPool2d(2))
-            else:
+            if isinstance(width, int):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
+            else:
+                layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.outputs = tuple(outputs)
         self.resize_below = resize_below
@@ -70,14 +70,33 @@ class VGG19(VGG):
     imagenet_norm maps them to ImageNet's mean and standard deviation first. divisor divides all widths.
     """
 
-    widths = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)
+    widths: ClassVar[tuple[int | str, ...]] = (
+        64,
+        64,
+        "pool",
+        128,
+        128,
+        "pool",
+        256,
+        256,
+        256,
+        256,
+        "pool",
+        512,
+        512,
+        512,
+        512,
+        "pool",
+        512,
+    )
     mean: Tensor
     std: Tensor
 
     def __init__(self, divisor: int = 1, imagenet_norm: bool = False, resize_below: int = 224) -> None:
-        widths = [width // divisor if isinstance(width, int) else "pool" for width in self.widths]
+        widths = (64, 64, "pool", 128, 128, "pool", *(256,) * 4, "pool", *(512,) * 4, "pool", 512)
+        narrower = [width // divisor if isinstance(width, int) else width for width in widths]
         # Their places in torchvision's `features`, which its published weights are named after.
-        super().__init__(widths, (1, 6, 11, 20, 29), resize_below)  # type: ignore[arg-type]
+        super().__init__(narrower, (1, 6, 11, 20, 29), resize_below)
         self.imagenet_norm = imagenet_norm
         # Not persistent: published weights have no such tensors.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
