@@ -17,7 +17,7 @@ help:
 	@echo "make test-slow  what takes minutes more: training runs that are killed twenty times"
 	@echo "make lint     formatting, lint and types"
 	@echo "make bench    the benchmarks of benchmarks/"
-	@echo "make tables   trains and judges every method and ablation, in runs/tables (under an hour on two cores)"
+	@echo "make tables   trains and judges every method and ablation, in runs/tables (an hour on two cores; three with hed-vgg16)"
 
 install: $(VENV)/installed
 

@@ -76,9 +76,11 @@ class Data(Options):
 class Perceptual(Options):
     """The frozen loss network."""
 
-    weights: str = Field("download", description="path of torchvision's VGG-19 state dict, download, or random:SEED")
+    weights: str = Field(
+        "download", description="torchvision's VGG-19: a path or download; hed-vgg16, hed-vgg16:PATH; or random:SEED"
+    )
     divisor: int = Field(1, ge=1, description="divides all widths; for random:SEED only")
-    imagenet_norm: bool = Field(False, description="normalise pictures as ImageNet training did")
+    imagenet_norm: bool = Field(False, description="normalise pictures as VGG-19's ImageNet training did")
     resize_below: int = Field(
         224,
         ge=0,

@@ -31,7 +31,8 @@ from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
 from trainer.estimate import estimates, peak_flops
 from trainer.loop import LOCK
-from trainer.perceptual import load_vgg19
+from trainer.metrics.published_weights import cached_file
+from trainer.perceptual import URL, load_loss_network
 from trainer.preview import PEAK_SHARE
 
 PORT = 29500
@@ -189,14 +190,12 @@ def _run_folder(config: Config) -> Iterator[Finding]:
 def _loss_network(config: Config) -> Iterator[Finding]:
     loss = config.perceptual
     if loss.weights == "download":
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / "vgg19-dcbb9e9d.pth"
-        if cached.is_file():
-            yield Finding("ok", f"the loss network's weights are in {cached}")
-        else:
+        cached = cached_file(URL)
+        if not cached.is_file():
             yield Finding("note", "the loss network's weights will be downloaded at the start: is there internet?")
-        return
+            return
     try:
-        load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
+        load_loss_network(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
         yield Finding("ok", f"the loss network's weights {loss.weights} are whole")
     except BadInput as error:
         yield Finding("wrong", str(error))

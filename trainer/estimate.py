@@ -23,7 +23,7 @@ from trainer import methods
 from trainer.checkpoints.synthesis import FINISHED
 from trainer.config import Config
 from trainer.method import Batch, Method
-from trainer.networks.vgg import VGG19
+from trainer.perceptual import loss_network
 from trainer.players import norm_statistics
 from trainer.players.engines import set_trainable
 from trainer.speed.arithmetic import DTYPES, Precision, used
@@ -81,7 +81,7 @@ def estimate(config: Config, schema: LabelSchema, images: int = FINISHED) -> Est
         norm_statistics.check(method.learning_networks(), config)
         if method.needs_perceptual:
             loss = config.perceptual
-            network = VGG19(loss.divisor, loss.imagenet_norm, loss.resize_below)
+            network = loss_network(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
             method.perceptual = network.eval().requires_grad_(False)
     if config.speed.recompute:
         recompute_in(network for network in (*method.networks.values(), method.perceptual) if network is not None)

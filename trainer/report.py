@@ -27,6 +27,7 @@ from trainer.metrics.metric import Judged
 from trainer.metrics.style_truth import style_metric
 from trainer.metrics.swaps import swap_metric
 from trainer.metrics.truth import Truth
+from trainer.perceptual import title_of
 from trainer.tracking.journal import read_journal
 
 ROWS = 12
@@ -70,6 +71,7 @@ def write_report(demo: Path) -> Path:
         curves=_curves(demo / "train"),
         schema=schema,
         summary=pictures,
+        loss_network=title_of(pictures["perceptual"]),
         distance=scores.distance,
         images_seen=read_journal(demo / "train")[-1]["images"],
     )

@@ -22,7 +22,7 @@ from trainer.checkpoints.files import Checkpoint, Snapshot, State
 from trainer.checkpoints.weights import load_network, on_host
 from trainer.config import Config
 from trainer.method import Batch, Losses, Synthesizer
-from trainer.perceptual import load_vgg19
+from trainer.perceptual import load_loss_network
 from trainer.players import norm_statistics, zero
 from trainer.players.ema import MovingAverages
 from trainer.players.engines import Engine, make_engine, set_trainable
@@ -62,7 +62,9 @@ class Training:
         self._check_launch()
         if self.method.needs_perceptual:
             loss = config.perceptual
-            self.method.perceptual = load_vgg19(loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below)
+            self.method.perceptual = load_loss_network(
+                loss.weights, loss.divisor, loss.imagenet_norm, loss.resize_below
+            )
         norm_statistics.check(self.method.learning_networks(), config)
         self._place_networks()
         self._frozen = self._freeze()

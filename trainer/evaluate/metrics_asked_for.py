@@ -59,7 +59,7 @@ class Sources:
     parser: Path | None = None
     """The file of a segmentation model."""
     eyes: str | None = None
-    """Weights of VGG-19 for the eyes' patches: a path, `download`, or `random:SEED`."""
+    """What judges the eyes' patches, as `perceptual.weights` names it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lpips", metavar="PATH|download", help="LPIPS, with torchvision's AlexNet from there")
     add("--detector", metavar="mediapipe|PATH", help="LEPE, by MediaPipe or with dlib's predictor file")
     add("--parser", type=Path, metavar="ONNX", help="SPS, by this segmentation model")
-    add("--eyes", metavar="VGG", help="eye patches of faces: VGG-19's weights as a path, download or random:SEED")
+    add(
+        "--eyes",
+        metavar="VGG",
+        help="eye patches of faces: by the loss network of a path, download, hed-vgg16 or random:SEED",
+    )
 
 
 def sources_of(options: argparse.Namespace, pairs: JudgedPairs) -> Sources:

@@ -120,7 +120,9 @@ class StyleConsistent(Method):
         Ablation("w/o adaptive weights", "without_adaptive_weights"),
         Ablation("w/o style adversary", "without_style_adversary"),
         Ablation("w/o semantic loss", "without_semantic"),
-        # No paper has figures of this one, nor of the last.
+        # No paper has figures of those below, as none has L1 or sees colours.
+        Ablation("w/o L1", "without_pixel"),
+        Ablation("w/o semantic loss and L1", "without_semantic_and_pixel"),
         Ablation("official weighting", "official", one_seed=True),
         Ablation("colour-aware", "colour_aware", everywhere=True),
         Ablation("w/o EMA", "without_ema", one_seed=True),

@@ -1,4 +1,4 @@
-"""How alike the eyes of the painted picture and of the exemplar look to VGG-19 (specification 6.1, last row).
+"""How alike the eyes of painted picture and exemplar look to a loss network (specification 6.1, last row: VGG-19).
 
 For ranking systems only: the paper leaves layers, norm and normalisation open, so that its numbers are others.
 """
@@ -15,7 +15,7 @@ from shards.operators.photos import resized
 from shards.records import Frame
 from trainer.losses import feature_distances
 from trainer.metrics.metric import Judged, Metric, mean_of
-from trainer.perceptual import load_vgg19
+from trainer.perceptual import figure_suffix, load_loss_network, title_of
 
 SIDE = 256
 """Pixels of the pictures that the patches are cut from."""
@@ -31,18 +31,16 @@ LAYERS = 4
 def eye_patches(weights: str, device: torch.device | str = "cpu", divisor: int = 1) -> Metric:
     """VGG distance of 50×50 patches around the eyes, figure `eye_patches`.
 
-    weights: as for `load_vgg19`: a path, `download`, or `random:SEED`, which names the figure
-    `eye_patches_random_vgg`, as such numbers compare with no others. divisor: divides all widths, for `random:SEED`
+    weights: as for `load_loss_network`. All but VGG-19's name the figure, `eye_patches_random_vgg` or
+    `eye_patches_hed_vgg16`, as such numbers compare with no others. divisor: divides all widths, for `random:SEED`
     only.
 
     Raises BadInput when the weights are missing or another network's; measuring raises it, naming the pair, where
     records have no landmarks.
     """
-    network = load_vgg19(weights, divisor, imagenet_norm=True, resize_below=0).to(device)
-    random = weights.startswith("random:")
-    name = "eye_patches_random_vgg" if random else "eye_patches"
-    thinner = "" if divisor == 1 else f", its widths divided by {divisor}"
-    judge = f"a VGG-19 with random weights ({weights}{thinner})" if random else "VGG-19"
+    network = load_loss_network(weights, divisor, imagenet_norm=True, resize_below=0).to(device)
+    name = f"eye_patches{figure_suffix(weights)}"
+    judge = title_of(weights) + ("" if divisor == 1 else f", its widths divided by {divisor}")
 
     def measure(judged: Sequence[Judged]) -> dict[str, Array]:
         # Pair by pair: the last digits of a convolution depend on how many pictures it is given.

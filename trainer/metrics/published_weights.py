@@ -17,7 +17,7 @@ def published_file(weights: str, url: str) -> Path:
     """
     name = url.rpartition("/")[2]
     digits = name.removesuffix(".pth").rpartition("-")[2]
-    path = Path(torch.hub.get_dir(), "checkpoints", name) if weights == "download" else Path(weights)
+    path = cached_file(url) if weights == "download" else Path(weights)
     if weights == "download" and not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -32,3 +32,8 @@ def published_file(weights: str, url: str) -> Path:
             f"{digits}; fetch {url}"
         )
     return path
+
+
+def cached_file(url: str) -> Path:
+    """Where `download` puts a file and looks for it: torch.hub's folder."""
+    return Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from tqdm import tqdm
 
 from likeness import atomic, machine
@@ -26,10 +27,12 @@ from likeness.interrupts import saying
 from shards.labels.kinds import LANDMARKS, kind_of
 from shards.records import load_manifest
 from shards.worlds import WORLDS
+from trainer import config as configs
 from trainer import methods
 from trainer.evaluate.judged_pairs import JudgedPairs, open_judged
 from trainer.evaluate.paint import PICTURES, SWAPPED, write_picture
 from trainer.metrics.truth import Truth
+from trainer.perceptual import HED, INSTALL, hed_is_installed
 from trainer.tables.markdown import Evaluated, Results, Row, Taken, markdown
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -72,7 +75,9 @@ class Budget:
     judged_with: tuple[str, ...]
     """Further words for `python -m trainer.evaluate`."""
     eyes: str
-    """The VGG that judges the eyes of faces."""
+    """What judges the eyes of faces, as `perceptual.weights` names it."""
+    trained_loss: bool = False
+    """Whether runs are taught by HED's VGG-16 where it is installed, and by the config's loss network elsewhere."""
 
 
 BUDGETS = {
@@ -85,6 +90,7 @@ BUDGETS = {
         seeds=2,
         judged_with=(),
         eyes="random:0",
+        trained_loss=True,
     ),
     "full": Budget(
         {
@@ -103,7 +109,8 @@ Draws the worlds, trains every method of trainer/methods/ and every ablation on 
 them with `python -m trainer.evaluate`, beside controls (the truth itself, the real photo, the exemplar copied, noise),
 and writes the papers' tables with our figures beside the published ones.
 
-  small   64×64 (streets 128×64), tiny networks, two seeds on faces: under an hour on two CPU cores
+  small   64×64 (streets 128×64), tiny networks, two seeds on faces: an hour on two CPU cores, three where the trained
+          loss network hed-vgg16 is installed (trainer/README.md), which runs are taught by then
   full    256×256 (streets 256×144), the papers' networks: days of a GPU; loss network and FID need their weights
 
 Runs that are finished are not made again: the same command goes on where it was stopped. Configs stand in
@@ -127,10 +134,14 @@ class Task:
     """Of its run and its evaluation."""
 
 
+_Layered = tuple[str, bool, tuple[Path, ...]]
+"""A row's title, whether it has one seed, and its config files."""
+
+
 def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
     """What is trained for a world: every method with a config for the budget, then what they call their ablations."""
-    configs = CONFIGS / "tables" / budget_name
-    rows, ablated = [], []
+    rows: list[_Layered] = []
+    ablated: list[_Layered] = []
     for name in methods.available():
         config = _config_of(name, budget_name)
         if not config.is_file():
@@ -143,10 +154,22 @@ def tasks_of(world: str, budget_name: str, folder: Path) -> list[Task]:
                 ablated.append((ablation.title, ablation.one_seed, layers))
     seeds = BUDGETS[budget_name].seeds if world == EVERY_ROW else 1
     return [
-        Task(world, row, seed, (configs / "run.yaml", *layers), folder / world / f"{_plain(row)}-seed{seed}")
-        for row, one_seed, layers in [*rows, *ablated]
+        Task(world, row, seed, layers, folder / world / f"{_plain(row)}-seed{seed}")
+        for row, one_seed, layers in _different(
+            (*each[:2], (CONFIGS / "tables" / budget_name / "run.yaml", *each[2])) for each in rows + ablated
+        )
         for seed in range(1 if one_seed else seeds)
     ]
+
+
+def _different(rows: Iterable[_Layered]) -> Iterator[_Layered]:
+    """The rows whose settings no row before them has: what a budget has not, its ablation cannot take out."""
+    seen = []
+    for row in rows:
+        settings = configs.load(row[2]).model_dump()
+        if settings not in seen:
+            seen.append(settings)
+            yield row
 
 
 def _config_of(method: str, budget_name: str) -> Path:
@@ -192,7 +215,15 @@ def draw(world: str, footage: Footage, folder: Path) -> None:
         _run((*pack, *pairs, *rate, "--test-out", str(shards / "test")), folder / "logs" / "pack.log")
 
 
-def train(task: Task, budget: Budget, images: int | None, device: str) -> float:
+def loss_network_of(budget_name: str) -> str:
+    """What runs are taught by, as `perceptual.weights` names it: HED's VGG-16 where it is wanted and installed."""
+    if BUDGETS[budget_name].trained_loss and hed_is_installed():
+        return HED
+    shared = yaml.safe_load((CONFIGS / "tables" / budget_name / "run.yaml").read_text())
+    return str(shared["perceptual"]["weights"])
+
+
+def train(task: Task, budget: Budget, images: int | None, loss_network: str, device: str) -> float:
     """Trains and judges a task, unless it is done; returns the seconds that training took."""
     place, seconds = task.folder.parent, task.folder / "seconds.json"
     if not seconds.is_file():
@@ -210,6 +241,8 @@ def train(task: Task, budget: Budget, images: int | None, device: str) -> float:
         }
         if images is not None:
             settings["images"] = images
+        if loss_network == HED:
+            settings |= {"perceptual.weights": HED, "perceptual.divisor": 1}
         words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
         started = time.perf_counter()
         config = ("--config", *map(str, task.layers), "--resume", "latest")
@@ -270,7 +303,9 @@ def judge_control(name: str, folder: Path, budget: Budget, device: str) -> None:
     judge(place, budget, ("--pictures", str(painted / PICTURES), "--swapped", str(painted / SWAPPED)), device)
 
 
-def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, jobs: int | None) -> Results:
+def make(
+    worlds: Sequence[str], budget: str, folder: Path, images: int | None, jobs: int | None, loss_network: str
+) -> Results:
     """Everything that the tables show of some worlds. Raises BadInput as the commands do that it runs."""
     started, computed = time.perf_counter(), _processor_seconds()
     cards = torch.cuda.device_count()
@@ -296,7 +331,7 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
     jobs_to_do: list[Callable[[str], Any]] = [
         # The first of each world trains the network that reads it; the others find it there.
         *(partial(judge_control, name, folder / world, BUDGETS[budget]) for world, name in controls),
-        *(partial(train, task, BUDGETS[budget], images) for task in tasks),
+        *(partial(train, task, BUDGETS[budget], images, loss_network) for task in tasks),
     ]
     with ThreadPoolExecutor(workers) as pool:
         outcomes = list(tqdm(pool.map(work, jobs_to_do), "runs", len(jobs_to_do), unit="run"))
@@ -309,7 +344,7 @@ def make(worlds: Sequence[str], budget: str, folder: Path, images: int | None, j
         before = Taken(**json.loads(clock.read_text()))
         taken = Taken(before.seconds + taken.seconds, before.processor_seconds + taken.processor_seconds)
     atomic.write_text(clock, json.dumps(asdict(taken)))
-    return Results(budget, images, tuple(worlds), rows, taken, workers)
+    return Results(budget, images, tuple(worlds), rows, taken, workers, loss_network)
 
 
 def _processor_seconds() -> float:
@@ -345,9 +380,19 @@ def _parser() -> argparse.ArgumentParser:
 def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
     print_left_out(options.budget)
-    folder = options.folder / (f"{options.budget}-{options.images}" if options.images else options.budget)
+    loss_network = loss_network_of(options.budget)
+    print(f"loss network: {loss_network}")
+    if BUDGETS[options.budget].trained_loss and loss_network != HED:
+        print(f"  it has seen no photographs; for one that has: {INSTALL}")
+    # Runs under one loss network are not those under another.
+    parts = [
+        options.budget,
+        *([str(options.images)] if options.images else []),
+        *([HED] if loss_network == HED else []),
+    ]
+    folder = options.folder / "-".join(parts)
     with saying(lambda: f"the rows that are done are kept in {folder}; the same command makes the others"):
-        results = make(options.world, options.budget, folder, options.images, options.jobs)
+        results = make(options.world, options.budget, folder, options.images, options.jobs, loss_network)
     out = options.out or folder / "tables.md"
     atomic.write_text(out, markdown(results))
     print(out)

@@ -126,7 +126,7 @@ def test_centres_are_means_of_the_eyes_landmarks() -> None:
 
 def test_names_say_when_weights_are_random(metric: Metric) -> None:
     assert list(metric.figures) == ["eye_patches_random_vgg"]
-    assert "random weights (random:0, its widths divided by 16)" in metric.figures[FIGURE].meaning
+    assert "random weights (random:0), its widths divided by 16" in metric.figures[FIGURE].meaning
 
 
 def test_published_weights_give_the_plain_name(tmp_path) -> None:  # type: ignore[no-untyped-def]

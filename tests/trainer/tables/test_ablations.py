@@ -18,10 +18,17 @@ from trainer.tracking.journal import read_journal
 CONFIGS = Path(__file__).parents[3] / "trainer" / "configs"
 ABLATIONS = {file.stem: file for file in sorted((CONFIGS / "ablations").glob("*.yaml"))}
 FULL = {"realism", "style", "semantic", "pixel"}
-TERMS = {"without_semantic": FULL - {"semantic", "pixel"}, "without_style_adversary": FULL - {"style"}}
+TERMS = {
+    "without_semantic": FULL - {"semantic"},
+    "without_pixel": FULL - {"pixel"},
+    "without_semantic_and_pixel": FULL - {"semantic", "pixel"},
+    "without_style_adversary": FULL - {"style"},
+}
 """The generator's terms; of ablations that are not named, all."""
 CHANGED = {
-    "without_semantic": {"options.semantic_weight": 0, "options.pixel_weight": 0},
+    "without_semantic": {"options.semantic_weight": 0},
+    "without_pixel": {"options.pixel_weight": 0},
+    "without_semantic_and_pixel": {"options.semantic_weight": 0, "options.pixel_weight": 0},
     "without_style_adversary": {"options.style_weight": 0},
     "without_adaptive_weights": {"options.weighting": "fixed"},
     "colour_aware": {"options.colour_aware": True},
