@@ -24,6 +24,7 @@ from trainer.config import Config
 from trainer.estimate import estimates
 from trainer.loop import LOCK
 from trainer.perceptual import load_vgg19
+from trainer.ranks import environment
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""
@@ -36,6 +37,7 @@ WORK_SPACE = 1.3
 def findings(config: Config, world_size: int) -> Iterator[Finding]:
     """What the shards' doctor finds, then networks, memory, disk, weights, tracker and ports. Changes nothing."""
     data = config.data
+    yield from _environment(config)
     yield from examine(
         Job(
             train=data.train,
@@ -55,6 +57,14 @@ def findings(config: Config, world_size: int) -> Iterator[Finding]:
     yield _tracker(config.tracking.uri)
     yield from _ports(world_size)
     yield from _shared_memory(world_size)
+
+
+def _environment(config: Config) -> Iterator[Finding]:
+    """What this shell says to a run."""
+    for problem in environment.problems(config.precision, config.accumulate, config.speed.compile):
+        yield Finding("wrong", problem)
+    for note in environment.notes(config.tracking.uri, config.tracking.experiment):
+        yield Finding("note", note)
 
 
 def _devices(config: Config, world_size: int) -> Iterator[Finding]:
@@ -151,7 +161,8 @@ def _tracker(uri: str) -> Finding:
 def _ports(world_size: int) -> Iterator[Finding]:
     if world_size == 1:
         return
-    port = int(os.environ.get("MASTER_PORT", PORT))
+    said = os.environ.get("MASTER_PORT", "")
+    port = int(said) if said.isdecimal() else PORT
     try:
         free_port("", port)
         yield Finding("ok", f"port {port}, where ranks meet, is free on this machine")

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trainer.config import Optimizer
-from trainer.players.zero import Partitioned, asked_for_zero
+from trainer.players.zero import Partitioned
+from trainer.ranks.environment import asked_for_zero
 
 Result = TypeVar("Result")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from likeness.command import BadInput
 from trainer.config import Config, Optimizer
+from trainer.ranks.environment import asked_for_zero, zero_offload, zero_stage
 
 Result = TypeVar("Result")
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -27,23 +28,6 @@ def check(config: Config) -> None:
         import transformers  # noqa: F401
     except ImportError as error:
         raise BadInput(f"the launcher asks for DeepSpeed, but {error}; pip install '.[deepspeed]'") from error
-    stage = _stage()
-    if stage not in (1, 2):
-        raise BadInput(
-            f"ZeRO stage {stage} divides the networks themselves, but a GAN's players run each other's networks in "
-            "their turns, and averages and pictures need them whole; take stage 1 or 2"
-        )
-    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") not in ("no", ""):
-        raise BadInput(
-            f"mixed_precision {os.environ['ACCELERATE_MIXED_PRECISION']} in the launcher's config would turn the "
-            "networks themselves into half precision; set it to no, and --precision bf16 for the run"
-        )
-    if os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none") != "none":
-        raise BadInput("offload_param_device needs ZeRO stage 3, which this trainer does not use; set it to none")
-    if _offload() not in ("none", "cpu"):
-        raise BadInput(f"offload_optimizer_device {_offload()} has not been tried; set it to cpu or none")
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
-        raise BadInput("ACCELERATE_USE_CPU turns DeepSpeed off silently; unset it, and set DS_ACCELERATOR=cpu")
     if config.speed.compile:
         raise BadInput("speed.compile with DeepSpeed has not been tried; set it false")
 
@@ -51,14 +35,6 @@ def check(config: Config) -> None:
 def on_cpu() -> bool:
     """Whether DeepSpeed is asked for, and told to use the CPU."""
     return asked_for_zero() and os.environ.get("DS_ACCELERATOR") == "cpu"
-
-
-def _stage() -> int:
-    return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
-
-
-def _offload() -> str:
-    return os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "none")
 
 
 class Partitioned:
@@ -81,8 +57,8 @@ class Partitioned:
         self._names = names
         self._precision = accelerator.mixed_precision
         self._device = accelerator.device
-        zero: dict[str, Any] = {"stage": _stage(), "overlap_comm": False}
-        if _offload() == "cpu":
+        zero: dict[str, Any] = {"stage": zero_stage(), "overlap_comm": False}
+        if zero_offload() == "cpu":
             zero["offload_optimizer"] = {"device": "cpu"}
         self._engine, *_ = deepspeed.initialize(
             model=scope,
@@ -163,8 +139,3 @@ class Partitioned:
     def _own_parts(self) -> list[Tensor]:
         parts: list[Tensor] = self._engine.optimizer.single_partition_of_fp32_groups
         return parts
-
-
-def asked_for_zero() -> bool:
-    """Whether `accelerate launch` was told to use DeepSpeed."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true", "yes")
