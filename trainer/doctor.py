@@ -19,6 +19,7 @@ from shards.inspection.doctor import Finding, Job, examine
 from shards.reading.stream import open_shards
 from shards.reading.urls import redacted
 from trainer import config as configs
+from trainer import outlook
 from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
 from trainer.estimate import estimates
@@ -37,7 +38,7 @@ WORK_SPACE = 1.3
 def findings(config: Config, world_size: int) -> Iterator[Finding]:
     """What the shards' doctor finds, then networks, memory, disk, weights, tracker and ports. Changes nothing."""
     data = config.data
-    yield from _environment(config)
+    yield from _settings(config, world_size)
     yield from examine(
         Job(
             train=data.train,
@@ -59,11 +60,15 @@ def findings(config: Config, world_size: int) -> Iterator[Finding]:
     yield from _shared_memory(world_size)
 
 
-def _environment(config: Config) -> Iterator[Finding]:
-    """What this shell says to a run."""
+def _settings(config: Config, world_size: int) -> Iterator[Finding]:
+    """What this shell says to a run, and what its settings come to together."""
     for problem in environment.problems(config.precision, config.accumulate, config.speed.compile):
         yield Finding("wrong", problem)
+    for problem in outlook.problems(config, world_size):
+        yield Finding("wrong", problem)
     for note in environment.notes(config.tracking.uri, config.tracking.experiment):
+        yield Finding("note", note)
+    for note in outlook.surprises(config, world_size):
         yield Finding("note", note)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from likeness.command import run_command
 from likeness.standard_streams import outlive_readers
 from trainer import config as configs
-from trainer import methods
+from trainer import methods, outlook
 from trainer.ranks import environment
 from trainer.ranks.preemption import StopRequests
 
@@ -69,8 +69,13 @@ def main() -> int:
     arguments, overrides = _parser().parse_known_args()
     config = configs.load(arguments.config, overrides)
     environment.check(config.precision, config.accumulate, config.speed.compile)
-    for note in environment.notes(config.tracking.uri, config.tracking.experiment):
-        print(f"note: {note}", file=sys.stderr)
+    outlook.check(config, environment.ranks())
+    notes = [
+        *environment.notes(config.tracking.uri, config.tracking.experiment),
+        *outlook.surprises(config, environment.ranks()),
+    ]
+    if os.environ.get("RANK", "0") == "0" or arguments.dry_run:
+        print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
     if arguments.dry_run:
         from trainer.preview import preview  # slow to import, too
 
