@@ -19,6 +19,20 @@ from trainer.ranks.environment import asked_for_zero, zero_offload, zero_stage
 
 Result = TypeVar("Result")
 MOMENTS = ("exp_avg", "exp_avg_sq")
+KNOWN_VERSION = "0.19.8"
+"""Of DeepSpeed: the one whose private parts `state` and `restore` rely on."""
+PRIVATE = {
+    "engine": ("set_gradient_accumulation_boundary", "get_global_grad_norm", "optimizer"),
+    "optimizer": (
+        "optimizer",
+        "single_partition_of_fp32_groups",
+        "refresh_fp32_params",
+        "_lazy_init_hp_params_optimizer_state",
+    ),
+}
+"""Attributes of DeepSpeed's that it promises nobody."""
+LARGEST_BUCKET = 500_000_000
+"""Elements that DeepSpeed gathers gradients in by default, however few there are: 2 GB of memory."""
 
 
 def check(config: Config) -> None:
@@ -35,6 +49,16 @@ def check(config: Config) -> None:
 def on_cpu() -> bool:
     """Whether DeepSpeed is asked for, and told to use the CPU."""
     return asked_for_zero() and os.environ.get("DS_ACCELERATOR") == "cpu"
+
+
+def check_private(engine: Any, version: str) -> None:
+    """Raises BadInput naming what a version of DeepSpeed does not have, before a run relies on it."""
+    for name, owner in (("engine", engine), ("optimizer", getattr(engine, "optimizer", None))):
+        if missing := [attribute for attribute in PRIVATE[name] if not hasattr(owner, attribute)]:
+            raise BadInput(
+                f"DeepSpeed {version}: its {name} has no {' and no '.join(missing)}, which checkpoints are made with; "
+                f"pip install deepspeed=={KNOWN_VERSION}"
+            )
 
 
 class Partitioned:
@@ -57,7 +81,12 @@ class Partitioned:
         self._names = names
         self._precision = accelerator.mixed_precision
         self._device = accelerator.device
-        zero: dict[str, Any] = {"stage": zero_stage(), "overlap_comm": False}
+        elements = sum(parameter.numel() for parameter in scope.parameters())
+        zero: dict[str, Any] = {
+            "stage": zero_stage(),
+            "overlap_comm": False,
+            "reduce_bucket_size": min(elements, LARGEST_BUCKET),
+        }
         if zero_offload() == "cpu":
             zero["offload_optimizer"] = {"device": "cpu"}
         self._engine, *_ = deepspeed.initialize(
@@ -81,6 +110,7 @@ class Partitioned:
             },
             dist_init_required=False,
         )
+        check_private(self._engine, deepspeed.__version__)
         self._parameters = list(scope.parameters())
 
     def run(self, thunk: Callable[[], Result], last: bool) -> Result:
