@@ -68,6 +68,8 @@ def _settings(config: Config, world_size: int) -> Iterator[Finding]:
         yield Finding("wrong", problem)
     for note in environment.notes(config.tracking.uri, config.tracking.experiment):
         yield Finding("note", note)
+    for note in environment.waiting():
+        yield Finding("note", note)
     for note in outlook.surprises(config, world_size):
         yield Finding("note", note)
 

@@ -70,12 +70,11 @@ def main() -> int:
     config = configs.load(arguments.config, overrides)
     environment.check(config.precision, config.accumulate, config.speed.compile)
     outlook.check(config, environment.ranks())
-    notes = [
-        *environment.notes(config.tracking.uri, config.tracking.experiment),
-        *outlook.surprises(config, environment.ranks()),
-    ]
-    if os.environ.get("RANK", "0") == "0" or arguments.dry_run:
-        print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
+    notes = [*environment.waiting()]
+    if os.environ.get("RANK", "0") == "0":
+        notes += environment.notes(config.tracking.uri, config.tracking.experiment)
+        notes += outlook.surprises(config, environment.ranks())
+    print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
     if arguments.dry_run:
         from trainer.preview import preview  # slow to import, too
 

@@ -326,7 +326,8 @@ class _Memory:
         holder = (ctypes.c_ubyte * size).from_buffer(piece)
         self._pieces = [entry for entry in self._pieces if entry[0] is not piece]
         self._pieces.append((piece, weakref.ref(holder)))
-        return np.frombuffer(holder, np.uint8).reshape(shape)
+        array: Array = np.frombuffer(memoryview(holder), np.uint8).reshape(shape)
+        return array
 
 
 def mirrored(seed: int, epoch: int, key: str) -> bool:

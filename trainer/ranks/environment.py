@@ -104,6 +104,8 @@ KNOWN = {
 """Every variable that accelerate 1.15 reads, but for those that begin with ACCELERATE_FP8_."""
 MEETING = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 """What each of several ranks has to know."""
+SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""Where launchers say how many ranks there are."""
 LEFT_OVER = (
     f"if another launcher left it over, `unset {' '.join(MEETING)}`; otherwise start ranks with accelerate launch"
 )
@@ -148,6 +150,15 @@ def notes(tracking_uri: str, experiment: str) -> Iterator[str]:
     for name in sorted(os.environ):
         if name.startswith("ACCELERATE_") and name not in KNOWN and not name.startswith("ACCELERATE_FP8_"):
             yield f"{name} in the environment says nothing to accelerate or to this trainer; is it spelled right?"
+    if "MASTER_ADDR" in os.environ and not any(name in os.environ for name in SIZES):
+        yield (
+            "MASTER_ADDR says where ranks meet, but there is only this one: with use_cpu or --cpu accelerate starts "
+            "one process whatever num_processes says; trainer/accelerate/cpu.yaml starts two"
+        )
+
+
+def waiting() -> Iterator[str]:
+    """A line where this rank will wait for others that no launcher of ours has started: perhaps nobody does."""
     if ranks() > 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
         yield (
             f"this is rank {os.environ.get('RANK')} of {ranks()}, as RANK and WORLD_SIZE in the environment say; it "

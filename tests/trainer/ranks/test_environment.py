@@ -186,14 +186,23 @@ def test_mlflows_own_variables_lie_below_the_config(say: Say, tmp_path: Path) ->
     [
         ({"MLFLOW_RUN_ID": "abc"}, "MLFLOW_RUN_ID in the environment is not followed: a run gets"),
         ({"MLFLOW_EXPERIMENT_ID": "3"}, "set MLFLOW_EXPERIMENT_NAME"),
+        ({"MASTER_ADDR": "127.0.0.1"}, "accelerate starts one process whatever num_processes says"),
         ({"ACCELERATE_GRADIENT_ACUMULATION": "4"}, "ACCELERATE_GRADIENT_ACUMULATION .* is it spelled right"),
-        (RANK, "this is rank 1 of 2, .* waits for the others at 127.0.0.1:29500"),
     ],
 )
 def test_what_is_overruled_without_harm_is_said(variables: dict[str, str], message: str, say: Say) -> None:
     say(variables)
     (note,) = environment.notes("sqlite:///mlflow.db", "likeness")
     assert re.search(message, note)
+
+
+def test_a_rank_that_no_launcher_started_says_for_whom_it_waits(say: Say) -> None:
+    assert [*environment.waiting()] == []
+    say(RANK)
+    (note,) = environment.waiting()
+    assert note.startswith("this is rank 1 of 2, ") and "waits for the others at 127.0.0.1:29500" in note
+    say({"TORCHELASTIC_RUN_ID": "torchrun"})
+    assert [*environment.waiting()] == []
 
 
 def test_ranks_that_nobody_starts_end_with_one_line(say: Say) -> None:
