@@ -19,13 +19,12 @@ from shards.inspection.doctor import Finding, Job, examine
 from shards.reading.stream import open_shards
 from shards.reading.urls import redacted
 from trainer import config as configs
-from trainer import outlook
 from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
 from trainer.estimate import estimates
 from trainer.loop import LOCK
 from trainer.perceptual import load_vgg19
-from trainer.ranks import environment
+from trainer.ranks import environment, outlook
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from likeness.command import run_command
 from likeness.standard_streams import outlive_readers
 from trainer import config as configs
-from trainer import methods, outlook
-from trainer.ranks import environment
+from trainer import methods
+from trainer.ranks import environment, outlook
 from trainer.ranks.preemption import StopRequests
 
 

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from likeness.command import BadInput, run_command
-from trainer import outlook, run
+from trainer import run
 from trainer.config import load
 from trainer.players.ema import MovingAverages
+from trainer.ranks import outlook
 from trainer.schedules import Schedule
 
-CONFIGS = Path(__file__).parents[2] / "trainer" / "configs"
+CONFIGS = Path(__file__).parents[3] / "trainer" / "configs"
 FACE = CONFIGS / "face.yaml"
 LAYERS = [
     *([preset] for preset in sorted(CONFIGS.glob("*.yaml"))),
