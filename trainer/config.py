@@ -1,6 +1,7 @@
 """The typed config: YAML files, each over the ones before it, then overrides from the command line, then checks."""
 
 import difflib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast, get_args, get_origin
@@ -121,8 +122,10 @@ class Optimizer(Options):
 class Tracking(Options):
     """Where figures and pictures of the run go."""
 
-    uri: str = Field("sqlite:///mlflow.db", description="MLflow tracking URI")
-    experiment: str = Field("likeness", description="MLflow experiment")
+    uri: str = Field(
+        "sqlite:///mlflow.db", description="MLflow tracking URI; where no config says one, MLFLOW_TRACKING_URI does"
+    )
+    experiment: str = Field("likeness", description="MLflow experiment; likewise MLFLOW_EXPERIMENT_NAME")
     log_every: int = Field(1_000, gt=0, description="images between log lines")
 
 
@@ -237,10 +240,11 @@ def load(files: Path | Sequence[Path], overrides: Sequence[str] = ()) -> Config:
     """Reads YAML files, each over the ones before it, and applies overrides such as `--data.workers 4`.
 
     Sections are merged key by key; a list is replaced as a whole. Overrides may also be written `--data.workers=4`.
+    Below all files lies what MLflow's own variables say of the tracker.
     Raises BadInput for a missing file, an unknown key (with the nearest known one) or a bad value, and names the file
     that holds it.
     """
-    layers = [(str(file), _read(file)) for file in ([files] if isinstance(files, Path) else files)]
+    layers = [*_environment(), *((str(file), _read(file)) for file in ([files] if isinstance(files, Path) else files))]
     data: dict[str, Any] = {}
     for _, layer in layers:
         _merge(data, layer)
@@ -248,6 +252,13 @@ def load(files: Path | Sequence[Path], overrides: Sequence[str] = ()) -> Config:
         _set(data, key, value)
         layers.append((COMMAND_LINE, _nested(key, value)))
     return _validated(data, lambda key: _origin(layers, key))
+
+
+def _environment() -> Iterator[tuple[str, dict[str, Any]]]:
+    """A layer for each of MLflow's variables that says what a setting of ours says, too."""
+    for variable, name in (("MLFLOW_TRACKING_URI", "uri"), ("MLFLOW_EXPERIMENT_NAME", "experiment")):
+        if value := os.environ.get(variable):
+            yield variable, {"tracking": {name: value}}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -278,7 +289,7 @@ def _origin(layers: Sequence[tuple[str, Mapping[str, Any]]], key: str) -> str:
     for name, layer in layers[::-1]:
         if key and _sets(layer, key.split(".")):
             return name
-    return " + ".join(name for name, _ in layers if name != COMMAND_LINE)
+    return " + ".join(name for name, _ in layers if name != COMMAND_LINE and not name.startswith("MLFLOW_"))
 
 
 def _sets(layer: Any, path: Sequence[str]) -> bool:

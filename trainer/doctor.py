@@ -34,6 +34,7 @@ from trainer.loop import LOCK
 from trainer.metrics.published_weights import cached_file
 from trainer.perceptual import URL, load_loss_network
 from trainer.preview import PEAK_SHARE
+from trainer.ranks import environment, outlook
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""
@@ -48,6 +49,7 @@ WORK_SPACE = 1.3
 def findings(config: Config, world_size: int) -> Iterator[Finding]:
     """What the shards' doctor finds, then networks, memory, disk, weights, tracker and ports. Changes nothing."""
     data = config.data
+    yield from _settings(config, world_size)
     yield from examine(
         Job(
             train=data.train,
@@ -68,6 +70,20 @@ def findings(config: Config, world_size: int) -> Iterator[Finding]:
     yield _tracker(config.tracking.uri)
     yield from _ports(world_size)
     yield from _shared_memory(world_size)
+
+
+def _settings(config: Config, world_size: int) -> Iterator[Finding]:
+    """What this shell says to a run, and what its settings come to together."""
+    for problem in environment.problems(config.precision, config.accumulate, config.speed.compile):
+        yield Finding("wrong", problem)
+    for problem in outlook.problems(config, world_size):
+        yield Finding("wrong", problem)
+    for note in environment.notes(config.tracking.uri, config.tracking.experiment):
+        yield Finding("note", note)
+    for note in environment.waiting():
+        yield Finding("note", note)
+    for note in outlook.surprises(config, world_size):
+        yield Finding("note", note)
 
 
 def _devices(config: Config, world_size: int) -> Iterator[Finding]:
@@ -223,7 +239,8 @@ def _tracker(uri: str) -> Finding:
 def _ports(world_size: int) -> Iterator[Finding]:
     if world_size == 1:
         return
-    port = int(os.environ.get("MASTER_PORT", PORT))
+    said = os.environ.get("MASTER_PORT", "")
+    port = int(said) if said.isdecimal() else PORT
     try:
         free_port("", port)
         yield Finding("ok", f"port {port}, where ranks meet, is free on this machine")

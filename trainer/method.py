@@ -1,7 +1,7 @@
 """What a method is to everybody else: players that take turns, and a way to make a picture."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -130,6 +130,9 @@ class Method(ABC):
     """Normal draws that training needs of each sample. A method draws no random numbers itself."""
     stage_starts: tuple[int, ...] = (0,)
     """Images seen at which `stage` changes, ascending from 0."""
+    phases: Mapping[str, Sequence[tuple[int, float]]] = {}
+    """Options that change a loss's weight as training goes on, by name: pairs of (first image, value), ascending. None
+    that no loss reads. What is said before a run of phases that it never reaches is read from here."""
     size_multiple: int = SIZE_MULTIPLE
     """Pictures whose sides are multiples of this keep their size."""
     style_length: int = STYLE_LENGTH

@@ -22,6 +22,7 @@ from likeness.command import run_command
 from likeness.standard_streams import outlive_readers
 from trainer import config as configs
 from trainer import methods
+from trainer.ranks import environment, outlook
 from trainer.ranks.preemption import StopRequests
 
 
@@ -72,11 +73,18 @@ def _settings() -> list[tuple[str, str, str]]:
 def main() -> int:
     arguments, overrides = _parser().parse_known_args()
     config = configs.load(arguments.config, overrides)
+    environment.check(config.precision, config.accumulate, config.speed.compile)
+    outlook.check(config, environment.ranks())
+    notes = [*environment.waiting()]
+    if os.environ.get("RANK", "0") == "0":
+        notes += environment.notes(config.tracking.uri, config.tracking.experiment)
+        notes += outlook.surprises(config, environment.ranks())
+    print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
     if arguments.dry_run:
         from trainer.preview import preview  # slow to import, too
 
         if os.environ.get("RANK", "0") == "0":
-            print(preview(config, int(os.environ.get("WORLD_SIZE", "1"))), end="")
+            print(preview(config, environment.ranks()), end="")
         return 0
     with StopRequests() as requests:
         from trainer.loop import train  # slow to import: bad settings are refused without the wait

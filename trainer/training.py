@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.utils import broadcast_object_list, gather_object, set_seed
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list, gather_object, set_seed
 from torch import Tensor
 
 from likeness.command import BadInput
@@ -26,6 +26,7 @@ from trainer.perceptual import load_loss_network
 from trainer.players import norm_statistics, zero
 from trainer.players.ema import MovingAverages
 from trainer.players.engines import Engine, make_engine, set_trainable
+from trainer.ranks import environment
 from trainer.ranks.rendezvous import join_again, leave
 from trainer.speed import arithmetic
 from trainer.speed.compiling import compile_networks
@@ -42,18 +43,23 @@ class Training:
         self.place = Place()
         # The watchdog is to speak first: it knows which rank is meant.
         timeout = timedelta(seconds=2 * config.faults.timeout_s + 60)
-        join_again(timeout)
-        if zero.asked_for_zero():
+        environment.check(config.precision, config.accumulate, config.speed.compile)
+        if environment.asked_for_zero():
             zero.check(config)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if config.precision == "bf16" else "no",
-            kwargs_handlers=[
-                # Every player uses all its parameters; norms that keep buffers see to it that all ranks' are equal.
-                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-                # accelerate thinks of GPUs only, where DeepSpeed is concerned.
-                InitProcessGroupKwargs(timeout=timeout, **({"backend": "gloo"} if zero.on_cpu() else {})),
-            ],
-        )
+        with environment.meeting():
+            join_again(timeout)
+            self.accelerator = Accelerator(
+                mixed_precision="bf16" if config.precision == "bf16" else "no",
+                # Said here, so that the environment is not asked: the run cuts batches and compiles networks itself.
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+                dynamo_backend="no",
+                kwargs_handlers=[
+                    # Every player uses all its parameters; norms that keep buffers see to it that all ranks' are equal.
+                    DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+                    # accelerate thinks of GPUs only, where DeepSpeed is concerned.
+                    InitProcessGroupKwargs(timeout=timeout, **({"backend": "gloo"} if zero.on_cpu() else {})),
+                ],
+            )
         self.device = self.accelerator.device
         # After the accelerator, which turns TF32 on beside a compiler of its own.
         arithmetic.use(config.precision)
@@ -102,7 +108,7 @@ class Training:
                 f"a stage begins after {uneven[0]:,} images, in the middle of a step of {wide} ({self.config.batch} on "
                 f"{ranks} ranks); let the stages' lengths in options be multiples of {wide}"
             )
-        if len(method.stage_starts) > 1 and zero.asked_for_zero():
+        if len(method.stage_starts) > 1 and environment.asked_for_zero():
             raise BadInput(
                 f"{self.config.method} trains in stages, each with optimizers of its own, which has not been tried "
                 "with DeepSpeed; launch it without"

@@ -1,9 +1,11 @@
 """Shards as a stream of training batches: every sample once per epoch, and exact from any place on."""
 
+import ctypes
 import hashlib
 import logging
+import math
 import mmap
-import sys
+import weakref
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -309,17 +311,23 @@ class _Memory:
     KEPT = 4
 
     def __init__(self) -> None:
-        self._pieces: list[Array] = []
+        self._pieces: list[tuple[bytearray, weakref.ref[ctypes.Array[ctypes.c_ubyte]]]] = []
 
     def take(self, shape: tuple[int, ...]) -> Array:
         """A uint8 array with undefined content."""
-        for piece in self._pieces:
-            # Held by the list, by this loop and by the call itself: no batch, and no part of one, refers to it.
-            if piece.shape == shape and sys.getrefcount(piece) == 3:
-                return piece
-        piece = np.empty(shape, np.uint8)
-        self._pieces = [*self._pieces[1 - self.KEPT :], piece]
-        return piece
+        size = math.prod(shape)
+        free = (piece for piece, lent in self._pieces if len(piece) == size and lent() is None)
+        piece = next(free, None)
+        if piece is None:
+            piece = bytearray(size)
+            self._pieces = self._pieces[1 - self.KEPT :]
+        # Each time it is lent, the piece gets a new holder, which the array and all its parts keep alive, and nobody
+        # else: once it is gone, nothing refers to the piece.
+        holder = (ctypes.c_ubyte * size).from_buffer(piece)
+        self._pieces = [entry for entry in self._pieces if entry[0] is not piece]
+        self._pieces.append((piece, weakref.ref(holder)))
+        array: Array = np.frombuffer(memoryview(holder), np.uint8).reshape(shape)
+        return array
 
 
 def mirrored(seed: int, epoch: int, key: str) -> bool:

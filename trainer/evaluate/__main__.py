@@ -5,11 +5,12 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 
 from likeness import atomic
 from likeness.arguments import count
@@ -20,7 +21,12 @@ from trainer.evaluate import paint
 from trainer.evaluate.evaluation import Evaluation, Folders, evaluate
 from trainer.evaluate.judged_pairs import JudgedPairs, JudgedShards, open_judged
 from trainer.evaluate.metrics_asked_for import add_arguments, sources_of
+from trainer.ranks import environment
 from trainer.speed import arithmetic
+
+PATIENCE = timedelta(hours=2)
+"""For how long ranks wait for each other. While rank 0 trains a reader, on a slow core for half an hour, the others
+stand in a barrier, where torch would end them after the ten minutes that it gives NCCL."""
 
 HELP = """\
 Judges pictures on held-out pairs: those that a checkpoint paints (--checkpoint), or those of any folder (--pictures),
@@ -81,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(arguments: Sequence[str] | None) -> None:
     options = _parser().parse_args(arguments)
+    environment.check()
     atomic.refuse_existing(options.out)
     with saying(lambda: f"nothing was written to {options.out}; an evaluation begins again"):
         evaluation = _evaluation(options)
@@ -95,12 +102,23 @@ def _evaluation(options: argparse.Namespace) -> Evaluation | None:
     with open_judged(location) as pairs:
         subject = _painter(synthesis, pairs, location) or _folders(options, pairs)
         sources = sources_of(options, pairs)
-        accelerator = Accelerator()
+        accelerator = _accelerator()
         arithmetic.use("fp32")
         if isinstance(subject, Synthesis):
             subject.module.to(accelerator.device)
         with _new_folder(options.out, accelerator) as folder:
             return evaluate(accelerator, pairs, options.pairs, subject, sources, folder, options.roll)
+
+
+def _accelerator() -> Accelerator:
+    """One process of those that the launcher has started; computes in float32, whatever the environment says."""
+    with environment.meeting():
+        return Accelerator(
+            mixed_precision="no",
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            dynamo_backend="no",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
 
 
 def _subject(options: argparse.Namespace) -> tuple[Synthesis | None, str]:

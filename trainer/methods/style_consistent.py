@@ -135,6 +135,7 @@ class StyleConsistent(Method):
             "realism": PatchGAN(schema.channels + 3, options.discriminator_base, options.discriminator_layers),
             "style": PatchGAN(6, options.discriminator_base, options.discriminator_layers),
         }
+        self.phases = {"style_phases": options.style_phases} if options.style_weight else {}
 
     def synthesize(self, networks: Mapping[str, nn.Module], inputs: Mapping[str, Tensor]) -> Tensor:
         image: Tensor = networks["generator"](*(inputs[name] for name in self.inputs))

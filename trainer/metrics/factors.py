@@ -109,7 +109,7 @@ def _figures(factors: dict[str, Factor]) -> dict[str, FigureOf]:
             f"factor/{name}/colour",
             "less",
             f"How far the mean colour is off where the factor '{title}' shows: 0 for the truth and for the exemplar.",
-            "1/255",
+            "of 255",
         )
         figures[f"factor/{name}/hit"] = share_of(
             f"factor/{name}/hit",
@@ -149,7 +149,7 @@ def _mean_of_all(names: Sequence[str], column: str, meaning: str) -> FigureOf:
         values = [value for each in means if not np.isnan(value := each.compute(columns))]
         return float(np.mean(values)) * (100 if hits else 1) if values else NAN
 
-    return FigureOf(mean, "more" if hits else "less", meaning, "%" if hits else "1/255")
+    return FigureOf(mean, "more" if hits else "less", meaning, "%" if hits else "of 255")
 
 
 def _row(

@@ -39,7 +39,7 @@ def likeness_to_target() -> Metric:
                 "error of 8 bits.",
                 "dB",
             ),
-            "l1": mean_of("l1", "less", f"Mean |picture - target|, {_WHERE}; 0 is the target itself.", "1/255"),
+            "l1": mean_of("l1", "less", f"Mean |picture - target|, {_WHERE}; 0 is the target itself.", "of 255"),
             "exemplar_copy": mean_of(
                 "exemplar_copy",
                 "less",

@@ -49,7 +49,7 @@ class FigureOf:
     meaning: str
     """One sentence for people, which says what 0 or chance is."""
     unit: str = ""
-    """What it is counted in, as a table's head says it: `%`, `dB`, `1/255`, empty for a bare number."""
+    """What it is counted in, as it is printed behind a value: `%`, `dB`, `of 255`, empty for a bare number."""
     column: str | None = None
     """The column whose mean it is; None where it is more than a mean, and no single picture is worst."""
     resamples: int = 1000

@@ -49,7 +49,7 @@ def style_metric(truth: Truth, styles: Sequence[Frame], k: int = 10, seed: int =
                 "truth, 1 for a picture that is blind to style.",
             ),
             "truth/distance": mean_of(
-                "truth/distance", "less", "Mean |picture - truth|: 0 for the truth itself.", "1/255"
+                "truth/distance", "less", "Mean |picture - truth|: 0 for the truth itself.", "of 255"
             ),
             "truth/exemplar_copy": mean_of(
                 "truth/exemplar_copy",

@@ -70,7 +70,7 @@ def swap_metric_without_truth() -> Metric:
                 f"swap/{what}_changed",
                 None,
                 f"Mean |change| when the {title} is another pair's: 0 for a generator that ignores it.",
-                "1/255",
+                "of 255",
             )
             for what, title in (("label", "label map"), ("exemplar", "exemplar"))
         },

@@ -10,7 +10,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from trainer.config import Optimizer
-from trainer.players.zero import Partitioned, asked_for_zero
+from trainer.players.zero import Partitioned
+from trainer.ranks.environment import asked_for_zero
 
 Result = TypeVar("Result")
 
@@ -125,6 +126,16 @@ def set_trainable(networks: dict[str, nn.Module], names: Sequence[str]) -> None:
         network.requires_grad_(name in names)
 
 
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """A moment in its parameter's memory format: the fused kernel steps through both as they lie in memory.
+
+    Checkpoints are contiguous. Step counts, which have another shape, stay as they are.
+    """
+    if value.shape != parameter.shape or value.ndim == 0:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, network_names: Sequence[str]) -> dict[str, Tensor]:
     """Adam's state, by the names of the parameters: `generator.body.first.1.weight/exp_avg` and so on."""
     state = optimizer.state_dict()["state"]
@@ -137,8 +148,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, network_names: Sequence[
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
     """Puts back what `optimizer_tensors` gave; parameters that had no state get none."""
+    parameters = dict(zip(names, (each for group in optimizer.param_groups for each in group["params"]), strict=True))
+    numbers = {name: number for number, name in enumerate(names)}
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, _, entry = key.rpartition("/")
-        state.setdefault(names.index(name), {})[entry] = value
+        state.setdefault(numbers[name], {})[entry] = _laid_out_as(parameters[name], value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -15,9 +15,24 @@ from torch import Tensor, nn
 
 from likeness.command import BadInput
 from trainer.config import Config, Optimizer
+from trainer.ranks.environment import asked_for_zero, zero_offload, zero_stage
 
 Result = TypeVar("Result")
 MOMENTS = ("exp_avg", "exp_avg_sq")
+KNOWN_VERSION = "0.19.8"
+"""Of DeepSpeed: the one whose private parts `state` and `restore` rely on."""
+PRIVATE = {
+    "engine": ("set_gradient_accumulation_boundary", "get_global_grad_norm", "optimizer"),
+    "optimizer": (
+        "optimizer",
+        "single_partition_of_fp32_groups",
+        "refresh_fp32_params",
+        "_lazy_init_hp_params_optimizer_state",
+    ),
+}
+"""Attributes of DeepSpeed's that it promises nobody."""
+LARGEST_BUCKET = 500_000_000
+"""Elements that DeepSpeed gathers gradients in by default, however few there are: 2 GB of memory."""
 
 
 def check(config: Config) -> None:
@@ -27,23 +42,6 @@ def check(config: Config) -> None:
         import transformers  # noqa: F401
     except ImportError as error:
         raise BadInput(f"the launcher asks for DeepSpeed, but {error}; pip install '.[deepspeed]'") from error
-    stage = _stage()
-    if stage not in (1, 2):
-        raise BadInput(
-            f"ZeRO stage {stage} divides the networks themselves, but a GAN's players run each other's networks in "
-            "their turns, and averages and pictures need them whole; take stage 1 or 2"
-        )
-    if os.environ.get("ACCELERATE_MIXED_PRECISION", "no") not in ("no", ""):
-        raise BadInput(
-            f"mixed_precision {os.environ['ACCELERATE_MIXED_PRECISION']} in the launcher's config would turn the "
-            "networks themselves into half precision; set it to no, and --precision bf16 for the run"
-        )
-    if os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE", "none") != "none":
-        raise BadInput("offload_param_device needs ZeRO stage 3, which this trainer does not use; set it to none")
-    if _offload() not in ("none", "cpu"):
-        raise BadInput(f"offload_optimizer_device {_offload()} has not been tried; set it to cpu or none")
-    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes"):
-        raise BadInput("ACCELERATE_USE_CPU turns DeepSpeed off silently; unset it, and set DS_ACCELERATOR=cpu")
     if config.speed.compile:
         raise BadInput("speed.compile with DeepSpeed has not been tried; set it false")
 
@@ -53,12 +51,14 @@ def on_cpu() -> bool:
     return asked_for_zero() and os.environ.get("DS_ACCELERATOR") == "cpu"
 
 
-def _stage() -> int:
-    return int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
-
-
-def _offload() -> str:
-    return os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE", "none")
+def check_private(engine: Any, version: str) -> None:
+    """Raises BadInput naming what a version of DeepSpeed does not have, before a run relies on it."""
+    for name, owner in (("engine", engine), ("optimizer", getattr(engine, "optimizer", None))):
+        if missing := [attribute for attribute in PRIVATE[name] if not hasattr(owner, attribute)]:
+            raise BadInput(
+                f"DeepSpeed {version}: its {name} has no {' and no '.join(missing)}, which checkpoints are made with; "
+                f"pip install deepspeed=={KNOWN_VERSION}"
+            )
 
 
 class Partitioned:
@@ -81,8 +81,13 @@ class Partitioned:
         self._names = names
         self._precision = accelerator.mixed_precision
         self._device = accelerator.device
-        zero: dict[str, Any] = {"stage": _stage(), "overlap_comm": False}
-        if _offload() == "cpu":
+        elements = sum(parameter.numel() for parameter in scope.parameters())
+        zero: dict[str, Any] = {
+            "stage": zero_stage(),
+            "overlap_comm": False,
+            "reduce_bucket_size": min(elements, LARGEST_BUCKET),
+        }
+        if zero_offload() == "cpu":
             zero["offload_optimizer"] = {"device": "cpu"}
         self._engine, *_ = deepspeed.initialize(
             model=scope,
@@ -105,6 +110,7 @@ class Partitioned:
             },
             dist_init_required=False,
         )
+        check_private(self._engine, deepspeed.__version__)
         self._parameters = list(scope.parameters())
 
     def run(self, thunk: Callable[[], Result], last: bool) -> Result:
@@ -163,8 +169,3 @@ class Partitioned:
     def _own_parts(self) -> list[Tensor]:
         parts: list[Tensor] = self._engine.optimizer.single_partition_of_fp32_groups
         return parts
-
-
-def asked_for_zero() -> bool:
-    """Whether `accelerate launch` was told to use DeepSpeed."""
-    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("1", "true", "yes")

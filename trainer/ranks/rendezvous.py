@@ -8,6 +8,8 @@ from accelerate import Accelerator
 from torch import distributed
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
+from trainer.ranks.environment import flag
+
 CONNECT_S = 30
 """Seconds within which the store must answer."""
 
@@ -43,7 +45,7 @@ def join_again(timeout: timedelta) -> None:
     store_survives = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     if not store_survives or attempt() == 0 or distributed.is_initialized():
         return
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    on_cpu = flag("ACCELERATE_USE_CPU")
     store = open_store("ranks")
     if store is not None:
         distributed.init_process_group(

@@ -1,16 +1,18 @@
 """Sends to MLflow what a run's folder holds and MLflow does not have yet: `python -m trainer.tracking replay RUN`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from likeness.command import BadInput, run_command
+from trainer.tracking.fork_guard import write_line
 from trainer.tracking.journal import JOURNAL
 from trainer.tracking.mlflow_client import Outage
 from trainer.tracking.sender import Sender, counted
-from trainer.tracking.state import STATE, State, lock_run, without_credentials
+from trainer.tracking.state import STATE, State, lock_run, store_name, without_credentials
 
 
 def replay(run: Path, uri: str | None = None) -> str:
@@ -25,6 +27,11 @@ def replay(run: Path, uri: str | None = None) -> str:
     lock = lock_run(run)
     if lock is None:
         raise BadInput(f"{run} is being written by a training, which sends by itself; replay it when that has ended")
+    theirs = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri is None and theirs and store_name(theirs) != state.uri:
+        write_line(
+            f"note: MLFLOW_TRACKING_URI is not followed: the run's own store is {state.uri}; name another with --uri"
+        )
     uri = uri or state.uri
     # Nobody holds the lock, so no training is running; one that has not recorded its end has been killed.
     state.status = "KILLED" if state.status == "RUNNING" else state.status

@@ -25,7 +25,7 @@ from shards.packing.write import pack
 from shards.reading.order import Place
 from shards.reading.samples import OpenShard
 from shards.reading.store import Store
-from shards.reading.stream import Loaded, Reading, Stream, first_samples, mirrored, noise_of, open_shards
+from shards.reading.stream import Loaded, Reading, Stream, _Memory, first_samples, mirrored, noise_of, open_shards
 from shards.records import Frame, Manifest
 from shards.worlds.film import film
 
@@ -349,3 +349,18 @@ def test_noise_is_standard_normal() -> None:
     # 64,000 draws: the mean's standard error is 0.004, that of the standard deviation 0.003.
     assert abs(drawn.mean()) < 0.02 and abs(drawn.std() - 1) < 0.015
     assert abs(np.mean(drawn > 0) - 0.5) < 0.01
+
+
+def test_memory_is_lent_again_once_no_part_of_a_batch_is_left() -> None:
+    """Whatever holds a part: a view of a view, or a tensor, as a loader hands out."""
+    memory = _Memory()
+    batch = memory.take((2, 3, 4))
+    address = batch.ctypes.data
+    batch[:] = 7
+    part = torch.from_numpy(np.asarray(batch[1:])[:, 1:])
+    del batch
+    memory.take((2, 3, 4))[:] = 0
+    assert part.unique().tolist() == [7]
+    del part
+    assert {memory.take((2, 3, 4)).ctypes.data for _ in range(3)} >= {address}, "memory comes round again"
+    assert memory.take((4, 3, 4)).shape == (4, 3, 4), "another size is another piece"

@@ -27,7 +27,7 @@ from shards.records import load_manifest
 from shards.worlds.film import film
 from tests.browser import CHROMIUM, FLAGS, needs_browser
 from trainer.config import Config
-from trainer.evaluate.__main__ import main
+from trainer.evaluate.__main__ import main, table_of
 from trainer.evaluate.judged_pairs import open_judged
 from trainer.evaluate.paint import BATCH, PICTURES, SWAPPED, slice_of
 from trainer.loop import train
@@ -123,6 +123,12 @@ def test_every_measurement_of_every_picture_is_kept(world: World, controls: dict
     assert np.mean(table["truth/distance"]) == pytest.approx(controls["noise"]["truth/distance"]["value"])
     interval = controls["noise"]["truth/distance"]
     assert interval["low"] < interval["value"] < interval["high"]
+
+
+def test_values_are_printed_with_units_that_read_as_such(controls: dict[str, dict[str, Any]]) -> None:
+    assert {figure["unit"] for figure in controls["noise"].values()} == {"", "%", "dB", "of 255"}
+    figure = {"value": 0.33412, "low": None, "high": None, "better": "less", "pictures": 8, "unit": "of 255"}
+    assert table_of({"figures": {"truth/distance": figure}}).splitlines()[1].split("  ")[1] == "0.3341 of 255"
 
 
 @given(total=st.integers(0, 200), ranks=st.integers(1, 9))

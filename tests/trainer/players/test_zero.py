@@ -1,14 +1,18 @@
 """DeepSpeed's ZeRO on two CPU processes trains what plain data parallelism trains, and shares its checkpoints."""
 
 import importlib.util
+import inspect
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -170,31 +174,38 @@ def test_bad_iterations_are_skipped_on_all_ranks(config_of: MakeConfig, folder: 
 
 
 @installed
-@pytest.mark.parametrize(
-    ("variables", "changes", "message"),
-    [
-        ({"ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}, {}, "stage 3 divides the networks themselves"),
-        ({"ACCELERATE_MIXED_PRECISION": "fp16"}, {}, "mixed_precision fp16 in the launcher's config"),
-        ({"ACCELERATE_USE_CPU": "1"}, {}, "turns DeepSpeed off silently"),
-        ({"ACCELERATE_DEEPSPEED_OFFLOAD_PARAM_DEVICE": "cpu"}, {}, "needs ZeRO stage 3"),
-        ({"ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE": "nvme"}, {}, "offload_optimizer_device nvme"),
-        ({}, {"speed": {"compile": True}}, "speed.compile with DeepSpeed"),
-    ],
-)
-def test_what_does_not_combine_is_refused(
-    variables: dict[str, str],
-    changes: dict[str, object],
-    message: str,
-    small_config: MakeConfig,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in list(os.environ):
-        if name.startswith("ACCELERATE_"):
-            monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+def test_what_does_not_combine_is_refused(small_config: MakeConfig) -> None:
+    with pytest.raises(BadInput, match=r"speed\.compile with DeepSpeed"):
+        zero.check(small_config("pix2pixhd", speed={"compile": True}))
+
+
+@installed
+def test_this_deepspeed_has_the_private_parts_that_are_used() -> None:
+    """Methods by the classes; what engines set of their own is looked at whenever a run makes one."""
+    import deepspeed
+    from deepspeed.runtime.engine import DeepSpeedEngine
+    from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
+
+    said = f"DeepSpeed {deepspeed.__version__}, but checkpoints are made with {zero.KNOWN_VERSION}: "
+    source = inspect.getsource(DeepSpeedEngine) + inspect.getsource(DeepSpeedZeroOptimizer)
+    for name in (*zero.PRIVATE["engine"], *zero.PRIVATE["optimizer"]):
+        assert re.search(rf"def {name}\(|self\.{name} = ", source), f"{said}nothing sets {name}"
+    assert re.search(r"def backward\(self, loss, .*scale_wrt_gas=", source), f"{said}gradients are scaled otherwise"
+    assert metadata.version("deepspeed") == zero.KNOWN_VERSION, f"{said}read what has changed, then raise both"
+
+
+def test_another_deepspeed_is_refused_by_name() -> None:
+    """A fake: an optimizer that has renamed what restores its moments."""
+    optimizer = SimpleNamespace(optimizer=None, single_partition_of_fp32_groups=[], refresh_fp32_params=None)
+    engine = SimpleNamespace(optimizer=optimizer, set_gradient_accumulation_boundary=None, get_global_grad_norm=None)
+    message = r"DeepSpeed 9\.9: its optimizer has no _lazy_init_hp_params_optimizer_state, .* pip install deepspeed=="
     with pytest.raises(BadInput, match=message):
-        zero.check(small_config("pix2pixhd", **changes))
+        zero.check_private(engine, "9.9")
+    optimizer._lazy_init_hp_params_optimizer_state = None
+    zero.check_private(engine, "9.9")
+    del engine.get_global_grad_norm
+    with pytest.raises(BadInput, match="its engine has no get_global_grad_norm"):
+        zero.check_private(engine, "9.9")
 
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.trainer.test_faults import fake_batch, weights
 from trainer import methods
-from trainer.config import Config
+from trainer.checkpoints.files import Checkpoint, save
+from trainer.config import Config, Speed
 from trainer.networks.norms import InstanceNorm2d
 from trainer.ranks.delayed_metrics import DelayedMetrics
 from trainer.speed.compiling import unable
@@ -33,6 +35,48 @@ def test_channels_last_is_another_order_of_the_same_numbers(small_config: MakeCo
     plain = stepped(small_config("style_consistent", optimizer={"learning_rate": 1e-4}))
     other = stepped(small_config("style_consistent", optimizer={"learning_rate": 1e-4}, speed={"channels_last": True}))
     assert other[1] == pytest.approx(plain[1], rel=1e-3)
+
+
+def states(training: Training) -> dict[str, torch.Tensor]:
+    """All that a checkpoint has of networks, averages and moments, by file and name."""
+    snapshot = training.snapshot("", {})
+    assert snapshot is not None
+    return {f"{stem}/{name}": value for stem, named in snapshot.tensors.items() for name, value in named.items()}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        # Compiling takes minutes.
+        pytest.param(option, marks=[pytest.mark.slow] if option in ("compile", "everything") else [])
+        for option in (*Speed.model_fields, "everything")
+    ],
+)
+def test_two_and_resume_and_two_are_four_under_every_option(
+    option: str, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    on = {name: True for name in Speed.model_fields if option in (name, "everything")}
+    if on.get("compile") and unable(CPU):
+        pytest.skip("torch.compile does not work here")
+    few = {"options__discriminator_scales": 1, "options__perceptual_weight": 0, "options__generator_downsamplings": 1}
+    config = small_config("pix2pixhd", speed=on, **few)
+    batches = [fake_batch(2, config.data.label_schema.channels) for _ in range(4)]
+    straight, half = (Training(config, config.data.label_schema, None) for _ in range(2))
+    for batch in batches:
+        straight.step(batch)
+    for batch in batches[:2]:
+        half.step(batch)
+    snapshot = half.snapshot("", {})
+    assert snapshot is not None
+    checkpoint = Checkpoint(save(tmp_path / "halves", snapshot))
+    resumed = Training(config, config.data.label_schema, checkpoint)
+    resumed.restore_random(checkpoint)
+    for batch in batches[2:]:
+        resumed.step(batch)
+    wanted, found = states(straight), states(resumed)
+    assert [name for name in wanted if name.endswith("exp_avg")], "moments are compared, too"
+    assert wanted.keys() == found.keys()
+    assert [name for name, value in wanted.items() if not torch.equal(value, found[name])] == []
 
 
 @pytest.mark.skipif(bool(unable(CPU)), reason="torch.compile does not work here")

@@ -317,8 +317,10 @@ def test_replay_fills_a_gap_and_twice_changes_nothing(server: Server, run: Path)
     state = json.loads((run / "tracking.json").read_text())
     (run / "tracking.json").write_text(json.dumps({**state, "uri": server.uri}))
     command = [sys.executable, "-m", "trainer.tracking", "replay", str(run)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    other = {**os.environ, "MLFLOW_TRACKING_URI": "http://other:5000"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=other)
     assert done.returncode == 0, done.stderr
+    assert f"MLFLOW_TRACKING_URI is not followed: the run's own store is {server.uri}; " in done.stderr
     run_id = tracked_run(run, server.uri)
     assert done.stdout == f"25 lines and 1 picture sent to run {run_id} at {server.uri}\n"
     client = server.client
