@@ -207,6 +207,15 @@ def test_a_flipped_byte_in_a_shard_is_refused(packed: Path, small_config: MakeCo
         train(config)
 
 
+def test_going_on_with_other_shards_is_refused(packed: Path, small_config: MakeConfig) -> None:
+    """Of the same schema, so that nothing but the manifest tells that the order of samples is another one."""
+    config = small_config("pix2pixhd", images=2)
+    assert train(config) == 0
+    other = config.data.model_copy(update={"train": str(packed / "test")})
+    with pytest.raises(BadInput, match="are not the shards that .*checkpoint-0000000002 was trained on"):
+        train(config.model_copy(update={"images": 4, "data": other}), resume="latest")
+
+
 def test_missing_loss_weights_are_an_error_before_anything_is_written(small_config: MakeConfig) -> None:
     config = small_config("pix2pixhd", perceptual={"weights": "nowhere/vgg19.pth"})
     with pytest.raises(BadInput, match=r"nowhere/vgg19\.pth does not exist. Fetch https://download\.pytorch\.org"):
