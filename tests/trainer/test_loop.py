@@ -212,7 +212,7 @@ def test_going_on_with_other_shards_is_refused(packed: Path, small_config: MakeC
     config = small_config("pix2pixhd", images=2)
     assert train(config) == 0
     other = config.data.model_copy(update={"train": str(packed / "test")})
-    with pytest.raises(BadInput, match="are not the shards that .*checkpoint-0000000002 was trained on"):
+    with pytest.raises(BadInput, match=r"are not the shards that .*checkpoint-0000000002 was trained on"):
         train(config.model_copy(update={"images": 4, "data": other}), resume="latest")
 
 
