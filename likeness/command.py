@@ -1,14 +1,28 @@
 """What every command of the project does with bad input: one clear line and exit code 2."""
 
 import errno
+import io
 import sys
 from collections.abc import Callable
+
+from likeness.names import readable
 
 DONE, BAD_INPUT, PREEMPTED, INTERRUPTED = 0, 2, 75, 130
 
 
+if isinstance(sys.stdout, io.TextIOWrapper):
+    # What the terminal's encoding lacks is written as \xe9; Python would end the command. Of stderr it does so itself.
+    sys.stdout.reconfigure(errors="backslashreplace")
+
+
 class BadInput(ValueError):
-    """Input that a person can mend. The message names the file, the value and the remedy."""
+    """Input that a person can mend. The message names the file, the value and the remedy.
+
+    It goes into tables and JSON, too: bytes of a file's name that are no UTF-8 are written as `readable` writes them.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(readable(message))
 
 
 def run_command(command: Callable[[], int | None]) -> int:

@@ -40,5 +40,5 @@ def versions() -> dict[str, str]:
 
 def _values(file: Path, name: str) -> list[str]:
     """What stands behind the colon in the lines that begin with `name`; nothing where there is no such file."""
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     return [line.partition(":")[2].strip() for line in lines if line.startswith(name)]

@@ -242,7 +242,7 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BadInput(f"no config at {file}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
     try:
-        data = yaml.safe_load(file.read_text())
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise BadInput(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):

@@ -75,7 +75,8 @@ def _launch(blocks: Any, chain: Chain, host: str, port: int) -> None:
         mcp_server=False,
         app_kwargs={"middleware": [Middleware(_OnlyThisPage, host=host)]},
         theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
-        css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (page.ROOM / "page.css").read_text(),
+        css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n"
+        + (page.ROOM / "page.css").read_text(encoding="utf-8"),
     )
 
 

@@ -22,7 +22,7 @@ def keypoints_of(folder: Path, stem: str, number: int, height: int, width: int) 
     """
     path = folder / f"{stem}_{number:012d}_keypoints.json"
     try:
-        people = json.loads(path.read_text())["people"]
+        people = json.loads(path.read_text(encoding="utf-8"))["people"]
         bodies = [np.asarray(person["pose_keypoints_2d"], np.float64) for person in people]
     except FileNotFoundError as error:
         raise BadInput(f"{path} is missing; run OpenPose with --write_json over all frames of {stem}") from error

@@ -192,7 +192,7 @@ def _finished(path: Path, note: Path | None) -> Shard | None:
     """A shard that an earlier run wrote, or None."""
     if note is None or not (note.is_file() and path.is_file()):
         return None
-    shard = Shard(**json.loads(note.read_text()))
+    shard = Shard(**json.loads(note.read_text(encoding="utf-8")))
     return shard if path.stat().st_size == shard.bytes else None
 
 
