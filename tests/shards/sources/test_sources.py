@@ -176,11 +176,11 @@ def test_every_container_of_moving_pictures_that_ffmpeg_writes_is_looked_for() -
     """ffmpeg names the endings of what it writes itself; what has a video codec by default holds moving pictures."""
     program = imageio_ffmpeg.get_ffmpeg_exe()
     muxers = (
-        "mp4 mov matroska webm avi mpegts mpeg vob svcd flv f4v asf gxf mxf nut ogg ogv rm 3gp 3g2 psp dv ivf gif apng "
-        "h261 h263 h264 hevc vvc m4v mjpeg mpeg1video mpeg2video avs2 avs3 obu evc vc1 yuv4mpegpipe"
+        "mp4 mov matroska webm avi mpegts mpeg vob svcd flv f4v asf gxf mxf nut ogg ogv rm 3gp 3g2 psp dv ivf gif "
+        "apng h261 h263 h264 hevc vvc m4v mjpeg mpeg1video mpeg2video avs2 avs3 obu evc vc1 yuv4mpegpipe"
     )
     for muxer in muxers.split():
         told = subprocess.run([program, "-hide_banner", "-h", f"muxer={muxer}"], capture_output=True, check=True).stdout
         match = re.search(r"Common extensions: ([\w,]+)", told.decode())
         endings = {f".{ending}" for ending in match[1].split(",")} if match else set()
-        assert endings - {".wma", ".m4a", ".ism", ".m1a", ".m2a"} <= EXTENSIONS, muxer
+        assert endings - {".wma", ".m4a", ".ism", ".m1a", ".m2a", ".ra"} <= EXTENSIONS, muxer
