@@ -114,7 +114,7 @@ class LooseFiles(Dataset[tuple[torch.Tensor, ...]]):
         return len(self.keys)
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
-        json.loads((self.folder / f"{self.keys[number]}.json").read_text())
+        json.loads((self.folder / f"{self.keys[number]}.json").read_text(encoding="utf-8"))
         paths = [self.folder / f"{self.keys[number]}.{side}.jpg" for side in SIDES]
         return tuple(torch.from_numpy(np.array(Image.open(path))) for path in paths)
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from likeness.threads import QUIET, share_cores
+from likeness.process.threads import QUIET, share_cores
 
 WAYS = ("sleeping", "spinning")
 SPIN = "while True: pass"

@@ -124,7 +124,7 @@ def launch(config_file: Path, ranks: int, steps: int, out: Path) -> dict[str, An
     command += ["--worker", str(out), "--config", str(config_file), "--steps", str(steps)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
-    every = [json.loads((out / f"{ranks}-{rank}.json").read_text()) for rank in range(ranks)]
+    every = [json.loads((out / f"{ranks}-{rank}.json").read_text(encoding="utf-8")) for rank in range(ranks)]
     slowest: dict[str, Any] = max(every, key=lambda figures: figures["step_s"])
     return slowest
 
@@ -237,7 +237,9 @@ def main() -> None:
     config = configs.load(options.config, ["--perceptual.weights", "random:0", "--batch", str(options.batch)])
     if options.worker is not None:
         figures = work(config, options.steps)
-        (options.worker / f"{os.environ['WORLD_SIZE']}-{os.environ['RANK']}.json").write_text(json.dumps(figures))
+        (options.worker / f"{os.environ['WORLD_SIZE']}-{os.environ['RANK']}.json").write_text(
+            json.dumps(figures), encoding="utf-8"
+        )
         return
     here: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -125,7 +125,9 @@ def request_of(files: dict[str, bytes]) -> bytes:
 def served(model: Path, threads: int) -> Iterator[tuple[int, psutil.Process]]:
     """The service's port and process."""
     command = [sys.executable, "-m", "deploy", "serve", "--model", str(model), "--port", "0"]
-    process = subprocess.Popen([*command, "--threads", str(threads)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--threads", str(threads)], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     try:
         assert process.stdout
         match = re.search(r":(\d+)/", process.stdout.readline())

@@ -240,7 +240,9 @@ class Turns:
 
     def __init__(self, name: str, arguments: list[str]) -> None:
         command = [sys.executable, __file__, *arguments, "--turns", name]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        )
         self.first: dict[str, Any] = self._ask("")
 
     def _ask(self, word: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 from likeness import atomic
 from likeness.command import BadInput
-from likeness.surroundings import cached
+from likeness.process.surroundings import cached
 from shards.reading.urls import redacted, scrubbed
 
 SCHEME = "models:/"
@@ -22,7 +22,7 @@ def fetch(location: str) -> Path:
     """The model file of `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
 
     The registry is the one that MLFLOW_REGISTRY_URI names, else MLFLOW_TRACKING_URI. A version is downloaded once, into
-    the user's cache folder (`likeness.surroundings.cached`); which version an alias stands for is asked every time.
+    the user's cache folder (`likeness.process.surroundings`); which version an alias stands for is asked every time.
     Raises BadInput when mlflow is not installed, no registry is named or answers, or it has no such model.
     """
     match = _LOCATION.fullmatch(location)

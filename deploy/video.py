@@ -1,6 +1,7 @@
 """A video in another one's likeness: labels of every frame, one exemplar, and the sound as it was."""
 
 import argparse
+import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -120,12 +121,14 @@ def synthesize_video(
     # Closed by us, so that the progress bar ends before a message follows.
     with atomic.new_file(out) as partial, closing(counted()) as frames:
         try:
-            encode(partial, frames, ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
+            notes = encode(partial, frames, ticks.fps, schema.width, schema.height, CRF, video, ticks.sound_offset)
         except OSError as error:
             if error.errno is not None:
                 raise
             message = str(error).replace(str(partial), str(out))
             raise BadInput(f"{message} (the sound of {video}? `ffmpeg -i FILE -c copy -an NEW` drops it)") from error
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     counted_from = latencies[1:] or latencies
     return Film(
         frames=count,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from likeness.command import BadInput, run_command
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 
 DESCRIPTION = """\
 Exports the averaged generator of a checkpoint to a self-describing ONNX file: named inputs, dynamic batch, and in its

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from likeness.command import BadInput
-from likeness.system_errors import warn_of_lack
+from likeness.process.system_errors import warn_of_lack
 
 
 def _read_umask() -> int:

@@ -1,21 +1,34 @@
 """What every command of the project does with bad input: one clear line and exit code 2."""
 
+import io
 import os
 import select
 import sys
 from collections.abc import Callable
 
-from likeness import surroundings
-from likeness.interrupts import end_at_the_second
-from likeness.system_errors import in_words
+from likeness.names import readable
+from likeness.process import surroundings
+from likeness.process.interrupts import end_at_the_second
+from likeness.process.system_errors import in_words
 
 DONE, BAD_INPUT, PREEMPTED, INTERRUPTED, UNREAD = 0, 2, 75, 130, 141
 _OUTPUTS = (1, 2)
 """The descriptors of stdout and stderr."""
 
 
+if isinstance(sys.stdout, io.TextIOWrapper):
+    # What the terminal's encoding lacks is written as \xe9; Python would end the command. Of stderr it does so itself.
+    sys.stdout.reconfigure(errors="backslashreplace")
+
+
 class BadInput(ValueError):
-    """Input that a person can mend. The message names the file, the value and the remedy."""
+    """Input that a person can mend. The message names the file, the value and the remedy.
+
+    It goes into tables and JSON, too: bytes of a file's name that are no UTF-8 are written as `readable` writes them.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(readable(message))
 
 
 def run_command(command: Callable[[], int | None]) -> int:

@@ -135,13 +135,13 @@ def build_command(cache: Path, model: Path, runtime: Runtime) -> str:
 
 def write(folder: Path, record: Record) -> None:
     """Writes the record of an engine's folder, for people, too."""
-    (folder / RECORD).write_text(json.dumps(record.to_json(), indent=2) + "\n")
+    (folder / RECORD).write_text(json.dumps(record.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> Record:
     """The record of an engine's folder. Raises BadInput when the folder is damaged."""
     try:
-        record = Record.from_json(json.loads((folder / RECORD).read_text()))
+        record = Record.from_json(json.loads((folder / RECORD).read_text(encoding="utf-8")))
         for name, expected in record.files.items():
             size = (folder / name).stat().st_size
             if size != expected:

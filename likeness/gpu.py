@@ -52,7 +52,9 @@ def _nvidia_smi() -> list[list[str]]:
     """Number, UUID, name, compute capability and driver of each GPU; nothing where nvidia-smi is absent or fails."""
     command = ["nvidia-smi", "--query-gpu=index,uuid,name,compute_cap,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False, encoding="utf-8"
+        )
     except FileNotFoundError:
         return []
     except subprocess.TimeoutExpired as error:

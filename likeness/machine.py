@@ -80,11 +80,15 @@ def free_memory() -> int | None:
         return None
     free = int(available[0].split()[0]) << 10
     group = Path("/sys/fs/cgroup")
-    limit = (group / "memory.max").read_text().strip() if (group / "memory.max").is_file() else "max"
+    limit = (group / "memory.max").read_text(encoding="utf-8").strip() if (group / "memory.max").is_file() else "max"
     if limit == "max":
         return free
-    used = int((group / "memory.current").read_text())
-    cached = [line.split()[1] for line in (group / "memory.stat").read_text().splitlines() if line.startswith("file ")]
+    used = int((group / "memory.current").read_text(encoding="utf-8"))
+    cached = [
+        line.split()[1]
+        for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+        if line.startswith("file ")
+    ]
     return max(0, min(free, int(limit) - used + int(cached[0] if cached else 0)))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from likeness.command import BadInput
-from likeness.system_errors import warn_of_lack
+from likeness.process.system_errors import warn_of_lack
 
 _LOCKLESS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems without locks say."""

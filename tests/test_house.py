@@ -471,3 +471,70 @@ def test_an_input_can_be_compared(source: str) -> None:
 )
 def test_what_is_no_comparison_of_inputs(source: str) -> None:
     assert not inputs_by_name("deploy/demo/inputs.py", source)
+
+
+def without_encoding(place: str, source: str) -> list[str]:
+    """Where a file opens text, or reads the text of a process, in whatever encoding the locale has."""
+
+    def binary(call: ast.Call) -> bool:
+        """Whether a call of `open` is no opening of text: it has a mode for bytes, or is another library's."""
+        modes = [each for each in (*call.args[:2], *(word.value for word in call.keywords)) if _is_mode(each)]
+        return any("b" in ast.literal_eval(mode) for mode in modes)
+
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or "encoding" in {word.arg for word in node.keywords}:
+            continue
+        called = ast.unparse(node.func)
+        name = called.rpartition(".")[2]
+        texts = name in ("read_text", "write_text") and called != "atomic.write_text" and called != "write_text"
+        process = any(word.arg in ("text", "universal_newlines") for word in node.keywords) and name in PROCESSES
+        opened = name in ("open", "fdopen", "NamedTemporaryFile", "TextIOWrapper") and not binary(node)
+        if texts or process or (opened and not called.startswith(OTHER_OPENERS)):
+            found.append(f"{place}:{node.lineno} {ast.unparse(node)}")
+    return found
+
+
+def _is_mode(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Constant) and isinstance(node.value, str) and bool(re.fullmatch(r"[rwaxbt+]+", node.value))
+    )
+
+
+PROCESSES = ("run", "Popen", "check_output", "call", "check_call")
+OTHER_OPENERS = ("os.open", "tarfile.open", "Image.open", "store.open", "self.store.open", "reachable.open")
+"""Openers of what is no text."""
+
+
+@pytest.mark.parametrize("place", files())
+def test_text_is_read_and_written_as_utf_8(place: str) -> None:
+    assert without_encoding(place, (ROOT / place).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "json.loads(path.read_text())",
+        "(out / name).write_text(page)",
+        "with path.open() as file: pass",
+        'with open(path, "w", newline="") as file: pass',
+        "subprocess.run(command, text=True)",
+        "os.fdopen(reader)",
+    ],
+)
+def test_the_locale_can_be_asked(source: str) -> None:
+    assert without_encoding("shards/records.py", source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'path.read_text(encoding="utf-8")',
+        "atomic.write_text(path, page)",
+        'with path.open("rb") as file: pass',
+        "os.open(path, os.O_RDONLY)",
+        "subprocess.run(command, capture_output=True)",
+    ],
+)
+def test_what_does_not_ask_the_locale(source: str) -> None:
+    assert not without_encoding("shards/records.py", source)

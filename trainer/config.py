@@ -1,8 +1,11 @@
 """The typed config: YAML files, each over the ones before it, then overrides from the command line, then checks."""
 
 import difflib
+import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, Self, cast, get_args, get_origin
 
@@ -21,6 +24,7 @@ from trainer.options import Options
 from trainer.schedules import Schedule
 
 COMMAND_LINE = "the command line"
+_TAKEN_FOR = {bool: "truth value", float: "number", int: "number", date: "date", datetime: "time"}
 
 
 class _BadSetting(BadInput):
@@ -264,13 +268,29 @@ def _environment() -> Iterator[tuple[str, dict[str, Any]]]:
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise BadInput(f"no config at {file}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
-    try:
-        data = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise BadInput(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+    data = _yaml(file.read_bytes(), str(file))
     if not isinstance(data, dict):
         raise BadInput(f"{file} holds no settings")
     return data
+
+
+def _yaml(text: str | bytes, where: str) -> Any:
+    """What YAML holds: text, or bytes in UTF-8 or, with a byte order mark, UTF-16. Raises BadInput, naming `where`."""
+    try:
+        # A short file may refer to itself until it fills the memory.
+        if alias := next((each for each in yaml.parse(text) if isinstance(each, yaml.AliasEvent)), None):
+            raise BadInput(f"{where} refers to another place as *{alias.anchor}; write the value out")
+        return yaml.safe_load(text)
+    except yaml.reader.ReaderError as error:
+        raise BadInput(f"{where} is no text in UTF-8 ({' '.join(str(error).split())}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise BadInput(f"{where} is nested too deeply") from error
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{where}: YAML takes something for a number or a date ({error}); put text in quotes") from error
 
 
 def _merge(data: dict[str, Any], layer: Mapping[str, Any]) -> None:
@@ -373,20 +393,13 @@ def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:
             if found is None:
                 raise BadInput(f"--{key} needs a value, as in --{key} VALUE")
             value = found
-        try:
-            yield key, _plain(yaml.safe_load(value))
-        except yaml.YAMLError as error:
-            raise BadInput(f"--{key} {value}: not a YAML value") from error
+        yield key, _plain(_yaml(value, f"--{key} {value}"))
 
 
 def _plain(value: Any) -> Any:
     """YAML 1.1 reads 2e-4 as text; people mean a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    number = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value)
+    return float(value) if number and math.isfinite(float(value)) else value
 
 
 def _set(data: dict[str, Any], key: str, value: Any) -> None:
@@ -424,6 +437,12 @@ def _explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -
             key, f"{key!r} is missing; a file of a few settings goes behind a whole config, as in --config WHOLE FEW"
         )
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("string_type", "path_type") and isinstance(first["input"], bool | float | int | date):
+        name = location[-1]
+        message += (
+            f', and YAML takes this for a {_TAKEN_FOR[type(first["input"])]}; put it in quotes: {name}: "…" '
+            f"(on the command line --{key} '\"…\"')"
+        )
     return _BadSetting(key, f"{key} = {first['input']!r}: {message}" if key else message)
 
 

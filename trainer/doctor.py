@@ -30,11 +30,12 @@ from trainer.batches import reading_of
 from trainer.checkpoints import files as checkpoints
 from trainer.config import Config
 from trainer.estimate import estimates, peak_flops
+from trainer.foresight import outlook
+from trainer.foresight.preview import PEAK_SHARE
 from trainer.loop import LOCK
 from trainer.metrics.published_weights import cached_file
 from trainer.perceptual import URL, load_loss_network
-from trainer.preview import PEAK_SHARE
-from trainer.ranks import environment, outlook
+from trainer.ranks import environment
 
 PORT = 29500
 """The port at which launchers let ranks meet unless told otherwise."""

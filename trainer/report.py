@@ -128,7 +128,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     file = folder / "summary.json"
     if not file.is_file():
         raise BadInput(f"{file} is missing; run `python -m deploy batch … --out {folder}` first")
-    summary: dict[str, Any] = json.loads(file.read_text())
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return summary
 
 
@@ -149,7 +149,7 @@ def _figures(demo: Path, summary: dict[str, Any], scores: _Scores) -> dict[str, 
         "pairs": scores.pairs,
         "latency_ms": summary["latency_ms"],
         "parity": {"max_abs": parity["max_abs"], "psnr_db": parity["psnr_db"]},
-        "stages_s": {file.name: float(file.read_text()) for file in stages},
+        "stages_s": {file.name: float(file.read_text(encoding="utf-8")) for file in stages},
         "provider": summary["provider"],
         "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": sys.version.split()[0]},
     }

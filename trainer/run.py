@@ -10,7 +10,7 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_
 # Python puts a script's own folder first on the path, where a file of ours could stand in for an installed package.
 sys.path[:] = [place for place in sys.path if os.path.realpath(place) != os.path.dirname(os.path.realpath(__file__))]
 
-from likeness.threads import share_cores
+from likeness.process.threads import share_cores
 
 # Before torch, which brings OpenMP, is imported below.
 share_cores()
@@ -19,10 +19,11 @@ import argparse
 from pathlib import Path
 
 from likeness.command import run_command
-from likeness.standard_streams import outlive_readers
+from likeness.process.standard_streams import outlive_readers
 from trainer import config as configs
 from trainer import methods
-from trainer.ranks import environment, outlook
+from trainer.foresight import outlook
+from trainer.ranks import environment
 from trainer.ranks.preemption import StopRequests
 
 
@@ -81,7 +82,7 @@ def main() -> int:
         notes += outlook.surprises(config, environment.ranks())
     print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
     if arguments.dry_run:
-        from trainer.preview import preview  # slow to import, too
+        from trainer.foresight.preview import preview  # slow to import, too
 
         if os.environ.get("RANK", "0") == "0":
             print(preview(config, environment.ranks()), end="")

@@ -74,7 +74,10 @@ def changes(out: Path) -> Changes:
 
 def _read(file: Path) -> dict[str, tuple[int, int | None]]:
     try:
-        return {output: (began, painted) for output, (began, painted) in json.loads(file.read_text()).items()}
+        return {
+            output: (began, painted)
+            for output, (began, painted) in json.loads(file.read_text(encoding="utf-8")).items()
+        }
     except FileNotFoundError:
         return {}
     except (AttributeError, TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.model_arguments import add_model_arguments, open_session
 from likeness.arguments import Help, count, slice_of, whole
 from likeness.command import BadInput
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 from shards.operators.arguments import OPERATOR_OPTIONS, add_operator_arguments
 
 PAIRS = """\

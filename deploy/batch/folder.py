@@ -64,7 +64,7 @@ def opened(out: Path, facts: dict[str, Any], schema: LabelSchema, pairs: Pairs, 
 def _create(out: Path, record: dict[str, Any]) -> None:
     try:
         with atomic.new_folder(out) as partial:
-            (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+            (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     except (BadInput, OSError):
         # The slices of a job array begin together: where the record is, another one was first.
         if not (out / RECORD).is_file():
@@ -78,7 +78,7 @@ def _painted_nothing(out: Path) -> bool:
 
 def _is_of(file: Path, record: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads(file.read_text()) == record)
+        return bool(json.loads(file.read_text(encoding="utf-8")) == record)
     except ValueError:
         return False
 
@@ -104,7 +104,7 @@ def _check_same(file: Path, record: dict[str, Any]) -> None:
     if not file.is_file():
         raise BadInput(f"{out} exists already and holds no {RECORD} of an earlier run; choose another --out")
     try:
-        earlier = json.loads(file.read_text())
+        earlier = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BadInput(f"{file} is damaged ({error}); choose another --out") from error
     if earlier == record:

@@ -205,7 +205,9 @@ class Tars:
         self._save(f"index-{part[0]}-of-{slices}.json", shards)
         files = [self._out / f"index-{number}-of-{slices}.json" for number in range(slices)]
         if all(file.exists() for file in files):
-            self._save(INDEX, [shard for file in files for shard in json.loads(file.read_text())["shards"]])
+            self._save(
+                INDEX, [shard for file in files for shard in json.loads(file.read_text(encoding="utf-8"))["shards"]]
+            )
 
     def _save(self, name: str, shards: list[dict[str, Any]]) -> None:
         pictures = sum(shard["pictures"] for shard in shards)

@@ -91,8 +91,9 @@ class _LabelColumn:
             gr.HTML("<h2>Label map</h2>")
             self.drawing = gr.HTML(
                 {"drawing": examples[0].drawing if examples else pad.blank()},
-                html_template=(ROOM / f"{pad.template}.html").read_text(),
-                js_on_load=(ROOM / f"{pad.template}.js").read_text() + (ROOM / "sending.js").read_text(),
+                html_template=(ROOM / f"{pad.template}.html").read_text(encoding="utf-8"),
+                js_on_load=(ROOM / f"{pad.template}.js").read_text(encoding="utf-8")
+                + (ROOM / "sending.js").read_text(encoding="utf-8"),
                 apply_default_css=False,
                 elem_id="likeness-label",
                 spec=pad.spec(),

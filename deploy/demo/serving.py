@@ -12,7 +12,7 @@ from deploy.chain import Chain
 from deploy.demo import inputs, manipulation_page, page, widgets
 from likeness.command import BadInput
 from likeness.loopback import foreign, free_port, is_loopback
-from likeness.surroundings import reach_directly
+from likeness.process.surroundings import reach_directly
 from shards.inputs import needs_of
 
 LARGEST_UPLOAD = "20mb"
@@ -79,7 +79,8 @@ def _launch(blocks: Any, chain: Chain, host: str, port: int) -> None:
         mcp_server=False,
         app_kwargs={"middleware": [Middleware(_OnlyThisPage, host=host)]},
         theme=gr.themes.Base(primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]),
-        css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n" + (page.ROOM / "page.css").read_text(),
+        css=f":root {{ --aspect: {schema.width} / {schema.height}; }}\n"
+        + (page.ROOM / "page.css").read_text(encoding="utf-8"),
     )
 
 

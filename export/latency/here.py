@@ -76,6 +76,7 @@ def gpu_state() -> dict[str, str | float] | None:
         text=True,
         timeout=30,
         check=False,
+        encoding="utf-8",
     )
     return None if asked.returncode else parsed_state(asked.stdout)
 
@@ -155,5 +156,5 @@ def physical_cores() -> int:
     cores = set()
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        cores.add(siblings.read_text().strip() if siblings.is_file() else str(cpu))
+        cores.add(siblings.read_text(encoding="utf-8").strip() if siblings.is_file() else str(cpu))
     return min(len(cores), machine.cores())

@@ -1,14 +1,15 @@
 """What would go wrong in a long job, said in one screen before it is queued."""
 
 import math
+import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 import simplejpeg
 
@@ -16,7 +17,10 @@ from likeness import machine
 from likeness.command import BadInput
 from likeness.disk import nearest_existing
 from shards.labels.kinds import kind_of
+from shards.media.ffmpeg_program import VARIABLE, ffmpeg
 from shards.media.pictures import decode_picture, encode_picture
+from shards.media.video import decode as decode_video
+from shards.media.video_writer import encode
 from shards.reading.order import Remainder, batches_left
 from shards.reading.samples import OpenShard, decode
 from shards.reading.store import Store
@@ -193,9 +197,24 @@ def _decoders() -> Iterator[Finding]:
     for name, tried in (
         (f"JPEG (simplejpeg {simplejpeg.__version__})", lambda: decode_picture(encode_picture(picture, "jpg"), "JPEG")),
         (f"PNG (OpenCV {cv2.__version__})", lambda: decode_picture(encode_picture(picture), "PNG")),
-        ("video (ffmpeg)", imageio_ffmpeg.get_ffmpeg_exe),
     ):
         yield _tried(name, tried)
+    yield _video()
+
+
+def _video() -> Finding:
+    """A film of two frames, written and decoded: what ffmpeg says of itself is not enough."""
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        named = f", which {VARIABLE} names" if VARIABLE in os.environ else ""
+        try:
+            program = ffmpeg()
+            encode(film, [np.zeros((16, 16, 3), np.uint8)] * 2, 8, 16, 16)
+            frames = sum(1 for _ in decode_video(film))
+        except (BadInput, OSError) as error:
+            return Finding("wrong", f"video does not work here: {error}")
+    state: Literal["ok", "wrong"] = "ok" if frames == 2 else "wrong"
+    return Finding(state, f"video (ffmpeg {program.version} at {program.path}{named}) decodes {frames} of 2 frames")
 
 
 def _tried(name: str, decoder: Callable[[], Any]) -> Finding:

@@ -15,9 +15,11 @@ from likeness.command import BadInput
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
-_GREY, _PALETTE = 0, 3
+_GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
 PNG_HEADER_BYTES = 26
 """How much of a PNG file `png_header` needs."""
+LARGEST_ID = 255
+"""Of a class: ids are kept in 8 bits."""
 
 
 def read_picture(path: Path, obey_mark: bool = True) -> Array:
@@ -70,9 +72,10 @@ def data_url(picture: Array) -> str:
 
 
 def read_ids(path: Path) -> Array:
-    """A grey PNG whose values are class ids, or a palette PNG whose indices are: (H, W) whole numbers.
+    """A grey PNG whose values are class ids, or a palette PNG whose indices are: uint8 (H, W).
 
-    Raises BadInput when it is missing, broken or another kind of file.
+    Values are taken as they are stored, whether in 1, 2, 4, 8 or 16 bits. Raises BadInput when the file is missing,
+    broken, of another kind, or holds an id above 255.
     """
     return decode_ids(read_bytes(path), str(path))
 
@@ -80,9 +83,16 @@ def read_ids(path: Path) -> Array:
 def decode_ids(content: bytes, name: str) -> Array:
     """What `read_ids` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
-        return _png_ids(content)
+        ids = _png_ids(content)
     except (ValueError, cv2.error) as error:
         raise BadInput(f"{name} is no label picture ({error}); give an 8-bit grey or palette PNG of ids") from error
+    if ids.max(initial=0) > LARGEST_ID:
+        row, column = (int(value) for value in np.argwhere(ids > LARGEST_ID)[0])
+        raise BadInput(
+            f"{name} holds the id {int(ids[row, column])} at row {row}, column {column}, but class ids are 0 to "
+            f"{LARGEST_ID}; number the classes anew"
+        )
+    return ids.astype(np.uint8)
 
 
 def read_instances(path: Path) -> Array:
@@ -188,7 +198,8 @@ def _png_ids(content: bytes) -> Array:
     chunks = _png_chunks(content)
     width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
     if colour not in (_GREY, _PALETTE):
-        raise ValueError("it is a colour picture; ids are one number per pixel")
+        what = "grey with transparency" if colour == _GREY_ALPHA else "a colour picture"
+        raise ValueError(f"it is {what}; ids are one number per pixel")
     # Decoders turn a palette's indices into colours. Called grey and rid of its palette, the same file gives indices.
     chunks[0] = (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _GREY, *rest))
     grey = PNG_SIGNATURE + b"".join(

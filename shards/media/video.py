@@ -12,13 +12,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
-import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.media.colour import ZSCALE, to_bt709
+from shards.media.ffmpeg_program import ffmpeg
 
 FASTEST = 240.0
 """Frames per second: what claims more is a time base and no rate."""
@@ -28,6 +27,10 @@ _SHIFTED = ("mpegts", "mpeg", "ogg", "nut")
 
 _TIME = re.compile(r"^frame:\d+\s+pts:\S+\s+pts_time:(\S+)")
 _CONTEXT = re.compile(r"\[(?:[^\]]* @ 0x[0-9a-f]+|error|fatal|panic)\] ")
+_TS_PACKETS, _TS_BEGINS = (188, 192), {0x47}
+"""Bytes of an MPEG-TS's packets, plain and with a camera's time before each, and the byte that each begins with."""
+_PS_BEGINS, _PS_LEAST = b"\x00\x00\x01", b"\xba"
+"""How the packets of an MPEG program stream begin: a code and a number, the least of which is a pack's."""
 _REMEDY = "replace it, write it anew with ffmpeg, or take it out of the folder"
 
 
@@ -58,7 +61,8 @@ class _Times(threading.Thread):
 def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterator[tuple[int, float, Array]]:
     """Yields (number, seconds, frame) of every `every`-th frame of a video's first moving picture.
 
-    High dynamic range and wide gamuts are brought to BT.709, see `shards.media.colour`.
+    An MPEG transport or program stream, which may be cut anywhere, is read from its first key frame on. High dynamic
+    range and wide gamuts are brought to BT.709, see `shards.media.colour`.
 
     number: position among all decoded frames, from 0. seconds: presentation time, measured from the
     start of the file. frame: uint8 (H, W, 3), RGB, turned upright when the file says how; all frames have the
@@ -71,12 +75,12 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
     path = Path(path)
     if every < 1:
         raise BadInput(f"every {every}th frame of {path} cannot be taken; choose 1 or more")
-    _check_file(path)
+    broadcast = _check_file(path)
     # Three channels, because ffmpeg stands still when one of its pipes is full: pictures are read here, times by a
     # thread, and complaints go to a file, which is never full.
     with tempfile.TemporaryFile() as complaints:
-        process, times = _start(path, every, complaints)
-        received = 0
+        process, times = _start(path, every, broadcast, complaints)
+        received = forgiven = 0
         late = threading.Event()
 
         def give_up() -> None:
@@ -95,6 +99,9 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
                 if time == "NOPTS":
                     raise BadInput(f"{path}: frame {number} has no presentation time; write the file anew with ffmpeg")
                 received += 1
+                if broadcast and received == 1:
+                    # Before its first picture a decoder complains of what a recording that begins anywhere refers to.
+                    forgiven = os.fstat(complaints.fileno()).st_size
                 yield number, float(time), frame
             if late.is_set():
                 raise BadInput(
@@ -104,9 +111,10 @@ def decode(path: Path, every: int = 1, timeout_s: float | None = None) -> Iterat
             if frame is not None:
                 raise RuntimeError(f"{path}: ffmpeg sent more pictures than times, {received} of them")
             whole = times.frames.get() is None
-            complaints.seek(0)
+            code = process.wait()
+            complaints.seek(0 if code else forgiven)
             log = complaints.read().decode(errors="replace")
-            _check_end(path, log, process.wait(), times.decoded, whole)
+            _check_end(path, log, code, times.decoded, whole)
         finally:
             # Also when whoever iterates has had enough: ffmpeg would wait for ever for room in its pipe.
             alarm.cancel()
@@ -133,12 +141,12 @@ class Timing:
 
 def timing(path: Path) -> Timing:
     """What a video's header and its first frame say of its times."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command = [ffmpeg().path, "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
     command += ["-map", "0:V:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"]
     log = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
     # Of the input only, and from the beginning of a line: a title may say anything.
     header = log.partition("Stream mapping:")[0]
-    streams = re.findall(r"^  Stream #0:.*?: ((?:Video|Audio): .*)$", header, re.MULTILINE)
+    streams = re.findall(r"^ {2,4}Stream #0:.*?: ((?:Video|Audio): .*)$", header, re.MULTILINE)
     pictures = [each for each in streams if each.startswith("Video") and "(attached pic)" not in each]
     mean = re.search(r"([\d.]+) fps\b", pictures[0]) if pictures else None
     fps = Fraction(mean[1]) if mean else Fraction(0)
@@ -161,35 +169,28 @@ def _begins(stream: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
+def _start(path: Path, every: int, broadcast: bool, complaints: IO[bytes]) -> tuple[Any, _Times]:
     """Starts ffmpeg: pictures come on stdout as PPM, frame times on a second pipe, errors in a file.
 
     The times are not taken from ffmpeg's log, where messages of several threads mix within a line.
     """
+    program = ffmpeg()
     colour = f"{filters}," if (filters := to_bt709(path)) else ""
     reader, writer = os.pipe()
     # Noted before and after the selection: counting the first gives a frame's number among all that were decoded.
     # direct=1 writes each note at once, where ffmpeg would gather them while its reader waits.
     note = f"metadata=print:key=likeness:file=pipe\\\\:{writer}:direct=1"
-    command = ffmpeg.compile(
-        # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
-        ffmpeg.input(f"file:{path}", protocol_whitelist="file")
-        .output(
-            "pipe:",
-            # A capital V leaves out still pictures, such as the cover of a film.
-            map="0:V:0",
-            format="image2pipe",
-            vcodec="ppm",
-            pix_fmt="rgb24",
-            # Otherwise ffmpeg repeats and drops frames until their rate is constant.
-            fps_mode="passthrough",
-            vf=f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),{colour}"
-            f"metadata=modify:key=likeness:value=kept,{note}",
-        )
-        # -xerror: otherwise ffmpeg goes on after damage, with frames that it has made up.
-        .global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-xerror"),
-        cmd=imageio_ffmpeg.get_ffmpeg_exe(),
-    )
+    # Otherwise ffmpeg goes on after damage, with frames that it has made up (-xerror).
+    command = [program.path, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-xerror"]
+    command += program.from_key_frame if broadcast else ()
+    # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
+    command += ["-protocol_whitelist", "file", "-i", f"file:{path}"]
+    # A capital V leaves out still pictures, such as the cover of a film.
+    command += ["-map", "0:V:0", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24"]
+    # Otherwise ffmpeg repeats and drops frames until their rate is constant.
+    command += program.every_frame
+    selected = f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),{colour}"
+    command += ["-vf", f"{selected}metadata=modify:key=likeness:value=kept,{note}", "pipe:"]
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, pass_fds=(writer,)
@@ -205,17 +206,20 @@ def _start(path: Path, every: int, complaints: IO[bytes]) -> tuple[Any, _Times]:
     return process, times
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path) -> bool:
+    """Raises BadInput for what ffmpeg would not find fault with; whether it is a stream that may be cut anywhere."""
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file")
     size = path.stat().st_size
     if size == 0:
         raise BadInput(f"{path} is empty (0 bytes); {_REMEDY}")
     with path.open("rb") as file:
-        head = file.read(12)
+        head = file.read(2048)
     # ffmpeg rebuilds a missing AVI index without a word, so that a file cut between two frames looks whole to it.
-    if head[:4] == b"RIFF" and head[8:] == b"AVI " and int.from_bytes(head[4:8], "little") + 8 > size:
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI " and int.from_bytes(head[4:8], "little") + 8 > size:
         raise BadInput(f"{path} is cut off: it announces more bytes than the {size:,} that are there; {_REMEDY}")
+    packets = (head[first::step] for step in _TS_PACKETS for first in range(step))
+    return any(set(begins) == _TS_BEGINS for begins in packets) or (head[:3] == _PS_BEGINS and head[3:4] >= _PS_LEAST)
 
 
 def _read_picture(stdout: IO[bytes]) -> Array | None:

@@ -71,7 +71,7 @@ def _unit(folder: Path) -> Unit:
 def _bodies(path: Path) -> list[Array]:
     """The keypoints of everybody in a file, float (18, 3) each, in the file's unit."""
     try:
-        people = json.loads(path.read_text())["people"]
+        people = json.loads(path.read_text(encoding="utf-8"))["people"]
         return [_of_18(path, np.asarray(person["pose_keypoints_2d"], np.float64)) for person in people]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise BadInput(

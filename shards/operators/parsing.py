@@ -55,7 +55,7 @@ def read_description(model: Path) -> Description:
     if not path.is_file():
         return Description()
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         known = [field.name for field in fields(Description)]
         if unknown := set(data) - set(known):
             raise ValueError(f"unknown entry {min(unknown)!r}; known are {', '.join(known)}")

@@ -1,5 +1,6 @@
 """From a video or a still picture to labelled photos of the schema's size: the label operators at work."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -166,7 +167,11 @@ def prepared_for(path: Path, labelling: Labelling) -> Labelling:
     kind = kind_of(labelling.schema)
     operator = next((each for each in OPERATORS.values() if each.kind is kind and each.of_any_photo), None)
     optional = any(getattr(labelling, name) for name in OPERATOR_OPTIONS)
-    of_world = world_of(kind) is not None and not Item(path.name, path, "").still and sidecar_path(path).is_file()
+    beside = sidecar_path(path)
+    may_be_of_world = world_of(kind) is not None and not Item(path.name, path, "").still and beside.is_file()
+    of_world = may_be_of_world and sidecar_of(path) is not None
+    if may_be_of_world and not of_world:
+        print(f"note: {beside} is no sidecar of a world and is not used", file=sys.stderr)
     if of_world and not optional:
         operator = OPERATORS["worlds"]
     elif operator is None:
@@ -307,7 +312,8 @@ def _body_detector() -> Any:
 
 def _label_body(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
     """Keypoints from OpenPose's files where they are given, detected otherwise; DensePose pictures where given."""
-    stem = Path(item.source).stem
+    # As it is on the disk: the name in the dataset may be spelled otherwise than OpenPose's files.
+    stem = item.path.stem
     if labelling.openpose is not None:
         from shards.operators.openpose import keypoints_of
 

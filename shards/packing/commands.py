@@ -7,7 +7,7 @@ from typing import get_args
 
 from likeness import machine
 from likeness.arguments import count, slice_of, whole
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.media.orientation import DrawnOn
 from shards.operators.arguments import add_operator_arguments

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import imageio_ffmpeg
-
 from likeness.command import BadInput
 from likeness.disk import nearest_existing
+from shards.media.video import timing
 from shards.operators.photos import labelled_photos
 from shards.packing.photo_cache import encode_photo
 from shards.packing.plan import SPLITS, Plan
@@ -103,12 +102,10 @@ def _frames(item: Item, every: int) -> int:
     if item.still:
         return 1
     try:
-        reader = imageio_ffmpeg.read_frames(str(item.path))
-        meta = next(reader)
-        reader.close()
-    except (OSError, RuntimeError, StopIteration):
+        times = timing(item.path)
+    except OSError:
         return 0
-    return -(-round(float(meta["duration"]) * float(meta["fps"])) // every)
+    return -(-round(times.seconds * times.fps) // every)
 
 
 def _sizes(plan: Plan, items: list[Item]) -> tuple[int, int, int]:

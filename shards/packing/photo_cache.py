@@ -233,7 +233,7 @@ class PhotoCache:
         self._places: dict[tuple[str, int], tuple[str, Places]] = {}
         self._open: OrderedDict[str, int] = OrderedDict()
         for unit in units:
-            data = json.loads((folder / f"{unit.name}.json").read_text())
+            data = json.loads((folder / f"{unit.name}.json").read_text(encoding="utf-8"))
             places = iter(data["places"])
             for entry in data["items"]:
                 frames = tuple(Frame.from_json(frame) for frame in entry["frames"])

@@ -166,7 +166,7 @@ def _operator(packing: Packing, data: Dataset) -> str:
     operator = packing.operator
     if operator not in ("auto", *OPERATORS):
         raise BadInput(f"no label operator {operator!r}; choose one of auto, {', '.join(OPERATORS)}")
-    bare = [item.source for item in data.items if not sidecar_path(item.path).is_file()]
+    bare = [item.source for item in data.items if item.still or sidecar_of(item.path) is None]
     if operator == "auto":
         if data.classes is not None:
             return "given"

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from likeness.atomic import move_folder, new_file, refuse_existing, write_text
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
+from shards.media.ffmpeg_program import ffmpeg
 from shards.operators.photos import prepare
 from shards.packing.audit import audit
 from shards.packing.pairs import Sampling
@@ -50,6 +51,8 @@ def pack(
         _check_outputs(outputs)
     plan = plan_of(packing, held_out=test_out is not None)
     prepare(plan.preprocessing.labelling)
+    if not all(item.still for item in plan.data.items):
+        ffmpeg()  # what is wrong with it is wrong with every video
     try:
         finished = _build(plan, outputs, works, workers, part)
     except BaseException as error:
@@ -194,7 +197,7 @@ def _finished(path: Path, note: Path | None) -> Shard | None:
     """A shard that an earlier run wrote, or None."""
     if note is None or not (note.is_file() and path.is_file()):
         return None
-    shard = Shard(**json.loads(note.read_text()))
+    shard = Shard(**json.loads(note.read_text(encoding="utf-8")))
     return shard if path.stat().st_size == shard.bytes else None
 
 

@@ -11,6 +11,8 @@ training is for training and validation for testing.
 
 from pathlib import Path
 
+from likeness.folders import Unused
+from likeness.names import name_of
 from shards.records import Split
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, paired
@@ -185,14 +187,15 @@ def find(root: Path) -> Dataset:
     """
     root = Path(root)
     chosen(root, "ADE20K's ADEChallengeData2016", (SHAPE,))
-    items = []
+    items, unused = [], Unused()
     for folder, split in SPLITS:
         labels = root / "annotations" / folder
-        pairs = paired(files(root / "images" / folder, ".jpg"), files(labels, ".png"), labels, ".png")
+        pairs = paired(files(root / "images" / folder, unused, ".jpg"), files(labels, unused, ".png"), labels, ".png")
         for picture, label in pairs.values():
-            source = picture.relative_to(root).as_posix()
+            source = name_of(picture, root)
             items.append(Item(source, picture, source, label, split))
-    return Dataset(tuple(sorted(items, key=lambda item: item.source)), classes=scene_parsing(), styled=False)
+    items.sort(key=lambda item: item.source)
+    return Dataset(tuple(items), classes=scene_parsing(), styled=False, notes=unused.notes())
 
 
 def scene_parsing() -> Classes:

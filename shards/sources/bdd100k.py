@@ -30,6 +30,8 @@ from typing import Any
 from tqdm import tqdm
 
 from likeness.command import BadInput
+from likeness.folders import Unused
+from likeness.names import name_of
 from shards.labels import classes
 from shards.records import Split
 from shards.sources.dataset import Classes, Dataset, Item
@@ -62,11 +64,12 @@ def find(root: Path) -> Dataset:
     ending = "_train_id.png" if shape is OLD else ".png"
     style_of = _styles(root)
     counts: Counter[str] = Counter()
+    unused = Unused()
     items: dict[str, Item] = {}
     # val first, so that a picture in both splits is tested on and not trained on
     for (_, split), images, masks in reversed(list(zip(SPLITS, shape[:2], shape[2:], strict=True))):
         before = len(items)
-        pairs = _labelled(files(root / images, ".jpg"), files(root / masks, ending), counts)
+        pairs = _labelled(files(root / images, unused, ".jpg"), files(root / masks, unused, ending), counts)
         for name, (picture, label) in pairs.items():
             if name in items:
                 counts["pictures of train that are in val as well"] += 1
@@ -75,19 +78,19 @@ def find(root: Path) -> Dataset:
             elif (style := style_of[name]) is None:
                 counts["pictures whose weather or time of day is undefined"] += 1
             else:
-                items[name] = Item(picture.relative_to(root).as_posix(), picture, style, label, split)
+                items[name] = Item(name_of(picture, root), picture, style, label, split)
         if len(items) == before:
             raise BadInput(
                 f"{root / images}: no picture has its weather and time of day in {root / 'labels'}; {_REMEDY}"
             )
     unlabelled = root / shape[0].replace("train", "test")
     if unlabelled.is_dir():
-        counts["pictures of test, which have no labels"] = len(files(unlabelled, ".jpg"))
+        counts["pictures of test, which have no labels"] = len(files(unlabelled, Unused(), ".jpg"))
     return Dataset(
         tuple(sorted(items.values(), key=lambda item: item.source)),
         classes=train_ids(),
         aspect=16 / 9,
-        notes=tuple(f"{what}, left out: {count}" for what, count in counts.items()),
+        notes=(*(f"{what}, left out: {count}" for what, count in counts.items()), *unused.notes()),
     )
 
 

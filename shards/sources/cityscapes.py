@@ -20,6 +20,8 @@ train is for training and val for testing; the labels of test are empty dummies,
 
 from pathlib import Path
 
+from likeness.folders import Unused
+from likeness.names import name_of
 from shards.records import Split
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, files_if_any, paired
@@ -76,18 +78,22 @@ def find(root: Path) -> Dataset:
     """
     root = Path(root)
     chosen(root, "Cityscapes", (SHAPE,))
-    items = []
+    items, unused = [], Unused()
+    # Polygons and colours lie beside every label picture. Of those that are read none can be missed: all are paired.
+    beside = Unused()
     for folder, split in SPLITS:
         labels = root / "gtFine" / folder
-        pairs = paired(files(root / "leftImg8bit" / folder, PICTURE), files(labels, LABEL), labels, LABEL)
-        instances = files_if_any(labels, INSTANCES)
+        pairs = paired(
+            files(root / "leftImg8bit" / folder, unused, PICTURE), files(labels, beside, LABEL), labels, LABEL
+        )
+        instances = files_if_any(labels, beside, INSTANCES)
         for key, (picture, label) in pairs.items():
             city = key.rpartition("/")[2].partition("_")[0]
-            items.append(Item(picture.relative_to(root).as_posix(), picture, city, label, split, instances.get(key)))
-    notes = []
+            items.append(Item(name_of(picture, root), picture, city, label, split, instances.get(key)))
+    notes = [*unused.notes()]
     dummies = root / "leftImg8bit" / "test"
     if dummies.is_dir():
-        notes.append(f"pictures of test, whose labels are dummies, left out: {len(files(dummies, PICTURE))}")
+        notes.append(f"pictures of test, whose labels are dummies, left out: {len(files(dummies, Unused(), PICTURE))}")
     return Dataset(
         tuple(sorted(items, key=lambda item: item.source)), classes=label_ids(), aspect=2.0, notes=tuple(notes)
     )

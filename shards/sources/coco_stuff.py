@@ -13,6 +13,8 @@ train2017 is for training and val2017 for testing.
 
 from pathlib import Path
 
+from likeness.folders import Unused
+from likeness.names import name_of
 from shards.records import Split
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import Shape, chosen, files, paired
@@ -59,15 +61,20 @@ def find(root: Path) -> Dataset:
     """
     root = Path(root)
     shape = chosen(root, "COCO-Stuff", SHAPES)
-    items = []
+    items, unused = [], Unused()
     for (_, split), images, annotations in zip(SPLITS, shape[:2], shape[2:], strict=True):
         folder = root / annotations
-        # MMSegmentation writes label pictures of its own, in other ids, beside the publisher's.
-        labels = {key: path for key, path in files(folder, ".png").items() if not key.endswith("_labelTrainIds")}
-        for picture, label in paired(files(root / images, ".jpg"), labels, folder, ".png").values():
-            source = picture.relative_to(root).as_posix()
+        labels = {}
+        for key, path in files(folder, unused, ".png").items():
+            if key.endswith("_labelTrainIds"):
+                unused.add("label pictures that MMSegmentation writes, in other ids", key)
+            else:
+                labels[key] = path
+        for picture, label in paired(files(root / images, unused, ".jpg"), labels, folder, ".png").values():
+            source = name_of(picture, root)
             items.append(Item(source, picture, source, label, split))
-    return Dataset(tuple(sorted(items, key=lambda item: item.source)), classes=things_and_stuff(), styled=False)
+    items.sort(key=lambda item: item.source)
+    return Dataset(tuple(items), classes=things_and_stuff(), styled=False, notes=unused.notes())
 
 
 def things_and_stuff() -> Classes:

@@ -20,6 +20,8 @@ import json
 from pathlib import Path
 
 from likeness.command import BadInput
+from likeness.folders import Unused
+from likeness.names import name_of
 from shards.records import Split
 from shards.sources.dataset import Dataset, Item
 from shards.sources.layout import chosen, files
@@ -43,19 +45,19 @@ def find(root: Path) -> Dataset:
 
 
 def _found_2018(root: Path) -> Dataset:
-    items = []
+    items, unused = [], Unused()
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
-        items += [_item(root, path, split) for path in files(root / split / "original", *ENDINGS).values()]
+        items += [_item(root, path, split) for path in files(root / split / "original", unused, *ENDINGS).values()]
     held = root / "val" / "original"
-    notes = _note_of_validation(len(files(held, *ENDINGS)) if held.is_dir() else 0)
-    return Dataset(tuple(sorted(items, key=lambda item: item.source)), notes=notes)
+    notes = _note_of_validation(len(files(held, Unused(), *ENDINGS)) if held.is_dir() else 0)
+    return Dataset(tuple(sorted(items, key=lambda item: item.source)), notes=(*notes, *unused.notes()))
 
 
 def _found_plus(root: Path) -> Dataset:
     notes: list[str] = []
     split_of = _splits(root / "splits")
-    items, validation = [], 0
+    items, validation, unused = [], 0, Unused()
     for kind in KINDS:
         place = root / "original_sequences" / kind
         there = [way for way in COMPRESSIONS if (place / way / "videos").is_dir()]
@@ -64,7 +66,7 @@ def _found_plus(root: Path) -> Dataset:
         best, *others = there
         if others:
             notes.append(f"{kind} videos are taken from {best}; the same videos in {', '.join(others)} are left out")
-        for number, path in files(place / best / "videos", *ENDINGS).items():
+        for number, path in files(place / best / "videos", unused, *ENDINGS).items():
             part = split_of.get(number, "train") if kind == "youtube" else "train"
             if part == "val":
                 validation += 1
@@ -72,12 +74,12 @@ def _found_plus(root: Path) -> Dataset:
                 items.append(_item(root, path, None))
             else:
                 items.append(_item(root, path, "test" if part == "test" else "train"))
-    notes += _note_of_validation(validation)
+    notes += (*_note_of_validation(validation), *unused.notes())
     return Dataset(tuple(sorted(items, key=lambda item: item.source)), notes=tuple(notes))
 
 
 def _item(root: Path, path: Path, split: Split | None) -> Item:
-    source = path.relative_to(root).as_posix()
+    source = name_of(path, root)
     return Item(source, path, style=source, split=split)
 
 
@@ -95,7 +97,7 @@ def _splits(folder: Path) -> dict[str, str]:
         if not path.is_file():
             raise BadInput(f"{path} is missing; put the publisher's three split files there, or remove {folder}")
         try:
-            pairs = json.loads(path.read_text())
+            pairs = json.loads(path.read_bytes())
             numbers = [number for first, second in pairs for number in (first, second)]
         except (TypeError, ValueError) as error:
             raise BadInput(f"{path} is no list of pairs of video numbers: {error}; download it again") from error

@@ -1,10 +1,10 @@
 """Finds the folders of a published dataset and pairs its pictures with their labels, or says what is missing."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from likeness.command import BadInput
+from likeness.folders import Unused, visible_files
 
 Shape = tuple[str, ...]
 
@@ -36,33 +36,31 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def files(folder: Path, *endings: str) -> dict[str, Path]:
-    """The files under a folder, at any depth, whose names end so (in either case); hidden ones are left out.
+def files(folder: Path, unused: Unused, *endings: str) -> dict[str, Path]:
+    """The files under a folder, at any depth, whose names end so (in either case); see `likeness.folders`.
 
-    Keys are the paths relative to `folder`, with forward slashes and without the ending; they are in order.
+    Keys are the names in `folder`, with forward slashes and without the ending; they are in order. The other files are
+    counted in `unused`.
     Raises BadInput when there is none, and when two files differ only in their endings.
     """
-    found = files_if_any(folder, *endings)
+    found = files_if_any(folder, unused, *endings)
     if not found:
         raise BadInput(f"{folder} holds no files that end in {' or '.join(endings)}; unpack the dataset there")
     return found
 
 
-def files_if_any(folder: Path, *endings: str) -> dict[str, Path]:
+def files_if_any(folder: Path, unused: Unused, *endings: str) -> dict[str, Path]:
     """As `files`, but there may be none."""
     found: dict[str, Path] = {}
-    # Names only: asking after every file of a large dataset takes minutes on a network disk.
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            ending = next((ending for ending in endings if name.lower().endswith(ending.lower())), None)
-            if ending is None or name.startswith("."):
-                continue
-            path = Path(place) / name
-            key = path.relative_to(folder).as_posix()[: -len(ending)]
-            if key in found:
-                raise BadInput(f"{path} and {found[key].name} differ only in their endings; take one of them out")
-            found[key] = path
+    for name, path in visible_files(folder, unused).items():
+        ending = next((ending for ending in endings if name.lower().endswith(ending.lower())), None)
+        if ending is None:
+            unused.add(f"of {folder.name} that do not end in {' or '.join(endings)}", name)
+            continue
+        key = name[: -len(ending)]
+        if key in found:
+            raise BadInput(f"{path} and {found[key].name} differ only in their endings; take one of them out")
+        found[key] = path
     return dict(sorted(found.items()))
 
 

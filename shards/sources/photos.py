@@ -8,6 +8,8 @@ middle.
 from pathlib import Path
 
 from likeness.command import BadInput
+from likeness.folders import Unused, once_each
+from likeness.names import name_of
 from shards.sources.dataset import STILLS, Dataset, Item
 from shards.sources.layout import files
 
@@ -20,6 +22,7 @@ def find(root: Path) -> Dataset:
     root = Path(root)
     if not root.is_dir():
         raise BadInput(f"{root}: there is no such folder; give a folder of photos")
-    paths = files(root, *STILLS).values()
-    items = (Item(name, path, name) for path in paths for name in (path.relative_to(root).as_posix(),))
-    return Dataset(tuple(sorted(items, key=lambda item: item.source)), styled=False)
+    unused = Unused()
+    paths = once_each(files(root, unused, *STILLS), unused).values()
+    items = (Item(name, path, name) for path in paths for name in (name_of(path, root),))
+    return Dataset(tuple(sorted(items, key=lambda item: item.source)), styled=False, notes=unused.notes())

@@ -10,9 +10,10 @@ square if not, of the largest part in the middle. For label pictures of class id
 
 from pathlib import Path
 
+from likeness.folders import Unused
 from shards.sources.dataset import STILLS, Dataset
 from shards.sources.layout import chosen, files, paired
-from shards.sources.pictures import labelled
+from shards.sources.pictures import count_others, labelled
 
 
 def find(root: Path) -> Dataset:
@@ -23,5 +24,7 @@ def find(root: Path) -> Dataset:
     """
     root = Path(root)
     chosen(root, "a dataset of pairs of pictures", (("images", "labels"),))
-    labels = root / "labels"
-    return labelled(root, paired(files(root / "images", *STILLS), files(labels, ".png"), labels, ".png"))
+    labels, unused = root / "labels", Unused()
+    count_others(root, ("images", "labels", "styles.csv"), unused)
+    pairs = paired(files(root / "images", unused, *STILLS), files(labels, unused, ".png"), labels, ".png")
+    return labelled(root, pairs, unused)

@@ -1,7 +1,8 @@
 """Anybody's pictures with label pictures, and optionally with styles.
 
     images/**/NAME.{jpg,jpeg,png,webp}
-    labels/**/NAME.png        the same path: images/park/1.jpg has labels/park/1.png; grey, 8 bits, an id per pixel
+    labels/**/NAME.png        the same path: images/park/1.jpg has labels/park/1.png; grey or palette, an id per pixel,
+                              0 to 255
     instances/**/NAME.png     optional; the same path; grey, 16 or 8 bits, a number per pixel, one for each object of
                               the picture; what the numbers are does not matter
     styles.csv                optional; columns picture and style, pictures as paths in images/: park/1.jpg,autumn
@@ -16,20 +17,21 @@ the label pictures, which need no decoding.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from likeness.command import BadInput
+from likeness.folders import Unused
+from likeness.names import name_of, spelled
 from likeness.rows import Columns, read_rows
 from shards.media.orientation import QUARTER, orientation_of
-from shards.media.pictures import PNG_HEADER_BYTES, png_header, read_bytes, stored_size
+from shards.media.pictures import PNG_HEADER_BYTES, png_header, read_bytes, read_ids, stored_size
 from shards.sources.dataset import Classes, Dataset, Item
 from shards.sources.layout import chosen, files, paired
 from shards.sources.palette import BLACK, colour
@@ -48,44 +50,55 @@ def find(root: Path) -> Dataset:
     """
     root = Path(root)
     chosen(root, "a dataset of pictures", (("images", "labels"),))
-    labels = root / "labels"
-    pairs = paired(files(root / "images", *ENDINGS), files(labels, ".png"), labels, ".png")
+    labels, unused = root / "labels", Unused()
     names, maps = root / "classes.json", root / "instances"
-    instances = _instances(maps, pairs) if maps.is_dir() else {}
+    count_others(root, ("images", "labels", maps.name, "styles.csv", names.name), unused)
+    pairs = paired(files(root / "images", unused, *ENDINGS), files(labels, unused, ".png"), labels, ".png")
+    instances = _instances(maps, pairs, unused) if maps.is_dir() else {}
     beside = [label for _, label in pairs.values()]
     classes = described_classes(names) if names.is_file() else _found_classes(beside)
-    return labelled(root, pairs, classes, instances)
+    return labelled(root, pairs, unused, classes, instances)
+
+
+def count_others(root: Path, known: Sequence[str], unused: Unused) -> None:
+    """Counts what lies in `root` beside the files and folders that are read."""
+    for path in sorted(root.iterdir()):
+        if path.name not in known:
+            reason = "hidden" if path.name.startswith(".") else f"none of {', '.join(known)}"
+            unused.add(reason, name_of(path, root))
 
 
 def labelled(
     root: Path,
     pairs: Mapping[str, tuple[Path, Path]],
+    unused: Unused,
     classes: Classes | None = None,
     instances: Mapping[str, Path] = MappingProxyType({}),
 ) -> Dataset:
     """The dataset of pictures under `root`/images with their label pictures, in the styles of `root`/styles.csv.
 
-    pairs, instances: by key, see `shards.sources.layout.paired`. Raises BadInput when styles.csv does not name just the
-    pictures that are there.
+    pairs, instances: by key, see `shards.sources.layout.paired`. unused: what the notes tell of. Raises BadInput when
+    styles.csv does not name just the pictures that are there.
     """
     images, styles = root / "images", root / "styles.csv"
-    names = [picture.relative_to(images).as_posix() for picture, _ in pairs.values()]
+    names = [name_of(picture, images) for picture, _ in pairs.values()]
     style_of = _styles(styles, names) if styles.is_file() else {}
     items = []
     for (key, (picture, label)), name in zip(pairs.items(), names, strict=True):
-        source = picture.relative_to(root).as_posix()
+        source = name_of(picture, root)
         items.append(Item(source, picture, style_of.get(name, source), label, instances=instances.get(key)))
     return Dataset(
         tuple(sorted(items, key=lambda item: item.source)),
         classes=classes,
         styled=styles.is_file(),
         aspect=_aspect(pairs.values()),
+        notes=unused.notes(),
     )
 
 
-def _instances(folder: Path, pictures: Mapping[str, tuple[Path, Path]]) -> dict[str, Path]:
+def _instances(folder: Path, pictures: Mapping[str, tuple[Path, Path]], unused: Unused) -> dict[str, Path]:
     """The instance map of every picture, by key."""
-    found = files(folder, ".png")
+    found = files(folder, unused, ".png")
     for key, (picture, _) in pictures.items():
         if key not in found:
             raise BadInput(
@@ -102,7 +115,7 @@ def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
     """The style of every picture, by its path in images/."""
     there, found = set(pictures), dict[str, str]()
     for line, row in read_rows(path, STYLES):
-        picture, style = row["picture"], row["style"]
+        picture, style = spelled(row["picture"]), row["style"]
         if picture not in there:
             raise BadInput(f"{path} line {line}: there is no images/{picture}; take the line out")
         if not style:
@@ -119,14 +132,18 @@ def described_classes(path: Path) -> Classes:
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file of classes")
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_bytes())
         names, ids, void = tuple(data["names"]), tuple(data["ids"]), data.get("void")
         palette = data.get("colours")
         colours = (
             tuple(_colour(value, value == void) for value in ids) if palette is None else tuple(map(tuple, palette))
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{path} does not describe classes: {error!r}; it needs names and ids, one per class") from error
+        # A decoding error's repr holds the whole file.
+        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
+        raise BadInput(
+            f"{path} does not describe classes: {reason}; it needs names and ids, one per class, as JSON in UTF-8"
+        ) from error
     if not names or not all(isinstance(name, str) for name in names):
         raise BadInput(f"{path}: names are {names!r}; give one word or more per class")
     if not all(_is_byte(value) for value in ids) or len(set(ids)) < len(ids):
@@ -148,12 +165,10 @@ def _found_classes(labels: list[Path]) -> Classes:
     """The classes of the ids that the label pictures hold; all of them are read."""
     seen = np.zeros(256, bool)
     for path in tqdm(labels, desc="reading label ids", unit="picture"):
-        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if ids is None:
-            raise BadInput(f"{path} is no picture that can be read; write it again")
-        if ids.ndim != 2 or ids.dtype != np.uint8:
-            raise BadInput(f"{path} is {ids.dtype} of shape {ids.shape}; label pictures are grey PNG files of 8 bits")
-        seen[ids] = True
+        try:
+            seen[read_ids(path)] = True
+        except BadInput as error:
+            raise BadInput(f"{error} (for label pictures in colours there is --dataset picture-pairs)") from error
     ids_found = tuple(int(value) for value in np.flatnonzero(seen))
     void = VOID if VOID in ids_found else None
     return Classes(

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from likeness.arguments import count, whole
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.worlds import WORLDS
 

@@ -77,7 +77,7 @@ def film_one(world: str, folder: Path, frames: int, size: int, seed: int, fps: f
         "style": asdict(style),
         "frames": entries,
     }
-    sidecar_path(video).write_text(json.dumps(sidecar) + "\n")
+    sidecar_path(video).write_text(json.dumps(sidecar) + "\n", encoding="utf-8")
 
 
 def _write(file: Path, ids: Array) -> None:

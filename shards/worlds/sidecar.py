@@ -16,7 +16,7 @@ def sidecar_path(video: Path) -> Path:
 
 
 def sidecar_of(video: Path) -> dict[str, Any] | None:
-    """The sidecar of a video, or None when there is none.
+    """The sidecar of a video, or None when there is none, or what lies there is not of a world.
 
     Keys: world, version, size (the picture's width in pixels), fps, style_key, style, and frames, each with number,
     seconds, state, and landmarks (faces), keypoints (dance) or label (streets: the id picture, relative to the video).
@@ -27,8 +27,14 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
     path = sidecar_path(video)
     if not path.is_file():
         return None
+    content = path.read_bytes()
+    # Other programs put files of this name beside videos, too. A sidecar that is damaged is still to be told.
+    if b'"world"' not in content:
+        return None
     try:
-        data = json.loads(path.read_text())
+        data = json.loads(content)
+        if isinstance(data, dict) and "world" not in data:
+            return None
         if data["world"] not in WORLDS:
             raise BadInput(
                 f"{path} is of the world {data['world']!r}, not of {', '.join(WORLDS)}: draw the videos again"
@@ -47,7 +53,8 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path} is not a world's sidecar: {error!r}; draw the videos again") from error
+        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
+        raise BadInput(f"{path} is not a world's sidecar: {reason}; draw the videos again") from error
     checked: dict[str, Any] = data
     return checked
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from likeness import atomic, system_errors
+from likeness import atomic
+from likeness.process import system_errors
 
 
 def test_files_get_ordinary_permissions_and_the_umask_is_left_alone(

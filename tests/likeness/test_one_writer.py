@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from likeness import system_errors
 from likeness.command import BadInput
 from likeness.one_writer import held_by_this_process, in_turn, is_held, only_writer
+from likeness.process import system_errors
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -194,3 +195,64 @@ def test_a_dry_run_says_what_players_have_of_their_own(
     printed = capsys.readouterr().out
     assert "realism: learning rate 0.0004, betas 0.5 and 0.999" in printed
     assert yaml.safe_load(printed)["optimizer"]["players"] == {"realism": {"learning_rate": 0.0004, "betas": None}}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_config_in_any_unicode_is_read(encoding: str, tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    file.write_text("# größer\ndata: {train: größer}\n", encoding=encoding)
+    assert load([FACE, file]).data.train == "größer"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("# größer\nseed: 1\n".encode("latin-1"), r"no text in UTF-8 .*save it as UTF-8"),
+        (b"seed: 0x_\n", r"takes something for a number or a date .*put text in quotes"),
+        (b"run: 2024-13-45\n", r"takes something for a number or a date .*put text in quotes"),
+        (b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", r"refers to another place as \*a; write the value out"),
+        (b"[" * 5000, r"nested too deeply|not YAML"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_said_to_be_so(content: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    file.write_bytes(content)
+    with pytest.raises(BadInput, match=rf"ours\.yaml.* {message}|ours\.yaml.*({message})") as caught:
+        load([FACE, file])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("2024-05-01", "date"),
+        ("2024-05-01 12:00:00", "time"),
+        ("0777", "number"),
+        ("1_000", "number"),
+        ("12:30:45", "number"),
+        ("12.5", "number"),
+        ("yes", "truth value"),
+    ],
+)
+@pytest.mark.parametrize("key", ["run", "data.train", "tracking.experiment"])
+def test_what_yaml_takes_for_something_else_can_be_quoted(key: str, text: str, taken: str, tmp_path: Path) -> None:
+    file = tmp_path / "ours.yaml"
+    section, _, name = key.rpartition(".")
+
+    def write(value: str) -> None:
+        file.write_text(f"{section}: {{{name}: {value}}}\n" if section else f"{name}: {value}\n", encoding="utf-8")
+
+    write(text)
+    with pytest.raises(BadInput, match=rf'{key} = .* takes this for a {taken}; put it in quotes: {name}: "…"'):
+        load([FACE, file])
+    write(f'"{text}"')
+    config: Any = load([FACE, file])
+    for part in key.split("."):
+        config = getattr(config, part)
+    assert str(config) == text
+    assert f"{load(FACE, [f'--{key}', chr(34) + text + chr(34)])}".count(text)
+
+
+def test_words_of_the_command_line_are_no_numbers_that_overflow() -> None:
+    for text in ("12e4567", "nan", "infinity", "1__0"):
+        assert str(load(FACE, ["--run", text]).run) == text

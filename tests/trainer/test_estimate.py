@@ -23,7 +23,7 @@ from trainer import methods
 from trainer.config import Config, Speed, load, validate
 from trainer.doctor import findings, main
 from trainer.estimate import estimate, estimates
-from trainer.preview import preview
+from trainer.foresight.preview import preview
 from trainer.training import Training
 
 ROOT = Path(__file__).parents[2]

@@ -115,13 +115,13 @@ def write(folder: Path, snapshot: Snapshot) -> None:
             (partial / f"{stem}.json").write_bytes(content)
         # Written last, and it knows all other files: a folder without it is no checkpoint.
         state = replace(snapshot.state, files=files)
-        (partial / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n")
+        (partial / STATE).write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
 
 
 def _named(run: Path, name: str) -> str | None:
     """The checkpoint that `latest` or `best` names; None where there is no such file."""
     file = run / name
-    return file.read_text().strip() if file.is_file() else None
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
 
 def best_value(run: Path, metric: str) -> float:
@@ -130,7 +130,11 @@ def best_value(run: Path, metric: str) -> float:
     if best is None:
         return math.inf
     state = run / best / STATE
-    return float(json.loads(state.read_text())["figures"].get(metric, math.inf)) if state.is_file() else math.inf
+    return (
+        float(json.loads(state.read_text(encoding="utf-8"))["figures"].get(metric, math.inf))
+        if state.is_file()
+        else math.inf
+    )
 
 
 def written(run: Path) -> dict[int, Path]:
@@ -149,7 +153,7 @@ def written(run: Path) -> dict[int, Path]:
 def _images_of(folder: Path) -> int | None:
     """What a checkpoint says of itself; None for anything else."""
     try:
-        return int(json.loads((folder / STATE).read_text())["images"])
+        return int(json.loads((folder / STATE).read_text(encoding="utf-8"))["images"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -223,7 +227,7 @@ class Checkpoint:
         """Raises BadInput when `state.json` is damaged."""
         self.folder = folder
         try:
-            self.state = State(**json.loads((folder / STATE).read_text()))
+            self.state = State(**json.loads((folder / STATE).read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
             raise BadInput(f"{folder / STATE} is damaged ({error}); use an earlier checkpoint") from error
 

@@ -113,6 +113,6 @@ class Saver:
     def _intact(self) -> str:
         latest = self.run / checkpoints.LATEST
         try:
-            return f"{latest.read_text().strip()} is intact."
+            return f"{latest.read_text(encoding='utf-8').strip()} is intact."
         except OSError:
             return "There is no earlier one."

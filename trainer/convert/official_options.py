@@ -80,7 +80,7 @@ def read_options(file: Path | None) -> OfficialOptions:
     if not file.is_file():
         raise BadInput(f"--config {file} is no file; give the config.yaml or opt.txt of the authors' training")
     try:
-        lines = [line for line in file.read_text().splitlines() if not line.startswith(RULE)]
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith(RULE)]
         content = yaml.safe_load("\n".join(line.split("[default:")[0] for line in lines))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"--config {file} holds no options ({' '.join(str(error).split())[:120]})") from error

@@ -76,7 +76,7 @@ def _signal_all(processes: list[int], number: signal.Signals) -> None:
 def _family(process: int) -> list[int]:
     """A process and all that descend from it: launcher, ranks and loader workers."""
     try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+        children = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="utf-8").split()
     except OSError:
         return []
     return [process, *(member for child in children for member in _family(int(child)))]

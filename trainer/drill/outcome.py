@@ -55,7 +55,7 @@ def drill(
     pack_faces(folder)
     straight, killed = folder / "straight", folder / "killed"
     for run in (straight, killed):
-        config_of(run).write_text(yaml.safe_dump(settings(folder, run, method, total, processes)))
+        config_of(run).write_text(yaml.safe_dump(settings(folder, run, method, total, processes)), encoding="utf-8")
     with tqdm(total=kills + 2, desc="drill", unit="run", disable=quiet) as bar:
         if start(straight, processes).wait() != DONE:
             raise BadInput(f"the uninterrupted run failed already; see {log_of(straight)}")

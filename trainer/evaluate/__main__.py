@@ -15,7 +15,7 @@ from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from likeness import atomic
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis
 from trainer.evaluate import paint
 from trainer.evaluate.evaluation import Evaluation, Folders, evaluate
@@ -140,7 +140,7 @@ def _folders(options: argparse.Namespace, pairs: JudgedPairs) -> Folders:
     """Raises BadInput when `deploy batch` says that it rolled the swapped labels by another number."""
     summary = options.swapped and options.swapped / "summary.json"
     if summary and summary.is_file():
-        rolled = json.loads(summary.read_text()).get("roll_labels")
+        rolled = json.loads(summary.read_text(encoding="utf-8")).get("roll_labels")
         if isinstance(rolled, int) and (rolled - options.roll) % pairs.total:
             raise BadInput(f"{summary} says --roll-labels {rolled}; give --roll {rolled}, not {options.roll}")
     return Folders(options.pictures, options.swapped, options.roll)

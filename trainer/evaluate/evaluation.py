@@ -191,4 +191,4 @@ def write(evaluation: Evaluation, pairs: JudgedPairs, folders: Folders, sources:
         return judged(pairs, total, folders, number)
 
     evaluation_report.write(out, result, evaluation.figures, table, pictures_of, sources.truth)
-    (out / RESULT).write_text(json.dumps(result, indent=1) + "\n")
+    (out / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -56,7 +56,7 @@ def write(
             ],
         },
     )
-    (out / "report.html").write_text(page)
+    (out / "report.html").write_text(page, encoding="utf-8")
 
 
 def _extremes(values: Array) -> Array:

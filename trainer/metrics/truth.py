@@ -13,6 +13,7 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.names import file_called
 from shards import worlds
 from shards.records import Frame, LabelSchema, Pair
 from shards.worlds import sidecar
@@ -81,7 +82,7 @@ class Truth:
         return self._video(frame.source).world
 
     def _read(self, source: str) -> _Video:
-        content = sidecar.sidecar_of(self.videos / source)
+        content = sidecar.sidecar_of(file_called(self.videos, source))
         if content is None:
             raise BadInput(
                 f"{self.videos / source} has no sidecar; only the worlds' videos have a known truth: name the folder "

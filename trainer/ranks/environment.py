@@ -292,7 +292,7 @@ def _dropped() -> dict[str, str]:
     Read off the parent process, where the system shows it: whoever gave such an option would never hear of it.
     """
     try:
-        words = Path(f"/proc/{os.getppid()}/cmdline").read_text(errors="replace").split("\0")
+        words = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
         return {}
     return dropped_options(words)

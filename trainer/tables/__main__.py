@@ -23,7 +23,7 @@ from tqdm import tqdm
 from likeness import atomic, machine
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 from shards.labels.kinds import LANDMARKS, kind_of
 from shards.records import load_manifest
 from shards.worlds import WORLDS
@@ -194,10 +194,10 @@ def _run(command: Sequence[str], log: Path, device: str = "") -> None:
     if device:
         environment["CUDA_VISIBLE_DEVICES"] = device
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         result = subprocess.run([sys.executable, "-m", *command], env=environment, stdout=file, stderr=file)
     if result.returncode:
-        end = log.read_text().replace("\r", "\n").strip().splitlines()[-1:]
+        end = log.read_text(encoding="utf-8").replace("\r", "\n").strip().splitlines()[-1:]
         raise BadInput(f"`python -m {' '.join(command[:2])} …` ended with {result.returncode} ({log}): {' '.join(end)}")
 
 
@@ -219,7 +219,7 @@ def loss_network_of(budget_name: str) -> str:
     """What runs are taught by, as `perceptual.weights` names it: HED's VGG-16 where it is wanted and installed."""
     if BUDGETS[budget_name].trained_loss and hed_is_installed():
         return HED
-    shared = yaml.safe_load((CONFIGS / "tables" / budget_name / "run.yaml").read_text())
+    shared = yaml.safe_load((CONFIGS / "tables" / budget_name / "run.yaml").read_text(encoding="utf-8"))
     return str(shared["perceptual"]["weights"])
 
 
@@ -249,7 +249,7 @@ def train(task: Task, budget: Budget, images: int | None, loss_network: str, dev
         _run(("trainer.run", *config, *words), task.folder / "train.log", device)
         atomic.write_text(seconds, json.dumps(time.perf_counter() - started))
     judge(task.folder, budget, ("--checkpoint", str(task.folder / "train")), device)
-    return float(json.loads(seconds.read_text()))
+    return float(json.loads(seconds.read_text(encoding="utf-8")))
 
 
 def judge(folder: Path, budget: Budget, subject: Sequence[str], device: str) -> None:
@@ -341,7 +341,7 @@ def make(
     taken = Taken(time.perf_counter() - started, _processor_seconds() - computed)
     clock = folder / "taken.json"
     if clock.is_file():
-        before = Taken(**json.loads(clock.read_text()))
+        before = Taken(**json.loads(clock.read_text(encoding="utf-8")))
         taken = Taken(before.seconds + taken.seconds, before.processor_seconds + taken.processor_seconds)
     atomic.write_text(clock, json.dumps(asdict(taken)))
     return Results(budget, images, tuple(worlds), rows, taken, workers, loss_network)

@@ -52,7 +52,7 @@ class Evaluated:
             for name, values in table.items()
             if name not in ("key", "target", "exemplar", "same_style", "target_group", "exemplar_group")
         }
-        return cls(json.loads((folder / "evaluation.json").read_text()), columns, groupings)
+        return cls(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")), columns, groupings)
 
     def figure(self, name: str) -> dict[str, Any] | None:
         """Value, interval, unit and direction of a figure; None where it was not computed."""

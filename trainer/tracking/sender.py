@@ -140,7 +140,7 @@ class Sender:
         run_id = self._client.find_or_create_run(
             self.state.experiment, self.delivered.token, self.run.resolve().name, first.get("time")
         )
-        params = list(flatten(json.loads((self.run / DOCUMENTS / SETTINGS).read_text())).items())
+        params = list(flatten(json.loads((self.run / DOCUMENTS / SETTINGS).read_text(encoding="utf-8"))).items())
         for start in range(0, len(params), PARAMS_AT_ONCE):
             try:
                 self._client.log_params(run_id, dict(params[start : start + PARAMS_AT_ONCE]))

@@ -68,7 +68,7 @@ class State:
     def read(cls, run: Path) -> "State | None":
         """None where there is none, or where it is damaged: then everything is sent again, which changes nothing."""
         try:
-            content = json.loads((run / STATE).read_text())
+            content = json.loads((run / STATE).read_text(encoding="utf-8"))
             stores = {name: Delivered(**delivered) for name, delivered in content["stores"].items()}
             return cls(**{**content, "stores": stores})
         except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -1,5 +1,6 @@
 """Videos are decoded completely, with real times, or refused with one line."""
 
+import os
 import subprocess
 import time
 from fractions import Fraction
@@ -203,3 +204,76 @@ def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
             pass
     assert time.monotonic() - started_at < 5
     assert next(iter(decode(long, timeout_s=60)))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        ("-c:v", "libx264", "-x264-params", "open-gop=1:keyint=10:min-keyint=10:scenecut=0:bframes=2"),
+        ("-c:v", "mpeg2video", "-q:v", "2", "-g", "8", "-bf", "2"),
+    ],
+)
+@pytest.mark.parametrize("name", ["whole.ts", "whole.m2ts", "whole.mpg"])
+def test_a_broadcast_may_begin_between_key_frames(tmp_path: Path, name: str, codec: tuple[str, ...]) -> None:
+    """A recording is cut anywhere: its frames from the first key frame on are those of the whole, at later times."""
+    whole = make(tmp_path / name, *codec, frames=50, size="192x128", rate=25)
+    content = whole.read_bytes()
+    packet = {"whole.ts": 188, "whole.m2ts": 192, "whole.mpg": 2048}[name]
+    cut = tmp_path / f"cut{whole.suffix}"
+    # Of an MPEG-TS anywhere, in the middle of a packet, too.
+    cut.write_bytes(content[len(content) // 5 // packet * packet + (100 if "ts" in name else 0) :])
+    of_whole, of_cut = list(decode(whole)), list(decode(cut))
+    assert 5 <= len(of_cut) < len(of_whole)
+    for (_, _, ours), (_, _, theirs) in zip(of_whole[::-1], of_cut[::-1], strict=False):
+        assert np.abs(ours.astype(int) - theirs).mean() < 2
+    gaps = np.diff([seconds for _, seconds, _ in of_cut])
+    assert gaps == pytest.approx(np.diff([seconds for _, seconds, _ in of_whole])[-len(gaps) :], abs=0.01)
+    damaged = tmp_path / f"damaged{whole.suffix}"
+    middle = 3 * len(content) // 5
+    damaged.write_bytes(content[:middle] + bytes(8 * packet) + content[middle + 8 * packet :])
+    with pytest.raises(BadInput, match="damaged or cut off"):
+        list(decode(damaged))
+
+
+def test_a_name_that_is_no_utf_8_is_decoded(tmp_path: Path) -> None:
+    video = shades(tmp_path / "a.mp4").rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    assert sum(1 for _ in decode(video)) == FRAMES and timing(video).fps == 10
+
+
+def program(path: Path, script: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (None, r"which does not run \(No such file or directory\)"),
+        ("echo \"Unrecognized option 'version'.\" >&2; exit 1", r"not answer as ffmpeg does \(Unrecognized option"),
+        ("echo 'ffmpeg version 4.2.2-static'; echo 'libavformat    58. 29.100 / 58. 29.100'", r"is ffmpeg 4\.2\.2"),
+    ],
+)
+def test_another_ffmpeg_of_the_environment_is_named(
+    tmp_path: Path, script: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, other = shades(tmp_path / "a.mp4"), tmp_path / "ffmpeg"
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(other if script is None else program(other, script)))
+    with pytest.raises(BadInput, match=rf"IMAGEIO_FFMPEG_EXE names {other}, .*{reason}.*; unset IMAGEIO_FFMPEG_EXE"):
+        list(decode(video))
+
+
+def test_an_older_ffmpeg_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled program stands for one of before 5.1: it does not know -fps_mode, and takes -vsync for it."""
+    video, bundled = shades(tmp_path / "a.mp4"), imageio_ffmpeg.get_ffmpeg_exe()
+    version = "if [ \"$1\" = -version ]; then echo 'ffmpeg version 5.0.1'; echo 'libavformat    59. 16.100'; exit; fi"
+    refuse = 'for word; do case "$word" in -fps_mode|-bsf:v) echo "Unrecognized option" >&2; exit 1;; esac; done'
+    renamed = f'exec {bundled} $(echo "$@")'
+    assert renamed
+    translate = (
+        'set -- "$@" ""; while [ -n "$1" ]; do word=$1; shift; [ "$word" = -vsync ] && word=-fps_mode; '
+        'set -- "$@" "$word"; done; shift'
+    )
+    old = program(tmp_path / "ffmpeg", f'{version}\n{refuse}\n{translate}\nexec {bundled} "$@"')
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(old))
+    assert [number for number, _, _ in decode(video)] == list(range(FRAMES))

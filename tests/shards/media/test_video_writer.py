@@ -58,3 +58,32 @@ def test_a_failure_is_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=re.escape(f"ffmpeg could not write {tmp_path / 'out.mp4'}: ")) as failed:
         encode(tmp_path / "out.mp4", frames(900), 10, SIDE, SIDE, audio=text)
     assert "\n" not in str(failed.value)
+
+
+def test_sound_that_cannot_be_taken_along_is_left_out_and_said(tmp_path: Path) -> None:
+    """Three streams: one that decodes, one whose packets are noise, and one of a codec that nobody knows."""
+    tone = sine(tmp_path / "tone.mov", 2, "-c:a", "aac")
+    damaged = sine(tmp_path / "damaged.mov", 2, "-c:a", "aac", "-bsf:a", "noise=amount='if(gt(n,1),1,0)'")
+    film = tmp_path / "film.mov"
+    unknown = sine(tmp_path / "unknown.mov", 2, "-c:a", "pcm_s16le")
+    inputs = [word for path in (tone, damaged, unknown) for word in ("-i", str(path))]
+    maps = [word for number in range(3) for word in ("-map", f"{number}:a")]
+    ffmpeg(*inputs, *maps, "-c", "copy", str(film))
+    film.write_bytes(film.read_bytes().replace(b"sowt", b"zzzz"))
+    out = tmp_path / "out.mp4"
+    notes = encode(out, frames(16), 8, SIDE, SIDE, audio=film)
+    assert len(notes) == 2 and all(f"stream {number} of {film}" in notes[number - 1] for number in (1, 2))
+    assert all("is left out: ffmpeg can neither copy nor decode it" in note for note in notes)
+    assert streams_of_sound(out) == 1 and sum(1 for _ in decode(out)) == 16
+    # What is only damaged can be copied where the container is the same.
+    assert len(encode(tmp_path / "out.mov", frames(16), 8, SIDE, SIDE, audio=film)) <= 1
+    assert streams_of_sound(tmp_path / "out.mov") >= 2
+
+
+def ffmpeg(*arguments: str) -> None:
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-y", *arguments], check=True)
+
+
+def streams_of_sound(path: Path) -> int:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-i", str(path)]
+    return subprocess.run(command, capture_output=True).stderr.count(b": Audio: ")

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from likeness.command import BadInput
 from shards.labels import classes as class_maps
+from shards.media.pictures import read_ids
 from shards.media.video import decode
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing, plan_of
@@ -543,10 +545,12 @@ def test_pictures_with_colours(copy: Callable[[str], Path]) -> None:
 def test_pictures_with_labels_in_colour(tmp_path: Path) -> None:
     written.write_pictures(tmp_path, pictures=2, classes=False)
     written.save(tmp_path / "labels/town/1.png", np.zeros((64, 96, 3), np.uint8))
-    with pytest.raises(BadInput, match=r"1\.png is uint8 of shape \(64, 96, 3\)"):
+    with pytest.raises(
+        BadInput, match=r"1\.png is no label picture \(it is a colour picture; .*--dataset picture-pairs"
+    ):
         pictures.find(tmp_path)
     (tmp_path / "labels/town/1.png").write_bytes(b"no picture")
-    with pytest.raises(BadInput, match=r"1\.png is no picture"):
+    with pytest.raises(BadInput, match=r"1\.png is no label picture \(not a PNG file\)"):
         pictures.find(tmp_path)
     written.write_pictures(tmp_path, pictures=2)
     (tmp_path / "labels/town/1.png").write_bytes(b"no picture")
@@ -622,7 +626,10 @@ def test_hidden_files_are_no_data(copy: Callable[[str], Path], name: str) -> Non
             (path.parent / ".cache").mkdir(exist_ok=True)
             (path.parent / ".cache" / path.name).touch()
             path.with_name("Thumbs.db").touch()
-    assert find(root) == before
+    after = find(root)
+    assert replace(after, notes=before.notes) == before
+    (note,) = (note for note in after.notes if note.startswith("not used: "))
+    assert " hidden (" in note and "Thumbs.db" in note
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -634,3 +641,50 @@ def test_empty_folders(copy: Callable[[str], Path], name: str) -> None:
             path.unlink()
     with pytest.raises(BadInput, match=r"holds no files that end in .*; unpack the dataset there"):
         find(root)
+
+
+def test_ids_of_any_depth_are_taken_as_they_are_stored(tmp_path: Path) -> None:
+    """Pillow writes these files, bit by bit; what finds the classes and what reads labels agree about them."""
+    written.write_pictures(tmp_path, pictures=4, classes=False)
+    ids = np.arange(64 * 96).reshape(64, 96) % 2
+    files = sorted((tmp_path / "labels").rglob("*.png"))
+    palette = Image.fromarray((ids + 5).astype(np.uint8)).convert("P")
+    palette.putpalette([value for rgb in range(8) for value in (200, rgb, 9)])
+    palette.save(files[0], bits=4)
+    Image.fromarray(ids.astype(bool)).save(files[1])
+    Image.fromarray((ids + 254).astype(np.uint16)).save(files[2])
+    found = pictures.find(tmp_path)
+    seen = {path: set(np.unique(read_ids(path)).tolist()) for path in files}
+    assert [seen[path] for path in files[:3]] == [{5, 6}, {0, 1}, {254, 255}]
+    assert found.classes is not None and set(found.classes.ids) == set().union(*seen.values())
+
+
+def test_ids_above_255_are_refused_by_name(tmp_path: Path) -> None:
+    written.write_pictures(tmp_path, pictures=2, classes=False)
+    ids = np.zeros((64, 96), np.uint16)
+    ids[3, 4] = 300
+    Image.fromarray(ids).save(tmp_path / "labels/town/1.png")
+    with pytest.raises(BadInput, match=r"town/1\.png holds the id 300 at row 3, column 4, but class ids are 0 to 255"):
+        pictures.find(tmp_path)
+
+
+def test_accents_may_be_composed_in_a_table_and_not_on_the_disk(tmp_path: Path) -> None:
+    written.write_pictures(tmp_path, pictures=2, classes=False)
+    styles = (tmp_path / "styles.csv").read_text()
+    (tmp_path / "images/town/0.jpg").rename(tmp_path / "images/town/cafe\u0301.jpg")
+    (tmp_path / "labels/town/0.png").rename(tmp_path / "labels/town/caf\u00e9.png")
+    (tmp_path / "styles.csv").write_text(styles.replace("town/0.jpg", "town/caf\u00e9.jpg"), encoding="utf-8")
+    found = pictures.find(tmp_path)
+    (item,) = (item for item in found.items if "caf" in item.source)
+    assert item.source == "images/town/caf\u00e9.jpg" and item.path.is_file()
+    assert item.label is not None and item.label.is_file() and found.notes == ()
+
+
+def test_what_is_not_used_is_said(tmp_path: Path) -> None:
+    written.write_pictures(tmp_path, pictures=2, classes=False)
+    for name in ("style.csv", "images/town/Thumbs.db", ".DS_Store"):
+        (tmp_path / name).touch()
+    (note,) = pictures.find(tmp_path).notes
+    assert note.startswith("not used: ") and "1 hidden (.DS_Store)" in note
+    assert "1 none of images, labels, instances, styles.csv, classes.json (style.csv)" in note
+    assert "1 of images that do not end in .jpg or .jpeg or .png or .webp (town/Thumbs.db)" in note

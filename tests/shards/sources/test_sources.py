@@ -1,6 +1,8 @@
 """A folder of videos becomes labelled photos, or one line says why not."""
 
 import json
+import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from shards.labels import load, standard_schema
 from shards.media.video import decode
 from shards.operators.photos import Labelling, Photo, labelled_photos, resized
 from shards.records import LabelSchema
-from shards.sources.videos import find, find_videos
+from shards.sources.videos import EXTENSIONS, find, find_videos
 from shards.worlds.film import film
 
 
@@ -106,7 +108,7 @@ def test_what_does_not_fit_is_refused(worlds: Path, tmp_path: Path) -> None:
     twice = sidecar["frames"] + [{**entry, "number": entry["number"] + 8} for entry in sidecar["frames"]]
     path.write_text(json.dumps({**sidecar, "frames": twice}))
     refuse("ends with frame 7, but video-0000.json describes 16")
-    path.write_text("{}")
+    path.write_text('{"world": "faces"}')
     refuse("not a world's sidecar")
     path.unlink()
     refuse("has no sidecar")
@@ -149,3 +151,36 @@ def test_a_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.M
     schema = standard_schema("sketch", 64, 64)
     with pytest.raises(BadInput, match=r"sea\.mp4: no usable frame among 5 \(no face: 5\)"):
         list(labelled_frames(video, tmp_path, schema, "face-landmarks", 2))
+
+
+def test_videos_through_links_and_what_is_no_video(tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    for name in ("videos/a.divx", "videos/notes.txt", "videos/a.json", "elsewhere/b.M2V"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    (root / os.fsdecode(b"caf\xe9.mp4")).touch()
+    found = find(root)
+    assert [item.source for item in found.items] == ["a.divx", "caf%E9.mp4", "more/b.M2V"]
+    assert [item.path.is_file() for item in found.items] == [True] * 3
+    assert found.notes == (
+        "not used: 1 beside videos, but no sidecars of a world (a.json); 1 that are no videos (notes.txt)",
+    )
+
+
+def test_everything_that_a_world_draws_is_used(worlds: Path) -> None:
+    assert find(worlds).notes == ()
+
+
+def test_every_container_of_moving_pictures_that_ffmpeg_writes_is_looked_for() -> None:
+    """ffmpeg names the endings of what it writes itself; what has a video codec by default holds moving pictures."""
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    muxers = (
+        "mp4 mov matroska webm avi mpegts mpeg vob svcd flv f4v asf gxf mxf nut ogg ogv rm 3gp 3g2 psp dv ivf gif "
+        "apng h261 h263 h264 hevc vvc m4v mjpeg mpeg1video mpeg2video avs2 avs3 obu evc vc1 yuv4mpegpipe"
+    )
+    for muxer in muxers.split():
+        told = subprocess.run([program, "-hide_banner", "-h", f"muxer={muxer}"], capture_output=True, check=True).stdout
+        match = re.search(r"Common extensions: ([\w,]+)", told.decode())
+        endings = {f".{ending}" for ending in match[1].split(",")} if match else set()
+        assert endings - {".wma", ".m4a", ".ism", ".m1a", ".m2a", ".ra"} <= EXTENSIONS, muxer

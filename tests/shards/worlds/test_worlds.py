@@ -351,7 +351,6 @@ def test_a_broken_sidecar_is_refused_and_a_missing_one_is_none(tmp_path: Path) -
     data = json.loads(whole)
     broken = [
         whole[: len(whole) // 2],
-        "[]",
         json.dumps({**data, "world": "moons"}),
         json.dumps({**data, "version": 9}),
         json.dumps({name: value for name, value in data.items() if name != "style"}),
@@ -364,3 +363,6 @@ def test_a_broken_sidecar_is_refused_and_a_missing_one_is_none(tmp_path: Path) -
             sidecar_of(video)
     sidecar_path(video).write_text(whole)
     assert sidecar_of(video) is not None
+    for text in ("[]", "", '{"title": "a walk"}', '{"title": "world", "fps": 25}', "no JSON"):
+        sidecar_path(video).write_text(text)
+        assert sidecar_of(video) is None, "another program's"

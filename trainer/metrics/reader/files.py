@@ -7,9 +7,10 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from likeness import atomic, surroundings
+from likeness import atomic
 from likeness.command import BadInput
 from likeness.one_writer import in_turn
+from likeness.process import surroundings
 from trainer.metrics.reader.network import Network, Reader
 from trainer.metrics.reader.recipe import VERSION, Recipe, default_recipe
 from trainer.metrics.reader.training import train

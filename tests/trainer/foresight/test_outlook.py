@@ -12,8 +12,8 @@ from torch import nn
 from likeness.command import BadInput, run_command
 from trainer import run
 from trainer.config import load
+from trainer.foresight import outlook
 from trainer.players.ema import MovingAverages
-from trainer.ranks import outlook
 from trainer.schedules import Schedule
 
 CONFIGS = Path(__file__).parents[3] / "trainer" / "configs"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from likeness.threads import QUIET, share_cores
+from likeness.process.threads import QUIET, share_cores
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WATCH = """
 import os, runpy, sys
 

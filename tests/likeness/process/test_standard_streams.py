@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import os, sys
-from likeness.standard_streams import outlive_readers
+from likeness.process.standard_streams import outlive_readers
 outlive_readers()
 kept = open(sys.argv[1], "w")
 for number in range(400):

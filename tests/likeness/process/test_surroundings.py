@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from likeness import surroundings
+from likeness.process import surroundings
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "FTP_PROXY")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMELESS = ["unshare", "--user", "--map-user=54321", "env", "-u", "HOME", "-u", "USER", "-u", "LOGNAME", "-u", "LNAME"]
 NAMELESS += ["-u", "USERNAME"]
 

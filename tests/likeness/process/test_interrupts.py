@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from likeness.command import INTERRUPTED, run_command
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys, time
 from likeness.command import run_command
-from likeness.interrupts import saying
+from likeness.process.interrupts import saying
 
 def work():
     with saying(lambda: "3 of 4 pictures are in painted; the same command makes the others"):

@@ -1,0 +1,46 @@
+"""Names of files as text that travels: UTF-8 in composed form, whatever the disk, the locale or a table has."""
+
+import os
+import re
+import unicodedata
+from pathlib import Path, PurePath
+
+
+def readable(text: str) -> str:
+    """Text in which bytes that are no UTF-8 stand as %E9.
+
+    Python keeps such bytes of a file's name as lone surrogates, which no file in UTF-8 can hold.
+    """
+    return re.sub(r"[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", text)
+
+
+def spelled(name: str) -> str:
+    """A name as it is compared: é is one letter, whether it came as one (NFC) or as e and an accent (NFD)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def name_of(path: PurePath, folder: PurePath) -> str:
+    """What a file is called in manifests, shards and tables: its path in `folder`, readable and composed.
+
+    It does not depend on the locale, which says how Python decodes names.
+    """
+    raw = os.fsencode(path.relative_to(folder).as_posix())
+    return readable(spelled(raw.decode("utf-8", "surrogateescape")))
+
+
+def file_called(folder: Path, name: str) -> Path:
+    """The file of a folder, at any depth, that a name in a table means; `folder / name` where there is none.
+
+    It may be spelled otherwise on the disk (NFC or NFD), or stand under its readable name.
+    """
+    path = folder / name
+    if path.exists():
+        return path
+    at = folder
+    for part in PurePath(name).parts:
+        if not (at / part).exists():
+            wanted = spelled(part)
+            others = os.listdir(at) if at.is_dir() else []
+            part = next((other for other in others if name_of(PurePath(other), PurePath()) == wanted), part)
+        at = at / part
+    return at if at.exists() else path

@@ -1,0 +1,1 @@
+"""What a process lives with: signals, streams, surroundings, threads, and the errors of its system."""
