@@ -1,12 +1,13 @@
 """URLs of shards: what may be shown of them, how they are read, and what went wrong, in words."""
 
+import os
 import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
 from likeness.command import BadInput
 
@@ -72,6 +73,23 @@ def _is_http(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
+def _is_file(url: str) -> bool:
+    return url.lower().startswith("file://")
+
+
+def file_path(url: str) -> Path:
+    """The file that a `file://` URL names: its escapes, such as %20, are resolved (RFC 8089).
+
+    A file whose name has those very characters is found, too, where there is none without. Raises BadInput for the URL
+    of another machine.
+    """
+    host, slash, path = url.partition("://")[2].partition("/")
+    if host.lower() not in ("", "localhost"):
+        raise BadInput(f"{redacted(url)} names the machine {host}; file:// reads this one only: give file:///{path}")
+    plain, literal = Path(os.fsdecode(unquote_to_bytes(slash + path))), Path(slash + path)
+    return literal if literal.exists() and not plain.exists() else plain
+
+
 def url_path(url: str) -> str:
     """The path of a URL. Only http has queries; elsewhere a `?` is part of a name."""
     return urlsplit(url).path if _is_http(url) else url
@@ -85,12 +103,17 @@ def file_url(url: str, name: str) -> str:
     if parts is None:
         # `memory://` without a folder has no slash to lose.
         folder = path if folder.endswith(":") else f"{folder}/"
-        return f"{folder}{name}"
+        return f"{folder}{quote(name) if _is_file(url) else name}"
     return urlunsplit(parts._replace(path=f"{folder}/{quote(name)}", fragment=""))
 
 
 def chunks(url: str) -> Iterator[bytes]:
     """The content of a URL, in pieces of at most 8 MiB. Raises BadInput when fsspec cannot open such URLs."""
+    if _is_file(url):
+        with file_path(url).open("rb") as local:
+            while chunk := local.read(_CHUNK):
+                yield chunk
+        return
     protocol = url.partition("://")[0]
     options: dict[str, Any] = {}
     try:

@@ -254,5 +254,5 @@ def test_what_yaml_takes_for_something_else_can_be_quoted(key: str, text: str, t
 
 
 def test_words_of_the_command_line_are_no_numbers_that_overflow() -> None:
-    for text in ("12e4567", "nan", "infinity", "1__0"):
+    for text in ("12e4567", "nan", "infinity"):
         assert str(load(FACE, ["--run", text]).run) == text

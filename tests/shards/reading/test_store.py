@@ -289,6 +289,20 @@ def test_a_file_is_hashed_once_per_process(packed: Path, tmp_path: Path, monkeyp
         assert pickle.loads(pickle.dumps(store)).open(shard) == path and hashed == [path], "workers trust their parent"
 
 
+@pytest.mark.parametrize("name", ["a b", "ä%20b", "100%", "a?b#c", os.fsdecode(b"caf\xe9")])
+def test_urls_of_files_resolve_their_escapes(name: str, packed: Path, tmp_path: Path) -> None:
+    """As `Path.as_uri` writes them (RFC 8089), and of this machine by its other name."""
+    folder, shard = copied(packed, tmp_path)
+    folder = folder.rename(tmp_path / name)
+    url = folder.as_uri()
+    for number, location in enumerate((url, f"{url}/manifest.json", url.replace("file://", "FILE://localhost"))):
+        store = Store(location, Cache(tmp_path / f"cache-{number}"))
+        assert store.manifest() == load_manifest(folder)[0]
+        assert store.open(shard).read_bytes() == (folder / shard.name).read_bytes()
+    elsewhere = Store(url.replace("file://", "file://nas"), Cache(tmp_path / "cache"))
+    assert "names the machine nas; file:// reads this one only" in refusal(elsewhere.manifest)
+
+
 # The network
 
 
