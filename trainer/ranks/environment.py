@@ -7,11 +7,13 @@ that the run does not follow are refused, unless they say what the config says o
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from likeness.command import BadInput
+from trainer.ranks.launcher import LAUNCHED_AS
 
 TRUE, FALSE = ("y", "yes", "t", "true", "on", "1"), ("n", "no", "f", "false", "off", "0")
 """The only words that accelerate takes for a flag."""
@@ -287,10 +289,13 @@ def _settings(precision: str, accumulate: int, compiled: bool) -> Iterator[str]:
 
 
 def _dropped() -> dict[str, str]:
-    """The variables that an `accelerate launch` would have set from its command line with DeepSpeed.
+    """The variables that an accelerate's launch would have set from its command line with DeepSpeed.
 
-    Read off the parent process, where the system shows it: whoever gave such an option would never hear of it.
+    Read off what `trainer.launch` says, or off the parent process, where the system shows it: whoever gave such an
+    option would never hear of it.
     """
+    if LAUNCHED_AS in os.environ:
+        return dropped_options(shlex.split(os.environ[LAUNCHED_AS]))
     try:
         words = Path(f"/proc/{os.getppid()}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
@@ -300,7 +305,7 @@ def _dropped() -> dict[str, str]:
 
 def dropped_options(words: list[str]) -> dict[str, str]:
     """The same, of a command line's words; nothing where it is not accelerate's."""
-    if not any("accelerate" in word for word in words[:4]):
+    if not any("accelerate" in word or word == "trainer.launch" for word in words[:4]):
         return {}
     options: dict[str, str] = {}
     for word, after in zip(words, [*words[1:], ""], strict=True):

@@ -19,6 +19,7 @@ from trainer.config import Config, load
 from trainer.doctor import findings
 from trainer.evaluate.__main__ import main as evaluate
 from trainer.ranks import environment
+from trainer.ranks.launcher import LAUNCHED_AS
 from trainer.training import Training
 
 ROOT = Path(__file__).parents[3]
@@ -152,6 +153,14 @@ def test_options_that_the_launcher_drops_are_read_off_its_command_line() -> None
         "ACCELERATE_GRADIENT_CLIPPING": "1.0",
     }
     assert environment.dropped_options(["bash", "-c", "other", "--gradient_clipping", "1"]) == {}
+
+
+def test_options_that_our_own_launch_drops_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It becomes a single training, so that no parent's command line is left to read."""
+    launched = "python -m trainer.launch --cpu --gradient_accumulation_steps 4 trainer/run.py --config x.yaml"
+    monkeypatch.setenv(LAUNCHED_AS, launched)
+    (problem,) = environment.problems("fp32", 1, False)
+    assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" in problem or "gradient_accumulation_steps" in problem
 
 
 def test_every_variable_of_accelerate_is_known() -> None:
