@@ -1,6 +1,7 @@
 """Settings for the whole suite; real shards, small, and the config of a small run on them."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ settings.load_profile("suite")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+for _number in (signal.SIGINT, signal.SIGHUP):
+    # Shells and nohup have what runs in the background ignore them, and what the tests start would inherit that.
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 TINY = {
     "generator_base": 4,

@@ -137,14 +137,14 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.data is None:
         raise BadInput("the doctor examines shards; name them with --data DIR|URL")
     job = Job(
-        options.data,
-        options.test,
-        options.world_size,
-        options.workers,
-        options.batch,
-        options.remainder,
-        options.run,
-        options.cache,
+        train=options.data,
+        test=options.test,
+        world_size=options.world_size,
+        workers=options.workers,
+        batch=options.batch,
+        remainder=options.remainder,
+        run=options.run,
+        cache=options.cache,
     )
     wrong = 0
     for finding in examine(job):
