@@ -183,4 +183,4 @@ def test_every_container_of_moving_pictures_that_ffmpeg_writes_is_looked_for() -
         told = subprocess.run([program, "-hide_banner", "-h", f"muxer={muxer}"], capture_output=True, check=True).stdout
         match = re.search(r"Common extensions: ([\w,]+)", told.decode())
         endings = {f".{ending}" for ending in match[1].split(",")} if match else set()
-        assert endings - {".wma", ".m4a", ".ism", ".m1a", ".m2a", ".ra"} <= EXTENSIONS, muxer
+        assert endings - {".wma", ".m4a", ".ism", ".m1a", ".m2a", ".ra", ".avs"} <= EXTENSIONS, muxer
