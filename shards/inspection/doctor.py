@@ -17,7 +17,7 @@ from likeness import machine
 from likeness.command import BadInput
 from likeness.disk import nearest_existing
 from shards.labels.kinds import kind_of
-from shards.media.ffmpeg_program import VARIABLE, ffmpeg
+from shards.media.ffmpeg_program import VARIABLE, ffmpeg_in_use
 from shards.media.pictures import decode_picture, encode_picture
 from shards.media.video import decode as decode_video
 from shards.media.video_writer import encode
@@ -208,7 +208,7 @@ def _video() -> Finding:
         film = Path(folder) / "film.mp4"
         named = f", which {VARIABLE} names" if VARIABLE in os.environ else ""
         try:
-            program = ffmpeg()
+            program = ffmpeg_in_use()
             encode(film, [np.zeros((16, 16, 3), np.uint8)] * 2, 8, 16, 16)
             frames = sum(1 for _ in decode_video(film))
         except (BadInput, OSError) as error:

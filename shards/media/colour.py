@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from shards.media.ffmpeg_program import ffmpeg
+from shards.media.ffmpeg_program import ffmpeg_in_use
 
 HDR = ("smpte2084", "arib-std-b67")
 """Transfers of PQ and HLG (BT.2100)."""
@@ -25,7 +25,7 @@ def to_bt709(path: Path) -> str:
 
     Files that say nothing are taken for BT.709.
     """
-    command = [ffmpeg().path, "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command = [ffmpeg_in_use().path, "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
     header = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
     # From the beginning of a line: a title may say anything.
     streams = re.findall(r"^ +Stream #0:.*?: (Video: .*)$", header, re.MULTILINE)

@@ -3,8 +3,10 @@
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import imageio_ffmpeg
 
@@ -21,6 +23,10 @@ _INPUT_BSF = (61, 7)
 _SECONDS = 60.0
 
 
+NAMED = "file:%s"
+"""Stands for a file in what ffmpeg-python compiles, see `with_files`."""
+
+
 @dataclass(frozen=True)
 class Ffmpeg:
     """A program that runs, and what it can do."""
@@ -33,20 +39,20 @@ class Ffmpeg:
     """The library's version, by which builds from a repository are told apart, too."""
 
     @property
-    def every_frame(self) -> tuple[str, str]:
+    def every_frame(self) -> dict[str, str]:
         """The option of an output by which frames are neither repeated nor dropped."""
-        return ("-fps_mode" if self.libavformat >= _FPS_MODE else "-vsync", "passthrough")
+        return {"fps_mode" if self.libavformat >= _FPS_MODE else "vsync": "passthrough"}
 
     @property
-    def from_key_frame(self) -> tuple[str, ...]:
+    def from_key_frame(self) -> dict[str, str]:
         """The option of an input that leaves out what is before its first key frame; empty in old programs."""
         if self.libavformat < _INPUT_BSF:
-            return ()
+            return {}
         # Register 0 of the expression remembers that a key frame has come.
-        return ("-bsf:v", r"noise=drop=not(if(key\,st(0\,1)\,ld(0)))")
+        return {"bsf:v": r"noise=drop=not(if(key\,st(0\,1)\,ld(0)))"}
 
 
-def ffmpeg() -> Ffmpeg:
+def ffmpeg_in_use() -> Ffmpeg:
     """The program in use. Raises BadInput when it does not run or is too old, with the variable that names it."""
     named = os.environ.get(VARIABLE)
     try:
@@ -54,6 +60,16 @@ def ffmpeg() -> Ffmpeg:
     except RuntimeError as error:
         raise BadInput(f"there is no ffmpeg: {error}; run `pip install imageio-ffmpeg` again") from error
     return _asked(path, f"{VARIABLE} names {named}" if named else f"imageio-ffmpeg uses {path}", bool(named))
+
+
+def with_files(command: Sequence[str], *files: Path) -> list[str]:
+    """A compiled command line in which the files take the places of `NAMED`, in order.
+
+    ffmpeg-python takes names in UTF-8 only, and files have others. "file:" before them: a name with a colon is no
+    protocol.
+    """
+    waiting = iter(files)
+    return [f"file:{next(waiting)}" if word == NAMED else word for word in command]
 
 
 @cache

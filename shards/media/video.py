@@ -12,12 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
+import ffmpeg
 import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.media.colour import ZSCALE, to_bt709
-from shards.media.ffmpeg_program import ffmpeg
+from shards.media.ffmpeg_program import NAMED, ffmpeg_in_use, with_files
 
 FASTEST = 240.0
 """Frames per second: what claims more is a time base and no rate."""
@@ -141,7 +142,7 @@ class Timing:
 
 def timing(path: Path) -> Timing:
     """What a video's header and its first frame say of its times."""
-    command = [ffmpeg().path, "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
+    command = [ffmpeg_in_use().path, "-hide_banner", "-protocol_whitelist", "file", "-i", f"file:{path}"]
     command += ["-map", "0:V:0", "-vf", "showinfo", "-frames:v", "1", "-f", "null", "-"]
     log = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
     # Of the input only, and from the beginning of a line: a title may say anything.
@@ -174,23 +175,29 @@ def _start(path: Path, every: int, broadcast: bool, complaints: IO[bytes]) -> tu
 
     The times are not taken from ffmpeg's log, where messages of several threads mix within a line.
     """
-    program = ffmpeg()
+    program = ffmpeg_in_use()
     colour = f"{filters}," if (filters := to_bt709(path)) else ""
     reader, writer = os.pipe()
     # Noted before and after the selection: counting the first gives a frame's number among all that were decoded.
     # direct=1 writes each note at once, where ffmpeg would gather them while its reader waits.
     note = f"metadata=print:key=likeness:file=pipe\\\\:{writer}:direct=1"
-    # Otherwise ffmpeg goes on after damage, with frames that it has made up (-xerror).
-    command = [program.path, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-xerror"]
-    command += program.from_key_frame if broadcast else ()
-    # "file:" and the whitelist: a name with a colon is no protocol, and a playlist cannot fetch from elsewhere.
-    command += ["-protocol_whitelist", "file", "-i", f"file:{path}"]
-    # A capital V leaves out still pictures, such as the cover of a film.
-    command += ["-map", "0:V:0", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24"]
-    # Otherwise ffmpeg repeats and drops frames until their rate is constant.
-    command += program.every_frame
-    selected = f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),{colour}"
-    command += ["-vf", f"{selected}metadata=modify:key=likeness:value=kept,{note}", "pipe:"]
+    # The whitelist: a playlist cannot fetch from elsewhere.
+    read = ffmpeg.input(NAMED, protocol_whitelist="file", **(program.from_key_frame if broadcast else {}))
+    shown = read.output(
+        "pipe:",
+        # A capital V leaves out still pictures, such as the cover of a film.
+        map="0:V:0",
+        format="image2pipe",
+        vcodec="ppm",
+        pix_fmt="rgb24",
+        vf=f"metadata=add:key=likeness:value=seen,{note},select=not(mod(n\\,{every})),{colour}"
+        f"metadata=modify:key=likeness:value=kept,{note}",
+        # Otherwise ffmpeg repeats and drops frames until their rate is constant.
+        **program.every_frame,
+    )
+    # -xerror: otherwise ffmpeg goes on after damage, with frames that it has made up.
+    quietly = shown.global_args("-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+error", "-xerror")
+    command = with_files(ffmpeg.compile(quietly, cmd=program.path), path)
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints, pass_fds=(writer,)

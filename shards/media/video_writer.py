@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import ffmpeg
 import numpy as np
 
 from likeness.array import Array
-from shards.media.ffmpeg_program import ffmpeg
+from shards.media.ffmpeg_program import NAMED, ffmpeg_in_use, with_files
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """What H.264 is written into: suffix, and ffmpeg's name."""
@@ -66,19 +67,35 @@ def _command(
     crf: int,
     audio: Path | None,
     audio_offset: float,
-    sound: Sequence[str],
+    sound: Sequence[tuple[str, str]],
 ) -> list[str]:
-    """ffmpeg's command line, which reads raw frames from its stdin. sound: options of the sound's streams."""
-    command = [ffmpeg().path, "-loglevel", "error", "-nostats", "-y"]
-    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-framerate", str(fps), "-i", "pipe:"]
-    if audio is not None:
-        command += ["-itsoffset", str(audio_offset), *_reading(audio)]
-    command += ["-map", "0:v", *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(crf)]
-    command += ["-preset", "veryfast", "-threads", "1", "-x264-params", "threads=1:lookahead-threads=1"]
-    command += ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709", "-color_primaries", "bt709"]
-    command += ["-color_trc", "bt709", "-color_range", "tv", "-map_metadata", "-1", "-movflags", "+faststart"]
-    command += ["-flags:v", "+bitexact", "-fflags", "+bitexact", "-f", _container(path), f"file:{path}"]
-    return command
+    """ffmpeg's command line, which reads raw frames from its stdin. sound: streams of `audio`, see `_sound`."""
+    pictures = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=fps)
+    streams, files = [pictures.video], [path]
+    if audio is not None and sound:
+        heard = ffmpeg.input(NAMED, protocol_whitelist="file", itsoffset=audio_offset)
+        streams += [heard[number] for number, _ in sound]
+        files = [audio, path]
+    written = ffmpeg.output(
+        *streams,
+        NAMED,
+        **{f"c:a:{place}": way for place, (_, way) in enumerate(sound)},
+        **{"c:v": "libx264", "flags:v": "+bitexact", "x264-params": "threads=1:lookahead-threads=1"},
+        pix_fmt="yuv420p",
+        crf=crf,
+        preset="veryfast",
+        threads=1,
+        vf="scale=out_color_matrix=bt709:out_range=tv",
+        colorspace="bt709",
+        color_primaries="bt709",
+        color_trc="bt709",
+        color_range="tv",
+        map_metadata=-1,
+        movflags="+faststart",
+        fflags="+bitexact",
+        format=_container(path),
+    ).global_args("-loglevel", "error", "-nostats", "-y")
+    return with_files(ffmpeg.compile(written, cmd=ffmpeg_in_use().path), *files)
 
 
 def _container(path: Path) -> str:
@@ -90,17 +107,18 @@ def _reading(file: Path) -> list[str]:
     return ["-protocol_whitelist", "file", "-i", f"file:{file}"]
 
 
-def _sound(audio: Path, path: Path) -> tuple[list[str], list[str]]:
-    """The options by which each stream of a file's sound is taken along, and notes on those that are not as they were.
+def _sound(audio: Path, path: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """The streams of a file's sound that are taken along, and notes on those that are not as they were.
+
+    Of each its number and by which encoder, or `copy`.
 
     Each is tried beforehand: where one cannot be taken, ffmpeg would not write the pictures either.
     """
-    command = [ffmpeg().path, "-hide_banner", *_reading(audio)]
+    command = [ffmpeg_in_use().path, "-hide_banner", *_reading(audio)]
     header = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL).stderr.decode(errors="replace")
     wanted = "copy" if path.suffix.lower() in (audio.suffix.lower(), ".mkv") else "aac"
-    options: list[str] = []
+    streams: list[tuple[str, str]] = []
     notes = []
-    taken = 0
     # From the beginning of a line: a title may say anything.
     for number, codec in re.findall(r"^ {2,4}Stream #0:(\d+).*?: Audio: (\w+)", header, re.MULTILINE):
         said = {way: _tried(audio, number, way, path) for way in dict.fromkeys((wanted, "aac"))}
@@ -111,9 +129,8 @@ def _sound(audio: Path, path: Path) -> tuple[list[str], list[str]]:
             continue
         if way != wanted:
             notes.append(f"{called} is encoded anew, as AAC: it cannot be copied ({said[wanted]})")
-        options += ["-map", f"1:{number}", f"-c:a:{taken}", way]
-        taken += 1
-    return options, notes
+        streams.append((number, way))
+    return streams, notes
 
 
 def _tried(audio: Path, number: str, way: str, path: Path) -> str | None:
@@ -121,7 +138,7 @@ def _tried(audio: Path, number: str, way: str, path: Path) -> str | None:
     command = ["-loglevel", "error", "-y", *_reading(audio), "-map", f"0:{number}", "-c:a", way]
     command += ["-f", _container(path), os.devnull]
     with tempfile.TemporaryFile() as complaints:
-        done = subprocess.run([ffmpeg().path, *command], stdin=subprocess.DEVNULL, stderr=complaints)
+        done = subprocess.run([ffmpeg_in_use().path, *command], stdin=subprocess.DEVNULL, stderr=complaints)
         complaints.seek(0)
         lines = complaints.read().decode(errors="replace").splitlines()
     return next(filter(None, map(str.strip, lines)), "no message") if done.returncode else None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from likeness.atomic import move_folder, new_file, refuse_existing, write_text
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
-from shards.media.ffmpeg_program import ffmpeg
+from shards.media.ffmpeg_program import ffmpeg_in_use
 from shards.operators.photos import prepare
 from shards.packing.audit import audit
 from shards.packing.pairs import Sampling
@@ -52,7 +52,7 @@ def pack(
     plan = plan_of(packing, held_out=test_out is not None)
     prepare(plan.preprocessing.labelling)
     if not all(item.still for item in plan.data.items):
-        ffmpeg()  # what is wrong with it is wrong with every video
+        ffmpeg_in_use()  # what is wrong with it is wrong with every video
     try:
         finished = _build(plan, outputs, works, workers, part)
     except BaseException as error:
