@@ -119,6 +119,8 @@ def _sound(audio: Path, path: Path) -> tuple[list[tuple[str, str]], list[str]]:
     wanted = "copy" if path.suffix.lower() in (audio.suffix.lower(), ".mkv") else "aac"
     streams: list[tuple[str, str]] = []
     notes = []
+    if "Input #0" not in header:
+        notes.append(f"{audio} gives no sound: ffmpeg cannot read it")
     # From the beginning of a line: a title may say anything.
     for number, codec in re.findall(r"^ {2,4}Stream #0:(\d+).*?: Audio: (\w+)", header, re.MULTILINE):
         said = {way: _tried(audio, number, way, path) for way in dict.fromkeys((wanted, "aac"))}

@@ -53,11 +53,17 @@ def test_an_error_between_frames_stops_the_encoder(error: type[BaseException], t
 
 
 def test_a_failure_is_told_in_one_line(tmp_path: Path) -> None:
+    out = tmp_path / "folder" / "out.mp4"
+    with pytest.raises(OSError, match=re.escape(f"ffmpeg could not write {out}: ")) as failed:
+        encode(out, frames(900), 10, SIDE, SIDE)
+    assert "\n" not in str(failed.value)
+
+
+def test_a_file_that_is_no_sound_is_said(tmp_path: Path) -> None:
     text = tmp_path / "sound.mp4"
     text.write_text("no sound\n" * 1000)
-    with pytest.raises(OSError, match=re.escape(f"ffmpeg could not write {tmp_path / 'out.mp4'}: ")) as failed:
-        encode(tmp_path / "out.mp4", frames(900), 10, SIDE, SIDE, audio=text)
-    assert "\n" not in str(failed.value)
+    (note,) = encode(tmp_path / "out.mp4", frames(3), 10, SIDE, SIDE, audio=text)
+    assert note == f"{text} gives no sound: ffmpeg cannot read it"
 
 
 def test_sound_that_cannot_be_taken_along_is_left_out_and_said(tmp_path: Path) -> None:
