@@ -92,7 +92,7 @@ def test_an_engine_that_fails_its_gate_is_not_kept(
 
     with pytest.raises(engine._GateError, match="FAILED  parity"):
         engine._build(file, model, facts, folder, judge(False))
-    assert not list(folder.parent.iterdir())
+    assert not folder.parent.exists()
     engine._build(file, model, facts, folder, judge(True))
     assert seen == 2 * [("engine.onnx", 2)]
     gate = engine_cache.read(folder).gate
