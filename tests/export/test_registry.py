@@ -304,7 +304,7 @@ def test_deploy_loads_a_model_by_its_alias(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     arguments = argparse.Namespace(
-        model="models:/served@champion", provider="cpu", threads=None, size=None, engines=None
+        model="models:/served@champion", provider="cpu", threads=None, size=None, engines=None, devices=None
     )
     session = open_session(arguments)
     feeds = sample(small)

@@ -217,7 +217,9 @@ def test_the_doctor_says_whether_data_come_fast_enough(
     def said_at(images_per_s: float, ranks: int = 1) -> tuple[str, str]:
         peak = images_per_s * flops / doctor.PEAK_SHARE
         monkeypatch.setattr(doctor, "peak_flops", lambda *_: peak)
-        return next((each.state, each.text) for each in findings(config, ranks) if "loader worker" in each.text)
+        return next(
+            (each.state, each.text) for each in findings(config, ranks) if "samples/s from a loader worker" in each.text
+        )
 
     state, text = said_at(550)
     assert state == "note"
@@ -286,7 +288,8 @@ def test_the_doctor_compares_shards_with_layers_of_a_config(
 def test_costs_follow_turns(small_config: MakeConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The discriminator has two turns, or one in every second step of two images."""
     from tests.trainer.methods.with_example import EXAMPLE
-    from trainer import methods, preview
+    from trainer import methods
+    from trainer.foresight import preview
 
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(EXAMPLE)])
     schema = standard_schema("sketch", 32, 32)

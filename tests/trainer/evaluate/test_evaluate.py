@@ -237,7 +237,7 @@ def test_maps_of_numbers_are_no_pictures(tmp_path: Path) -> None:
     Image.fromarray(np.full((16, 16), 3, np.uint8)).save(tmp_path / "photo.png")
     for photo, label, message in (
         ("numbers.png", "photo.png", r"numbers\.png has more than 8 bits"),
-        ("photo.png", "numbers.png", r"numbers\.png is no label map: its ids have more than 8 bits"),
+        ("photo.png", "numbers.png", r"numbers\.png holds the id 300 at row 0, column 0, but class ids are 0 to 255"),
     ):
         (tmp_path / "pairs.csv").write_text(f"picture,target,exemplar,label\na,{photo},photo.png,{label}\n")
         with open_judged(str(tmp_path / "pairs.csv")) as pairs, pytest.raises(BadInput, match=message):

@@ -113,4 +113,4 @@ def check_training(config: Config) -> None:
     assert not torch.equal(own, averaged)
     assert after["generator.ema.safetensors/first.1.num_batches_tracked"] == 2, "12 samples, 8 at a time"
     lines = [line for line in read_journal(config.run) if "generator/total" in line]
-    assert len(lines) == 4 and min(line["discriminator/real"] for line in lines) < 0, "losses may be negative"
+    assert len(lines) == 4 and min(line["discriminator/fake"] for line in lines) < 0, "losses may be negative"

@@ -394,7 +394,7 @@ class _Channels:
     """As much of a label schema as a method looks at: the official code's encodings are none of ours."""
 
     def __init__(self, channels: int) -> None:
-        self.channels = channels
+        self.channels, self.height, self.width = channels, 256, 256
 
 
 @pytest.mark.parametrize(
