@@ -25,8 +25,11 @@ from trainer.networks.vgg import VGG19
 from trainer.perceptual import load_vgg19
 from trainer.schedules import linear_decay, phase
 
-SINGLE, DOUBLE = 1e-5, 1e-10
-"""How near torch's float32 and float64 come to the reference, in units of the largest value."""
+SINGLE, DOUBLE = 5e-5, 1e-10
+"""How near torch's float32 and float64 come to the reference, in units of the largest value.
+
+Each processor sums float32 in an order of its own: without AVX-512 the generator of four levels comes to 2.4e-5.
+"""
 
 
 def numbers(*shape: int, seed: int = 0) -> reference.Array:
