@@ -51,12 +51,14 @@ class Model:
         known = model.get_rt_info()
         props = model.get_rt_info(["framework"]).astype(dict) if "framework" in known else {}
         self.metadata = {name: value.astype(str) for name, value in props.items()}
-        self.inputs = {port.any_name: _described(port) for port in self.native.inputs}
+        # By the file's own names: where a processor has no bfloat16, compiling gives inputs those of a conversion, too.
+        ports = zip(model.inputs, self.native.inputs, strict=True)
+        self.inputs = {read.any_name: _described(port) for read, port in ports}
         self.outputs = {port.any_name: _described(port) for port in self.native.outputs}
 
     def run(self, feeds: dict[str, Array]) -> Array:
         """Raises RuntimeError when the model does not take the shapes."""
-        image: Array = self.native(feeds, share_inputs=True)[0].copy()
+        image: Array = self.native([feeds[name] for name in self.inputs], share_inputs=True)[0].copy()
         return image
 
 
