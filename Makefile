@@ -14,7 +14,7 @@ help:
 	@echo "make demo     videos, shards, training, export, pictures and a report, in $(DEMO) (about ten minutes)"
 	@echo "make demo-worlds | demo-pack | demo-train | demo-export | demo-pictures | demo-report   one stage again"
 	@echo "make test     the whole test suite"
-	@echo "make test-slow  what takes minutes more: training runs that are killed twenty times"
+	@echo "make test-slow  what takes minutes more: training runs that are killed twenty times, compiled methods"
 	@echo "make lint     formatting, lint and types"
 	@echo "make bench    the benchmarks of benchmarks/"
 	@echo "make tables   trains and judges every method and ablation, in runs/tables (an hour on two cores; three with hed-vgg16)"
@@ -70,7 +70,7 @@ demo-report: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# What takes minutes more: twenty kills, on one and on two processes.
+# What takes minutes more: twenty kills, on one and on two processes; torch.compile on whole methods.
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 

@@ -1,6 +1,7 @@
 """Settings for the whole suite; real shards, small, and the config of a small run on them."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -60,9 +61,20 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, to be copied: MLflow takes seconds to make its tables."""
+    import mlflow
+
+    file = tmp_path_factory.mktemp("tracked") / "mlflow.db"
+    mlflow.MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
 @pytest.fixture
-def small_config(packed: Path, tmp_path: Path) -> Callable[..., Config]:
+def small_config(packed: Path, tracked: Path, tmp_path: Path) -> Callable[..., Config]:
     """A maker of configs: a method's name, then settings to change, by dotted name."""
+    shutil.copyfile(tracked, tmp_path / "mlflow.db")
 
     def make(method: str, **changes: Any) -> Config:
         data: dict[str, Any] = {

@@ -5,6 +5,7 @@ CPU sessions stand for GPUs: only the choice of the device is left out, which a 
 
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 
 from deploy.__main__ import main
 from deploy.devices import Devices
-from deploy.pipeline import side_by_side
+from deploy.pipeline import ahead, side_by_side
 from deploy.runtime import Session
 from deploy.service.batcher import Batcher
 from likeness import onnx_runtime
@@ -72,7 +73,8 @@ def test_results_come_in_the_order_of_the_items_and_errors_in_their_place() -> N
     barrier = threading.Barrier(2)
 
     def half(item: int) -> float:
-        barrier.wait(10)
+        if item < 8:  # beside the later ones, that of the error is no longer there
+            barrier.wait(10)
         if item == 6:
             raise ValueError("six")
         return item / 2
@@ -82,6 +84,18 @@ def test_results_come_in_the_order_of_the_items_and_errors_in_their_place() -> N
         for result in results:
             seen.append(result)
     assert seen == [0, 1, 2]
+
+
+def test_what_an_iterator_ahead_raises_comes_after_its_items() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise BadInput("the third is broken")
+
+    seen = []
+    with pytest.raises(BadInput, match="the third is broken"), ahead(items(), 4) as coming:
+        for item in coming:
+            seen.append(item)
+    assert seen == [1, 2]
 
 
 def test_the_service_keeps_all_devices_busy() -> None:

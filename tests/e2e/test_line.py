@@ -39,9 +39,10 @@ def run(*command: str, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished demo in the layout of `make demo`, made by the real commands."""
     here = tmp_path_factory.mktemp("line")
+    shutil.copyfile(tracked, here / "m.db")
     run(
         "-m",
         "shards",

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,8 +61,9 @@ def a_run(uri: str, experiment: str, artifacts: Path | None) -> Store:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def database(tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("store")
+    shutil.copyfile(tracked, folder / "m.db")
     return a_run(f"sqlite:///{folder}/m.db", "in a file", folder / "artifacts")
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from export import report
 from export.gates.result import GateResult
+from export.strips import strips_of
 from tests.browser import CHROMIUM, FLAGS, needs_browser
 
 CHECKER = GateResult("checker", True, {"nodes": 103, "tensors_without_shape": 0}, "export it again")
@@ -113,6 +114,14 @@ def test_figures_that_are_no_numbers_are_kept_and_come_first(tmp_path: Path) -> 
     assert content["gates"][0]["figures"] == {"psnr_db": "nan", "max_abs": "inf"}
     text = page.read_text()
     assert text.index("sample 5: not a number") < text.index("sample 17: 41.25 dB")
+
+
+def test_plots_begin_with_the_worst_picture() -> None:
+    """Whether more or less of a figure is better."""
+    strips = strips_of(figures(), [PARITY])
+    assert [strip.dots[0][2].partition(":")[0] for strip in strips] == ["sample 17"] * 3
+    assert [strip.worst for strip in strips] == ["41.25 dB", "0.9700", "0.0625"]
+    assert strips[0].dots[-1][2].startswith("sample 63: ")
 
 
 @needs_browser

@@ -1,12 +1,13 @@
 """Which device and which arithmetic a provider is told to use, and who is to blame when a model does not load."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
-from likeness import onnx_runtime
+from likeness import machine, onnx_runtime
 from likeness.command import BadInput
 
 FELL_BACK = native.Fail(
@@ -49,6 +50,22 @@ def test_a_model_without_kernels_is_no_fault_of_the_machine(
     refusal = onnx_runtime._refusal(Path("face.onnx"), "cuda", {}, "export it again", FELL_BACK, "")
     with pytest.raises(BadInput, match=message):
         raise refusal
+
+
+def test_threads_are_as_many_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nothing.onnx").write_bytes(onnx_runtime._NOTHING)
+
+    def threads(asked: int | None) -> int:
+        session = onnx_runtime.start(tmp_path / "nothing.onnx", threads=asked)
+        return int(session.get_session_options().intra_op_num_threads)
+
+    assert threads(3) == 3
+    # In a container with a share of the cores that affinity does not show; 0 is ONNX Runtime's own choice.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(machine, "cores", lambda: 5)
+    assert (threads(None), threads(2)) == (5, 2)
+    monkeypatch.setattr(machine, "cores", lambda: 64)
+    assert threads(None) == 0
 
 
 def test_the_model_that_tells_whether_a_provider_starts_is_one() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -93,9 +94,11 @@ def saved(run: Path) -> list[int]:
 
 
 def test_a_run_that_is_warned_and_preempted_ends_as_one_that_is_left_alone(
-    cluster: Cluster, packed: Path, tmp_path: Path
+    cluster: Cluster, packed: Path, tracked: Path, tmp_path: Path
 ) -> None:
     run, alone = tmp_path / "stopped", tmp_path / "alone"
+    for folder in (run, alone):
+        shutil.copyfile(tracked, folder.with_suffix(".db"))
     job = submit(cluster, tmp_path, "train.sbatch", *settings(packed, run), sbatch=("--nodes=2",))
     wait_for(lambda: images_logged(run), "the first start to train")
     cluster.run("scancel", "--batch", "--signal=USR1", job)  # what --signal=B:USR1@120 does before the time limit

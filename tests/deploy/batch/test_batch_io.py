@@ -30,6 +30,7 @@ from deploy.batch.bad_inputs import FIELDS
 from deploy.batch.open_pairs import open_pairs
 from deploy.batch.outputs import Output
 from deploy.batch.pairs import PairOptions, bounds
+from deploy.batch.summary import latency_percentiles
 from deploy.chain import Chain
 from deploy.runtime import Session
 from likeness import bound_run, onnx_runtime
@@ -461,6 +462,15 @@ def test_broken_members_of_shards_are_listed_by_shard_and_key(model: Path, packe
     key = member.name.partition(".")[0]
     assert (row["output"], row["input"]) == (f"{key}.png", f"{tar.name} {key}")
     assert len(written(tmp_path / "out")) == 7
+
+
+def test_latency_is_per_picture_and_without_the_first_run() -> None:
+    """In which a provider chooses its kernels; a run of three pictures counts as three."""
+    assert latency_percentiles([]) is None
+    assert latency_percentiles([(0.5, 2)]) == {"p50": 250.0, "p95": 250.0, "p99": 250.0}
+    runs = [(60.0, 1), (0.3, 3), (0.2, 1)]
+    expected = {f"p{share}": round(float(np.percentile([100, 100, 100, 200], share)), 3) for share in (50, 95, 99)}
+    assert latency_percentiles(runs) == expected
 
 
 def test_json_alone_on_stdout(model: Path, packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -411,6 +411,7 @@ def test_a_picture_of_a_hundred_megapixels_costs_nothing(server: Server) -> None
         ("multipart/form-data; boundary=edge", b"", 400),
         ("multipart/form-data; boundary=edge", form(GOOD)[0][:-20], 400),
         ("multipart/form-data; boundary=edge", b"--edge\r\n\r\nx\r\n--edge--\r\n", 400),
+        ("multipart/form-data; boundary=edge", form(GOOD)[0][:-10] + b"--edge\r\nA: b\r\n\r\nx\r\n--edge--\r\n", 400),
         ("multipart/form-data; boundary=other", form(GOOD)[0], 400),
         (f"multipart/form-data; boundary={'e' * 5000}", b"", 400),
     ],

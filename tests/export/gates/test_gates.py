@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
+from deploy.pictures import to_picture
 from deploy.runtime import Session
 from export import graph
 from export.gates import behaviour, compare, rounding, structure
@@ -49,6 +50,19 @@ def test_a_good_graph_passes_all(small: Any, candidate_of: CandidateOf) -> None:
     parity = verdict.results[-1].figures
     assert parity["samples"] == len(verdict.distances) == 64
     assert 60 <= parity["psnr_db"] <= 200
+
+
+def test_pixels_are_compared_with_the_rounded_reference() -> None:
+    rng = np.random.default_rng(0)
+    exact = rng.uniform(-1, 1, (3, 32, 32)).astype(np.float32)
+    pixels = to_picture(exact)
+    off = pixels.copy()
+    off[:8] ^= 1
+    (same, other), worst = compare.compare([pixels, off], [exact, exact])
+    assert (same.max_abs, same.psnr_db, same.ssim) == (0, 200, pytest.approx(1))
+    assert other.max_abs == pytest.approx(2 / 255, rel=1e-5)
+    assert other.psnr_db == pytest.approx(20 * np.log10(2 / (2 / 255 / 2)), abs=1e-3), "a level in a quarter of them"
+    assert worst.number == 1 and (worst.exported == off).all() and (worst.reference == pixels).all()
 
 
 def test_parity_figures_are_the_ones_of_the_definition(small: Any, candidate_of: CandidateOf) -> None:
@@ -245,6 +259,10 @@ def test_half_precision_is_judged_as_a_gpu_computes_it(small: Any, candidate_of:
 
     assert psnr(exact, rounded) == pytest.approx(psnr(exact, real), abs=1.5)
     assert psnr(exact, rounded) < {"fp16": 65, "bf16": 45}[precision]
+    # Of what the provider paints, here in float32, and what a GPU would, each picture is judged by the worse.
+    judged, _ = behaviour._compared(replace(candidate, samples=samples), session, {})
+    for found, wanted, picture in zip(judged, exact, rounded, strict=True):
+        assert found.psnr_db <= compare.distance(wanted, picture).psnr_db + 0.1
 
 
 def test_half_precision_that_overflows_is_stopped_and_its_node_named(small: Any, candidate_of: CandidateOf) -> None:

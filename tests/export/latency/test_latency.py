@@ -23,7 +23,7 @@ from export.latency.costs import Costs, NodeCosts, Traffic
 from export.latency.graph import Graph
 from export.latency.here import parsed_state, this_cpu, this_gpu
 from export.latency.machines import CARDS, bound, budget, card_named
-from export.latency.timing import example_feeds
+from export.latency.timing import Request, example_feeds, measure
 from export.served import Recipe, metadata_of
 from likeness.command import BadInput, run_command
 from shards.records import LabelSchema
@@ -254,6 +254,14 @@ def test_a_bound_run_makes_the_same_picture(model_file: Path) -> None:
         assert seconds.run > 0 and seconds.copy_in >= 0 and seconds.copy_out >= 0
     with pytest.raises(BadInput, match=r"model\.onnx cannot run a batch of 2"):
         run({"label": first["label"][:, :3], "exemplar": first["exemplar"], "exemplar_label": first["exemplar_label"]})
+
+
+def test_runs_to_warm_up_are_not_counted(model_file: Path) -> None:
+    session, told = Session(model_file), []
+    feeds = example_feeds(Graph.read(model_file), session.metadata, 2)
+    request = Request(batches=(2,), runs=3, warmup=2, threads=1, target_ms=10)
+    timings = measure(session, feeds, request, None, lambda: told.append(1))
+    assert (len(timings.runs), timings.eager, len(told)) == (3, [], 5)
 
 
 def test_json_holds_everything_and_nothing_else_is_printed(

@@ -115,7 +115,7 @@ def test_an_engine_is_found_on_its_own_machine_only(machine: Callable[..., None]
         engine_cache.find(cache, model, "tensorrt", VERSION)
     put(cache, model, batches=(1, 1, 4))
     largest = put(cache, model)
-    put(cache, model, batches=(1, 1, 8))
+    put(cache, model, batches=(2, 4, 8))
     assert engine_cache.find(cache, model, "tensorrt", VERSION) == largest
     with pytest.raises(BadInput, match=f"one has version {VERSION}, here 10.17.0; build it: `{command}`"):
         engine_cache.find(cache, model, "tensorrt", "10.17.0")

@@ -50,6 +50,17 @@ def test_a_symmetric_face_is_its_own_mirror_image() -> None:
     assert np.ptp(face, axis=0).min() > 100, "points on one another would prove nothing"
 
 
+def test_a_symmetric_body_is_its_own_mirror_image() -> None:
+    """OpenPose's order: nose and neck, right and left arm, right and left leg, then eyes and ears by turns."""
+    arm, leg = [(0.2, 0.3), (0.3, 0.4), (0.35, 0.5)], [(0.1, 0.6), (0.12, 0.7), (0.14, 0.8)]
+    eye, ear = (0.04, 0.1), (0.08, 0.12)
+    half = [*arm, *((-x, y) for x, y in arm), *leg, *((-x, y) for x, y in leg), eye, (-eye[0], eye[1]), ear]
+    points = [(0.0, 0.15), (0.0, 0.25), *half, (-ear[0], ear[1])]
+    body = tuple((0.5 - x, y, 1.0) for x, y in points)
+    mirrored = flip_frame(Frame("v", 0, 0.0, "s", keypoints=body)).keypoints
+    np.testing.assert_allclose(np.array(mirrored), np.array(body), atol=1e-12)
+
+
 def stroke(points: list[tuple[int, int]], size: int = 64) -> np.ndarray:
     canvas = np.zeros((1, size, size), np.uint8)
     _, x, y = sketch.curves(np.array([points]))

@@ -21,7 +21,7 @@ from shards.labels import densepose, standard_schema
 from shards.operators import openpose
 from shards.operators.dlib_landmarks import DlibLandmarks
 from shards.operators.face_landmarks import Face, FaceLandmarks, crop_face
-from shards.operators.parsing import Parser
+from shards.operators.parsing import Parser, PictureModel
 from shards.operators.photos import Labelling, labelled_photos
 from shards.packing.retrieval import Features, describe
 from shards.reading.samples import decode, iter_samples
@@ -295,6 +295,19 @@ def test_a_segmentation_model_gives_the_schemas_ids(tmp_path: Path, size: tuple[
         away[edge - 4 : edge + 4] = False
     np.testing.assert_array_equal(found[:, away], expected[:, away])
     assert set(np.unique(found)) == {13, 8, 255}
+
+
+def test_a_model_sees_pictures_as_its_description_says(tmp_path: Path) -> None:
+    """ImageNet's means and deviations where it says nothing; red first."""
+    model = segmentation_model(tmp_path / "seen.onnx", (2, 2))
+    image = np.full((2, 2, 3), (255, 0, 102), np.uint8)
+    told = {"mean": [0.5, 0.25, 0], "std": [0.5, 0.5, 0.1]}
+    for description, expected in (
+        (told, (1, -0.5, 4)),
+        ({}, ((1 - 0.485) / 0.229, -0.456 / 0.224, (0.4 - 0.406) / 0.225)),
+    ):
+        model.with_suffix(".json").write_text(json.dumps(description))
+        np.testing.assert_allclose(PictureModel(model).run(image)[0, :, 0, 0], expected, rtol=1e-5)
 
 
 def test_what_no_segmentation_model_is(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from likeness.command import BadInput
 from shards.__main__ import main
+from shards.packing import retrieval
 from shards.packing.audit import audit, copy_score, hash_distance
 from shards.packing.estimate import estimate
 from shards.packing.merge import merge
@@ -112,11 +113,15 @@ def test_a_killed_packing_goes_on_and_repeats_nothing_finished(videos: Path, tmp
     again = {path: path.stat().st_mtime_ns for path in units}
     assert again == units, "videos that were labelled are not labelled again"
     tars = {path: path.stat().st_mtime_ns for path in work.glob("s-*/pairs-*.tar")}
+    # One of the finished ones is cut, as by a disk that was full: it is written again.
+    cut = min(path for path in tars if f"{path.name}.json" in {note.name for note in shards})
+    cut.write_bytes(cut.read_bytes()[:-512])
+    del tars[cut]
     third = subprocess.run(command, capture_output=True, text=True)
     assert third.returncode == 0, third.stderr
     written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("*.tar")}
     kept = [path.name for path in tars if f"{path.name}.json" in {note.name for note in shards}]
-    assert len(kept) >= 4
+    assert len(kept) >= 3
     for path, moment in tars.items():
         if path.name in kept:
             assert written[path.name] == moment, "finished shards are not written again"
@@ -314,6 +319,20 @@ def test_people_overrule_the_style_keys(videos: Path, tmp_path: Path) -> None:
     assert main(["verify", str(tmp_path / "s")]) == 0
 
 
+@pytest.mark.parametrize("option", ["judged", "pair_list"])
+def test_a_packing_is_known_by_what_its_lists_say(videos: Path, tmp_path: Path, option: str) -> None:
+    """Wherever they lie: what an interrupted packing has finished is for the same lists only."""
+
+    def digest(name: str, content: str) -> str:
+        file = tmp_path / name
+        file.write_text(content)
+        return plan_of(packing(videos, **{option: file}), held_out=False).digest
+
+    begun = digest("list.csv", "a,b\n")
+    assert digest("moved.csv", "a,b\n") == begun
+    assert digest("list.csv", "a,c\n") != begun
+
+
 def test_pairs_from_a_list(videos: Path, tmp_path: Path) -> None:
     listed = tmp_path / "pairs.csv"
     listed.write_text(
@@ -378,6 +397,20 @@ def test_retrieval_finds_pictures_that_look_alike(tmp_path: Path) -> None:
     )
     assert not any(pair.same_style for pair in pairs_of(tmp_path / "test"))
     assert main(["verify", str(tmp_path / "train")]) == 0
+
+
+def test_neighbours_are_the_nearest_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the block that a picture is computed in."""
+    monkeypatch.setattr(retrieval, "_ROWS", 16)
+    vectors = np.random.default_rng(0).normal(size=(41, 5)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[:20] = np.abs(vectors[:20])
+    cosines = vectors @ vectors.T
+    found = retrieval.neighbours(vectors, 3)
+    np.testing.assert_allclose(found.medians, np.median(cosines, axis=1), rtol=1e-5)
+    np.fill_diagonal(cosines, -2)
+    np.testing.assert_array_equal(found.positions, np.argsort(-cosines, axis=1)[:, :3])
+    np.testing.assert_allclose(found.cosines, -np.sort(-cosines, axis=1)[:, :3], rtol=1e-5)
 
 
 def test_a_dry_run_tells_and_writes_nothing(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,20 @@ def test_the_presets_have_the_windows_of_the_specification() -> None:
     assert 2900 <= reach["official"] <= 3000
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(window_seconds=0.3, same_style_rate=1.0),
+        Sampling(window_seconds=None, window_frames=3, same_style_rate=1.0),
+        Sampling(window_seconds=None, window_positions=3, same_style_rate=1.0),
+    ],
+)
+def test_both_ends_of_a_window_are_in_it(sampling: Sampling) -> None:
+    pairs = sample_pairs(footage([30] * 2), sampling, 600, seed=4)
+    assert {pair.exemplar.number - pair.target.number for pair in pairs} == {-3, -2, -1, 1, 2, 3}
+    assert {pair.consistent.number - pair.exemplar.number for pair in pairs} == {-3, -2, -1, 1, 2, 3}
+
+
 @given(st.integers(2, 6), seeds)
 def test_consistent_is_the_target_only_where_nothing_else_is_left(count: int, seed: int) -> None:
     for pair in sample_pairs(footage([count] * 2), Sampling(same_style_rate=1.0), 20, seed):

@@ -191,6 +191,15 @@ def test_face_forensics_without_split_files(copy: Callable[[str], Path]) -> None
     assert len(found.items) == 14 and {item.split for item in found.items} == {None}
 
 
+def test_face_forensics_videos_that_no_split_names_are_trained_on(copy: Callable[[str], Path]) -> None:
+    root = copy("face_forensics")
+    file = root / "splits/train.json"
+    first, *others = json.loads(file.read_text())
+    file.write_text(json.dumps(others))
+    split_of = {item.path.stem: item.split for item in face_forensics.find(root).items}
+    assert {split_of[number] for number in first} == {"train"}
+
+
 def test_face_forensics_takes_the_least_compressed(copy: Callable[[str], Path]) -> None:
     root = copy("face_forensics")
     shutil.move(root / "original_sequences/youtube/c40", root / "original_sequences/youtube/raw")

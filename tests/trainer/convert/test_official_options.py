@@ -2,6 +2,7 @@
 
 import pickle
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,7 +243,7 @@ def test_a_file_that_is_cut_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_that_it_prints_trains(
-    packed: Path, written: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    packed: Path, tracked: Path, written: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As it is printed, but for what makes it short."""
     generator = saved(stirred(Global(SKETCH, blocks=1)).state_dict(), tmp_path / "G.pth")
@@ -252,7 +253,8 @@ def test_the_command_that_it_prints_trains(
     words = shlex.split(line)
     file = Path(words[words.index("--config") + 1])
     short = ["--images", "2", "--perceptual.weights", "random:0", "--perceptual.divisor", "16", "--data.workers", "0"]
-    short += ["--tracking.uri", f"sqlite:///{tmp_path}/mlflow.db", "--optimizer.learning_rate", "1e-9"]
+    database = shutil.copyfile(tracked, tmp_path / "mlflow.db")
+    short += ["--tracking.uri", f"sqlite:///{database}", "--optimizer.learning_rate", "1e-9"]
     config = configs.load([file], [*words[words.index("--config") + 2 :], *short])
     assert config.perceptual.resize_below == 0, "pix2pixHD's loss network sees pictures as they are"
     train(config)

@@ -27,6 +27,7 @@ from shards.records import load_manifest
 from shards.worlds.film import film
 from tests.browser import CHROMIUM, FLAGS, needs_browser
 from trainer.config import Config
+from trainer.evaluate import report
 from trainer.evaluate.__main__ import main, table_of
 from trainer.evaluate.judged_pairs import open_judged
 from trainer.evaluate.paint import BATCH, PICTURES, SWAPPED, slice_of
@@ -303,6 +304,12 @@ def test_results_are_not_overwritten(world: World, tmp_path: Path, capsys: pytes
     (tmp_path / "out").mkdir()
     assert main(world.words("noise", tmp_path / "out")) == 2
     assert "exists already" in capsys.readouterr().err
+
+
+def test_what_was_not_measured_is_neither_worst_nor_best() -> None:
+    values = np.random.default_rng(0).permutation([*range(60), *[float("nan")] * 20])
+    shown = values[report._extremes(values)]
+    assert sorted(shown.tolist()) == [*range(12), *range(48, 60)]
 
 
 @needs_browser

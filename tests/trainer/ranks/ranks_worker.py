@@ -17,7 +17,7 @@ from trainer.method import Batch
 from trainer.ranks.delayed_metrics import DelayedMetrics
 from trainer.training import Training
 
-STEPS, GLOBAL_BATCH = 20, 4
+STEPS, GLOBAL_BATCH = 8, 4
 EXAMPLE = Path(__file__).parents[1] / "methods" / "example"
 
 

@@ -22,10 +22,10 @@ RANKS = (1, 2, 4)
 PARTS = {"whole": (1, RANKS), "parts": (2, (1, 2)), "single": (4, (1,))}
 # Name of a config of the worker: a method, and options beside the small ones.
 SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in methods.available()}
-# Stages change after 5 and 10 of the 20 iterations.
+# Stages change after 2 and 4 of the 8 iterations.
 SYSTEMS["coarse to fine"] = (
     "pix2pixhd",
-    {"instances": True, "features": "instances", "enhancer": True, "global_images": 20, "fixed_images": 20},
+    {"instances": True, "features": "instances", "enhancer": True, "global_images": 8, "fixed_images": 8},
 )
 # The example of the contract: batch norms, which do not go with parts, a discriminator that plays twice, averages that
 # settle, and rates of its own.
@@ -34,9 +34,9 @@ SYSTEMS[EXAMPLE] = (EXAMPLE, {"generator_base": 4, "discriminator_base": 4, "res
 REFUSED = {(EXAMPLE, "parts"), (EXAMPLE, "single")}
 RATES = {EXAMPLE: {"players": {"discriminator": {"learning_rate": 4e-4, "betas": [0.0, 0.9]}}}}
 TOLERANCE = 1e-9
-"""Largest difference of any weight after 20 iterations in double precision: what the order of sums makes of 1e-16.
+"""Largest difference of any weight after 8 iterations in double precision: what the order of sums makes of 1e-16.
 
-Weights move by up to 20 learning rates = 2e-3 meanwhile, so that a gradient that is wrong by a millionth shows.
+Weights move by up to 8 learning rates = 8e-4 meanwhile, so that a gradient that is wrong by a millionth shows.
 """
 
 
@@ -107,7 +107,7 @@ def test_logged_losses_are_those_of_the_whole_batch(system: str, name: str, rank
     whole, ours = (
         json.loads((results / file).read_text()) for file in (f"{system}-whole-1.json", f"{system}-{name}-{ranks}.json")
     )
-    assert len(whole) == len(ours) == 20
+    assert len(whole) == len(ours) == 8
     for number, (theirs, line) in enumerate(zip(whole, ours, strict=True)):
         # The figures travel as float32.
         assert line == pytest.approx(theirs, rel=2e-6, abs=1e-7), f"iteration {number}"

@@ -72,17 +72,11 @@ def test_only_the_colour_aware_variant_has_other_weights() -> None:
         assert bool(added) == (name == "colour_aware")
 
 
-@pytest.fixture(scope="module")
-def tracking(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for all runs: making its tables takes longer than training."""
-    return f"sqlite:///{tmp_path_factory.mktemp('tracking')}/mlflow.db"
-
-
 @pytest.fixture
-def trained(small_config: Callable[..., Config], tracking: str, tmp_path: Path) -> Callable[[str], Path]:
+def trained(small_config: Callable[..., Config], tmp_path: Path) -> Callable[[str], Path]:
     """Trains two steps of the full method, or of an ablation laid over it as a file; returns the run's folder."""
     options = {"style_phases": [(0, 1.0)], "pixel_weight": 1.0}
-    base = small_config("style_consistent", images=4, tracking__uri=tracking, evaluation__every=4)
+    base = small_config("style_consistent", images=4, evaluation__every=4)
     base = base.model_copy(update={"options": base.options.model_copy(update=options)})
     file = tmp_path / "base.yaml"
     file.write_text(yaml.safe_dump(base.model_dump(mode="json")))

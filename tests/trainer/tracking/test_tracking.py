@@ -100,8 +100,9 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def one_server(tracked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("server"))
+    shutil.copyfile(tracked, made.folder / "m.db")
     yield made
     made.kill()
 
@@ -110,6 +111,12 @@ def one_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def server(one_server: Server) -> Server:
     one_server.start()
     return one_server
+
+
+@pytest.fixture
+def database(tracked: Path, tmp_path: Path) -> str:
+    """The URI of an MLflow database without runs."""
+    return f"sqlite:///{shutil.copyfile(tracked, tmp_path / 'm.db')}"
 
 
 @pytest.fixture
@@ -277,10 +284,9 @@ def test_resuming_continues_the_run(server: Server, run: Path) -> None:
     assert server.client.get_run(first.run_id).info.status == "FINISHED"
 
 
-def test_what_was_sent_of_dropped_lines_is_not_counted(run: Path, tmp_path: Path) -> None:
+def test_what_was_sent_of_dropped_lines_is_not_counted(run: Path, database: str) -> None:
     """Figures may come after what was measured at a later image: the line at 8 goes, the one at 6 behind it stays."""
-    uri = f"sqlite:///{tmp_path}/m.db"
-    first = begin(run, uri)
+    first = begin(run, database)
     for images in (2, 4, 8, 6, 10):
         first.log(images, {"loss": images / 2})
     first.close(finished=False)
@@ -288,13 +294,12 @@ def test_what_was_sent_of_dropped_lines_is_not_counted(run: Path, tmp_path: Path
     again.log(8, {"loss": 100.0})
     again.close(finished=False)
     assert [line["images"] for line in read_journal(run)] == [2, 4, 6, 8]
-    assert replay(run, uri).startswith("1 line and 0 pictures")
-    points = history(mlflow.MlflowClient(tracking_uri=uri), str(first.run_id), "loss")
+    assert replay(run, database).startswith("1 line and 0 pictures")
+    points = history(mlflow.MlflowClient(tracking_uri=database), str(first.run_id), "loss")
     assert [(step, value) for step, value, _ in points] == [(2, 1), (4, 2), (6, 3), (8, 4), (8, 100), (10, 5)]
 
 
-def test_a_torn_line_and_lines_beyond_the_checkpoint_are_dropped_on_resume(run: Path, tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/m.db"
+def test_a_torn_line_and_lines_beyond_the_checkpoint_are_dropped_on_resume(run: Path, database: str) -> None:
     first = begin(run, DEAD)
     for images in (2, 4, 6):
         first.log(images, {"loss": 1.0})
@@ -302,11 +307,11 @@ def test_a_torn_line_and_lines_beyond_the_checkpoint_are_dropped_on_resume(run: 
     with (run / "journal.jsonl").open("a") as file:
         file.write('{"loss": 2.')
     assert [line["images"] for line in read_journal(run)] == [2, 4, 6]
-    again = begin(run, uri, 4)
+    again = begin(run, database, 4)
     again.log(6, {"loss": 2.0})
     again.close(finished=True)
     assert [(line["images"], line["loss"]) for line in read_journal(run)] == [(2, 1.0), (4, 1.0), (6, 2.0)]
-    assert_all_there(mlflow.MlflowClient(tracking_uri=uri), run, again.run_id)
+    assert_all_there(mlflow.MlflowClient(tracking_uri=database), run, again.run_id)
 
 
 def test_replay_fills_a_gap_and_twice_changes_nothing(server: Server, run: Path) -> None:
@@ -466,12 +471,12 @@ def test_a_run_s_id_reaches_the_model_though_its_checkpoint_is_older(small_confi
     assert run_id is not None and run_id == tracked_run(config.run, config.tracking.uri)
 
 
-def test_tracking_draws_no_random_numbers(run: Path, tmp_path: Path) -> None:
+def test_tracking_draws_no_random_numbers(run: Path, database: str) -> None:
     def states() -> object:
         return random.getstate(), np.random.get_state()[1].tobytes()  # type: ignore[union-attr, index]
 
     before = states()
-    for uri in (DEAD, f"sqlite:///{tmp_path}/m.db"):
+    for uri in (DEAD, database):
         tracker = begin(run, uri, 10)
         tracker.log(10, {"loss": 1.0})
         tracker.picture(10, "samples", np.zeros((8, 8, 3), np.uint8))
@@ -507,7 +512,7 @@ def test_closing_waits_no_longer_than_it_takes(server: Server, run: Path) -> Non
     assert time.perf_counter() - began < 10
 
 
-def test_a_training_that_was_killed_is_replayed_as_killed(run: Path, tmp_path: Path) -> None:
+def test_a_training_that_was_killed_is_replayed_as_killed(run: Path, database: str) -> None:
     program = (
         "import itertools, pathlib, sys, trainer.tracking.tracker as t\n"
         f"tracker = t.Tracker(pathlib.Path(sys.argv[1]), {DEAD!r}, 'test', {{}}, 0, None)\n"
@@ -517,28 +522,28 @@ def test_a_training_that_was_killed_is_replayed_as_killed(run: Path, tmp_path: P
     wait_for(lambda: len(read_journal(run)) > 50)
     process.kill()
     process.wait()
-    uri = f"sqlite:///{tmp_path}/m.db"
-    replay(run, uri)
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    replay(run, database)
+    client = mlflow.MlflowClient(tracking_uri=database)
     # Every line is there, but for means over several where there are more than 1,000.
-    run_id = tracked_run(run, uri)
+    run_id = tracked_run(run, database)
     assert journal(run, "loss")[:50] == history(client, str(run_id), "loss")[:50]
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_store_that_lost_its_runs_gets_everything_again(run: Path, tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/m.db"
-    tracker = begin(run, uri)
+def test_a_store_that_lost_its_runs_gets_everything_again(run: Path, database: str) -> None:
+    tracker = begin(run, database)
     log(tracker, 10, 100)
     tracker.close(finished=True)
     state = json.loads((run / "tracking.json").read_text())
-    state["stores"][store_name(uri)] |= {"run_id": "0" * 32, "token": "1" * 32}
+    state["stores"][store_name(database)] |= {"run_id": "0" * 32, "token": "1" * 32}
     (run / "tracking.json").write_text(json.dumps(state))
     replay(run)
-    run_id = tracked_run(run, uri)
+    run_id = tracked_run(run, database)
     assert run_id != tracker.run_id
-    assert_all_there(mlflow.MlflowClient(tracking_uri=uri), run, run_id)
-    assert {item.path for item in mlflow.MlflowClient(tracking_uri=uri).list_artifacts(run_id)} == {"settings.json"}
+    assert_all_there(mlflow.MlflowClient(tracking_uri=database), run, run_id)
+    assert {item.path for item in mlflow.MlflowClient(tracking_uri=database).list_artifacts(run_id)} == {
+        "settings.json"
+    }
 
 
 def test_a_million_lines_are_six_thousand_points_and_every_line_counts() -> None:
@@ -548,17 +553,17 @@ def test_a_million_lines_are_six_thousand_points_and_every_line_counts() -> None
     assert max(after - before for before, after in itertools.pairwise(ends)) == 1024
 
 
-def test_long_runs_are_sent_as_means(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_runs_are_sent_as_means(run: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregation, "SINGLE_LINES", 4)
-    uri = f"sqlite:///{tmp_path}/m.db"
-    tracker = begin(run, uri)
+    tracker = begin(run, database)
     for images in range(1, 16):
         tracker.log(images, {"loss": float(images)})
         if images == 11:
             wait_for(lambda: tracker.run_id)
     tracker.close(finished=True)
     points = [
-        (step, value) for step, value, _ in history(mlflow.MlflowClient(tracking_uri=uri), str(tracker.run_id), "loss")
+        (step, value)
+        for step, value, _ in history(mlflow.MlflowClient(tracking_uri=database), str(tracker.run_id), "loss")
     ]
     assert points == [(1, 1), (2, 2), (3, 3), (4, 4), (6, 5.5), (8, 7.5), (12, 10.5), (15, 14)]
 
