@@ -28,7 +28,8 @@ from shards.media.pictures import read_bytes
 from shards.media.video import timing
 from shards.media.video_writer import CONTAINERS, encode
 from shards.operators.arguments import OPERATOR_OPTIONS
-from shards.operators.photos import Labelling, Photo, every_frame, labelled_photos, options_of, prepared_for
+from shards.operators.labelling import Labelling, Photo
+from shards.operators.photos import every_frame, labelled_photos, options_of, prepared_for
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from likeness import atomic
 from likeness.command import BadInput
+from shards.preparation import PREPARATION, Preparation
 
 FORMAT_VERSION = 2
 SIZE_MULTIPLE = 16
@@ -35,6 +36,8 @@ class LabelSchema:
     """For `classes`, the uint8 id that each channel stands for (the void id included); else empty."""
     void: int | None = None
     """For `classes`, the id that means "unlabelled", or None."""
+    preparation: Preparation = PREPARATION
+    """How photos become pictures of this size; the JSON leaves the default out."""
 
     def __post_init__(self) -> None:
         check_size(self.height, self.width)
@@ -49,7 +52,10 @@ class LabelSchema:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` gives the same schema back."""
-        return asdict(self)
+        data = asdict(self)
+        if self.preparation == PREPARATION:
+            del data["preparation"]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "LabelSchema":
@@ -61,6 +67,7 @@ class LabelSchema:
                     "names": tuple(data["names"]),
                     "ids": tuple(data["ids"]),
                     "colours": tuple((int(r), int(g), int(b)) for r, g, b in data["colours"]),
+                    "preparation": Preparation.from_json(data.get("preparation", {})),
                 }
             )
         except (KeyError, TypeError) as error:
@@ -102,6 +109,8 @@ class Frame:
     """For `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture."""
     keypoints: tuple[tuple[float, float, float], ...] | None = None
     """For `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height."""
+    outside: float | None = None
+    """Share of the picture that lies outside the photo and was filled, in (0, 1]; None where nothing was."""
     hash: str | None = None
     """Its perceptual hash, 64 bits in 16 hex digits; near-duplicates differ in few of them."""
 
@@ -123,6 +132,7 @@ class Frame:
             style=data["style"],
             landmarks=None if landmarks is None else tuple((int(x), int(y)) for x, y in landmarks),
             keypoints=None if keypoints is None else tuple((float(x), float(y), float(c)) for x, y, c in keypoints),
+            outside=data.get("outside"),
             hash=data.get("hash"),
         )
 
@@ -223,7 +233,7 @@ class Manifest:
         return hashlib.sha256(self.dumps().encode()).hexdigest()
 
     def dumps(self) -> str:
-        data = asdict(self)
+        data = asdict(self) | {"schema": self.schema.to_json()}
         if not self.instances:
             del data["instances"]
         return json.dumps(data, indent=1, sort_keys=True) + "\n"

@@ -10,12 +10,13 @@ from typing import Any
 from deploy.chain import Chain
 from deploy.demo import inputs, widgets
 from deploy.demo.drawing import drawing_pad
-from deploy.demo.inputs import Example, Exemplar, Operator
+from deploy.demo.inputs import Example, Exemplar
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, Input
 from shards.labels.kinds import kind_of
+from shards.operators.labelling import Labelling
 from shards.records import LabelSchema
 
 ROOM = Path(__file__).parent
@@ -55,8 +56,8 @@ def paint(chain: Chain, drawn: str, exemplar: Exemplar | None, seed: int) -> Pai
     return Painted(chain.pictures(image)[0], took * 1000)
 
 
-def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
-    """The page as Gradio's blocks. operator: labels exemplars that people upload."""
+def page(chain: Chain, examples: list[Example], labelling: Labelling) -> Any:
+    """The page as Gradio's blocks. labelling: of photos that people upload."""
     gr = widgets.gradio()
     schema = chain.session.schema
     first = examples[0].exemplar if examples else None
@@ -69,7 +70,7 @@ def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
             label = _LabelColumn(gr, schema, examples)
             exemplar = _ExemplarColumn(gr, chain, examples) if EXEMPLAR.name in chain.inputs else None
             picture = _PictureColumn(gr, drawn)
-        answers = _Answers(gr, chain, examples, operator)
+        answers = _Answers(gr, chain, examples, labelling)
         results = [picture.picture, picture.status, problem]
         models = widgets.ONE_AT_A_TIME
         label.drawing.draw(answers.draw, [label.drawing, chosen, picture.seed], results, **LATEST, **models)
@@ -157,9 +158,9 @@ class _PictureColumn:
 class _Answers:
     """What the page shows when somebody draws, picks or uploads: values of its components, in the order of `wire`."""
 
-    def __init__(self, gr: Any, chain: Chain, examples: list[Example], operator: Operator) -> None:
+    def __init__(self, gr: Any, chain: Chain, examples: list[Example], labelling: Labelling) -> None:
         self._gr, self._chain, self._examples, self._schema = gr, chain, examples, chain.session.schema
-        self._operator = operator if EXEMPLAR_LABEL.name in chain.inputs else None
+        self._labelling, self._labelled = labelling, EXEMPLAR_LABEL.name in chain.inputs
 
     def draw(self, value: Any, exemplar: Exemplar | None, number: Any) -> tuple[Any, Any, str]:
         """The picture of what is drawn. value: of the drawing. number: the seed."""
@@ -200,7 +201,7 @@ class _Answers:
     def read_photo(self, file: str, value: Any) -> tuple[Any, ...]:
         """An exemplar from somebody's photo."""
         try:
-            return self._shown(inputs.uploaded(Path(file), self._schema, self._operator), value)
+            return self._shown(inputs.uploaded(Path(file), self._labelling, self._labelled), value)
         except BadInput as error:
             return self._refused(error)
 

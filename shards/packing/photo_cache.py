@@ -28,7 +28,8 @@ from likeness.atomic import new_file, write_text
 from likeness.command import BadInput
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture
-from shards.operators.photos import Labelling, Photo, labelled_photos
+from shards.operators.labelling import Labelling, Photo
+from shards.operators.photos import labelled_photos
 from shards.packing.retrieval import Features, describe
 from shards.reading.samples import INSTANCES, PICTURE_FORMATS
 from shards.records import LABELLED_SIDES, SIDES, Frame, Pair

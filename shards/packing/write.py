@@ -16,7 +16,8 @@ from likeness.atomic import move_folder, new_file, refuse_existing, write_text
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.media.ffmpeg_program import ffmpeg_in_use
-from shards.operators.photos import prepare
+from shards.operators.photos import OPERATORS, prepare
+from shards.operators.points import landmarks_by
 from shards.packing.audit import audit
 from shards.packing.pairs import Sampling
 from shards.packing.photo_cache import PhotoCache, preprocess
@@ -151,6 +152,10 @@ def _sampling_record(plan: Plan, sampling: Sampling) -> dict[str, Any]:
     """How the samples were made, as the manifest keeps it."""
     labelling, packing = plan.preprocessing.labelling, plan.packing
     record = {**sampling.to_json(), "labels": labelling.operator, "every": labelling.every}
+    if OPERATORS[labelling.operator].faces:
+        record |= {"landmarks": landmarks_by(labelling.predictor), "demands": asdict(labelling.demands)}
+    if OPERATORS[labelling.operator].find is not None:
+        record["smoothed"] = labelling.smooth
     return record | {"dataset": packing.dataset, "judged": packing.judged is not None}
 
 

@@ -22,7 +22,8 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.media.video import decode
-from shards.operators.photos import Photo, every_frame
+from shards.operators.labelling import Photo
+from shards.operators.photos import every_frame
 from shards.records import Frame
 from shards.worlds.film import film
 from shards.worlds.sidecar import sidecar_of, sidecar_path

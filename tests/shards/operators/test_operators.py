@@ -20,10 +20,13 @@ from shards.__main__ import main
 from shards.labels import densepose, standard_schema
 from shards.operators import openpose
 from shards.operators.dlib_landmarks import DlibLandmarks
-from shards.operators.face_landmarks import Face, FaceLandmarks, crop_face
+from shards.operators.face_crops import PAPER, Face, crop_face
+from shards.operators.face_landmarks import FaceLandmarks
+from shards.operators.labelling import Labelling
 from shards.operators.parsing import Parser
-from shards.operators.photos import Labelling, labelled_photos
+from shards.operators.photos import labelled_photos
 from shards.packing.retrieval import Features, describe
+from shards.preparation import PREPARATION
 from shards.reading.samples import decode, iter_samples
 from shards.records import Frame, LabelSchema, load_manifest
 from shards.sources.dataset import Item
@@ -66,7 +69,7 @@ def test_dlib_finds_the_points_that_it_was_taught(predictor: Path) -> None:
     face = float(np.ptp(taught[:, 1]))
     assert np.abs(found - taught).mean() < 0.04 * face
     assert DlibLandmarks(predictor).detect(np.zeros((200, 200, 3), np.uint8)) is None
-    crop = crop_face(photo, DlibLandmarks(predictor))
+    crop = crop_face(photo, found, (256, 256), PREPARATION, PAPER, DlibLandmarks(predictor))
     assert isinstance(crop, Face) and crop.crop.shape == (512, 512, 3)
 
 

@@ -14,7 +14,7 @@ import webdataset
 from likeness.command import BadInput
 from shards import labels
 from shards.inspection.verify import verify
-from shards.operators.photos import Labelling
+from shards.operators.labelling import Labelling
 from shards.packing.pairs import PRESETS, preset, sample_pairs
 from shards.packing.photo_cache import Preprocessing, encode_photo, perceptual_hash
 from shards.packing.plan import Packing
