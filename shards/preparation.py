@@ -10,7 +10,7 @@ Crop = Literal["paper", "aligned", "whole"]
 Fit = Literal["crop", "pad", "squeeze"]
 
 CROPS: dict[Crop, str] = {
-    "paper": "the face's bounding box, twice as wide and high, squeezed to the picture (style-consistent paper, 5.4)",
+    "paper": "the face's bounding box, twice as wide and high, squeezed to the picture, as published",
     "aligned": "turned, moved and scaled until eyes and mouth are where they are in every picture",
     "whole": "the photo as it is",
 }

@@ -75,8 +75,9 @@ class LabelSchema:
 
     def difference(self, other: "LabelSchema") -> str | None:
         """The first field in which `other` differs, in words, or None when the schemas agree."""
-        for name, ours in asdict(self).items():
-            theirs = getattr(other, name)
+        ours_by_name, theirs_by_name = asdict(self), asdict(other)
+        for name, ours in ours_by_name.items():
+            theirs = theirs_by_name[name]
             if ours != theirs:
                 return f"{name} is {ours!r} here and {theirs!r} there"
         return None

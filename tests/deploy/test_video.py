@@ -16,8 +16,9 @@ import pytest
 
 from deploy.__main__ import main
 from deploy.chain import Chain
+from deploy.labelling import auto_labelling
 from deploy.runtime import Session
-from deploy.video import auto_labelling, synthesize_video
+from deploy.video import synthesize_video
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels

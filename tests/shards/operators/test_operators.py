@@ -241,6 +241,8 @@ def test_dance_with_openpose_and_densepose_files(tmp_path: Path) -> None:
             cv2.imwrite(str(parts / f"{video.stem}_{entry['number']:012d}_IUV.png"), iuv)
     command = ["pack", "--source", str(videos), "--out", str(tmp_path / "s"), "--labels", "pose", "--size", "64"]
     command += ["--openpose", str(poses), "--densepose", str(parts), "--every", "1", "--pairs", "12", "--workers", "1"]
+    # The whole frame, so that labels are what lies in the files.
+    command += ["--fit", "squeeze"]
     assert main(command) == 0
     manifest, folder = load_manifest(tmp_path / "s")
     assert manifest.schema.channels == 23 and manifest.schema.names[2] == "DensePose part"
