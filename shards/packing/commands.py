@@ -181,6 +181,11 @@ def _add_pairs(add: Add) -> None:
         metavar="BITS",
         help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
     )
+    add(
+        "--styles-by-folder",
+        action="store_true",
+        help="photos in one folder have one style, such as those of a person; held-out ones are then of other folders",
+    )
     add("--nearest", type=count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
     add("--features", type=Path, metavar="ONNX", help="the model that says what is near, instead of colours and edges")
     add("--judged", type=Path, metavar="CSV", help="what people said of pairs (python -m shards judge)")
@@ -210,7 +215,7 @@ def _pack(options: argparse.Namespace) -> None:
     files = ("source", "dataset", "seed", "size", "samples_per_shard", "max_bad")
     pictures = ("crop", "margin", "fit", "least_symmetry", "least_face")
     labels = ("every", "predictor", "openpose", "densepose", "parser", "edges", "classes", "labels_drawn_on")
-    pairs = ("pairs", "judged", "pair_list", "features", "test_pairs", "test_fraction", "halves")
+    pairs = ("pairs", "judged", "pair_list", "features", "test_pairs", "test_fraction", "halves", "styles_by_folder")
     changes = ("same_style_rate", "repeat", "exemplars", "least_distance", "nearest")
     packing = Packing(
         sampling=preset(options.preset, options.window_seconds, **{name: getattr(options, name) for name in changes}),

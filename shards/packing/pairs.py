@@ -221,17 +221,19 @@ def paired_frames(frames: Sequence[Frame], sampling: Sampling) -> list[Frame]:
     return paired
 
 
-def split_sources(sources: Sequence[str], test_fraction: float, seed: int) -> dict[Split, tuple[str, ...]]:
+def split_sources(
+    sources: Sequence[str], test_fraction: float, seed: int, what: str = "videos"
+) -> dict[Split, tuple[str, ...]]:
     """Divides videos into train and test, each at least 2 videos; depends on the set of names and the seed alone.
 
-    Raises BadInput when there are fewer than 4 videos or the fraction is not between 0 and 1.
+    what: they are, for messages. Raises BadInput when there are fewer than 4, or the fraction is not between 0 and 1.
     """
     if not 0 < test_fraction < 1:
         raise BadInput(f"test fraction {test_fraction} is not between 0 and 1")
     names = sorted(set(sources))
     if len(names) < 4:
         raise BadInput(
-            f"{len(names)} videos cannot be divided into train and test, which need 2 each; add videos or leave out "
+            f"{len(names)} {what} cannot be divided into train and test, which need 2 each; add {what} or leave out "
             "--test-out"
         )
     tested = min(max(2, round(test_fraction * len(names))), len(names) - 2)

@@ -19,7 +19,7 @@ from shards.packing.retrieval import Features
 from shards.preparation import Crop, Fit, Preparation
 from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size
 from shards.sources import find
-from shards.sources.dataset import Classes, Dataset, Item
+from shards.sources.dataset import Classes, Dataset, Item, styled_by_folder
 from shards.sources.pictures import described_classes
 from shards.worlds import WORLDS
 from shards.worlds.sidecar import sidecar_of, sidecar_path
@@ -77,6 +77,8 @@ class Packing:
     """A CSV of the judging page."""
     pair_list: Path | None = None
     """A CSV of pairs."""
+    styles_by_folder: bool = False
+    """Whether the photos of a folder have one style: those of a person, say."""
     predictor: Path | None = None
     """See `shards.operators.photos.Labelling`, like the five that follow."""
     openpose: Path | None = None
@@ -145,6 +147,8 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
     if packing.classes is not None:
         data = replace(data, classes=_described(packing.classes, packing.dataset, data))
     operator = _operator(packing, data)
+    if packing.styles_by_folder:
+        data = styled_by_folder(data)
     worlds = _worlds(data.items) if operator == "worlds" else {}
     bare = _without_instances(data, operator, worlds)
     if 0 < len(bare) < len(data.items):
@@ -328,4 +332,7 @@ def _sources(packing: Packing, data: Dataset, held_out: bool) -> dict[Split, tup
         return {"train": tuple(sorted(names)), "test": ()}
     if packing.halves:
         return {"train": tuple(sorted(names)), "test": tuple(sorted(names))}
-    return split_sources(names, packing.test_fraction, packing.seed)
+    if not data.split_by_style:
+        return split_sources(names, packing.test_fraction, packing.seed)
+    styles = split_sources([item.style for item in data.items], packing.test_fraction, packing.seed, "styles")
+    return {split: tuple(sorted(item.source for item in data.items if item.style in styles[split])) for split in SPLITS}
