@@ -48,6 +48,11 @@ class Preparation:
         if not number or not math.isfinite(self.margin) or not low <= self.margin <= high:
             raise BadInput(f"a margin of {self.margin!r} is not between {low:g} and {high:g}; 1 is usual")
 
+    def in_words(self) -> str:
+        """For people."""
+        margin = f", margin {self.margin:g}" if self.crop == "aligned" else ""
+        return f"faces {self.crop}{margin}, other photos {self.fit}"
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict."""
         return asdict(self)

@@ -12,12 +12,15 @@ from likeness.atomic import write_bytes
 from likeness.command import BadInput
 from shards.labels import instances, picture
 from shards.media.pictures import encode_picture
+from shards.packing.audit import explained
 from shards.reading.samples import Sample, decode, decode_pair, iter_samples
 from shards.records import SIDES, Frame, Manifest, load_manifest
 
 COLUMNS = ("label map", "target", "label over photo", "exemplar label", "exemplar", "consistent", "inconsistent")
 SMALLEST_CELL = 192
 """Pixels; smaller pictures are enlarged, so that captions fit and faces can be judged."""
+CAPTION = 22
+"""Characters of a source's name under its photo: more would be cut off."""
 GAP, HEADER, CAPTION, MARGIN = 6, 30, 20, 34
 INK, PALE, PAPER = (30, 30, 30), (120, 120, 120), (250, 250, 250)
 SAME, OTHER = (20, 120, 60), (170, 60, 30)
@@ -49,13 +52,15 @@ class Overview:
             f"(asked for {manifest.sampling.get('same_style_rate', 0):.1%})",
             "styles": f"{self.styles:,}",
             "sources": ", ".join(f"{len(names):,} {split}" for split, names in manifest.sources.items()),
+            "pictures": schema.preparation.in_words(),
             "sampling": ", ".join(f"{name} {value}" for name, value in sampling.items() if value is not None),
             "audit": ", ".join(f"{name} {value}" for name, value in manifest.audit.items()),
             "seed": str(manifest.seed),
             "digest": manifest.digest[:16],
         }
-        notes = [f"{'note':<11} {note}" for note in manifest.notes]
-        return "\n".join([*(f"{name:<11} {value}" for name, value in rows.items()), *notes])
+        lines = [f"{name:<11} {value}" for name, value in rows.items()]
+        lines += [f"  {line}" for line in explained(manifest.audit)]
+        return "\n".join([*lines, *(f"{'note':<11} {note}" for note in manifest.notes)])
 
 
 def overview(path: Path) -> Overview:
@@ -143,7 +148,9 @@ def _laid_over(label: Array, photo: Array) -> Array:
 
 
 def _caption(frame: Frame) -> str:
-    return f"{Path(frame.source).name[-18:]} #{frame.number}"
+    source = frame.source if len(frame.source) <= CAPTION else "..." + frame.source[3 - CAPTION :]
+    filled = "" if frame.outside is None else f", {frame.outside:.0%} filled"
+    return f"{source} #{frame.number}{filled}"
 
 
 def _write(canvas: Array, text: str, corner: tuple[int, int], colour: tuple[int, int, int], scale: float) -> None:

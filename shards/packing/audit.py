@@ -61,6 +61,29 @@ def audit(
     }
 
 
+LEARNS_TO_COPY = 0.85
+"""A copy score from which on copying the exemplar pays: the target is hardly another photo."""
+
+
+def explained(audit: Mapping[str, Any]) -> list[str]:
+    """What the figures of an audit mean, a line for each; with a warning where training would learn to copy."""
+    lines = []
+    if (score := audit.get("copy_score")) is not None:
+        warned = score > LEARNS_TO_COPY
+        remedy = (
+            "; training will learn to copy: take frames further apart (--every, --window-seconds)" if warned else ""
+        )
+        lines.append(
+            f"copy score {score:.2f}: 1 where same-style exemplars equal their targets, 0 where any would do{remedy}"
+        )
+    if (near := audit.get("near_duplicates")) is not None:
+        least = audit.get("least_distance")
+        lines.append(
+            f"near duplicates {near:,}: exemplars whose hash differs from the target's in under {least} of 64 bits"
+        )
+    return lines
+
+
 def hash_distance(one: Frame, other: Frame) -> int | None:
     """Bits in which the perceptual hashes of two photos differ, 0 to 64; None where there are none."""
     if one.hash is None or other.hash is None:

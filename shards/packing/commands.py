@@ -245,12 +245,13 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _summary(folder: Path, manifest: Manifest) -> str:
+    from shards.packing.audit import explained
+
     total = sum(shard.bytes for shard in manifest.shards)
     audit = manifest.audit
-    copied = "" if audit["copy_score"] is None else f", copy score {audit['copy_score']:.2f}"
     lines = [
         f"{folder}: {manifest.samples:,} pairs from {len(manifest.sources[manifest.split]):,} sources in "
-        f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB{copied}",
-        *(f"  {note}" for note in manifest.notes),
+        f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB",
+        *(f"  {line}" for line in (*explained(audit), *manifest.notes)),
     ]
     return "\n".join(lines)
