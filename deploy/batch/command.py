@@ -39,6 +39,9 @@ Labels come from the sidecar of a world's video, or are detected: face landmarks
 poses for pose, what the segmentation model --parser finds for classes, what Canny's detector or --edges finds
 for edges. Where nothing is found in a frame, the label before stays. An exemplar is labelled in the same way unless
 --exemplar-label says what its label is drawn from; of a video, the first usable frame is the exemplar.
+
+Photos may have any size: they are prepared as those that the model has learnt from. A photo may stand for a label map
+that can be found in it, and exemplar_label be left out, of --pairs, too.
 """
 
 VIDEO_ONLY = ("exemplar", "exemplar_label", "no_smoothing")

@@ -10,20 +10,19 @@ from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.input_files import decode_label, read_label
-from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, inputs_of
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE_LENGTH, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.boxes import resized
 from shards.media.pictures import encode_picture, read_bytes, read_picture, stored_size
 from shards.operators.beside import fitted_photo
 from shards.operators.labelling import Labelling
 from shards.operators.photos import photo_of, prepared_for_any
+from shards.operators.sample_files import MOST_PIXELS, Preparing
 from shards.reading import samples
 from shards.records import LabelSchema, load_manifest
 
 Result = TypeVar("Result")
 
-MOST_PIXELS = 100_000_000
-"""Of an uploaded photo: a file of 100 kB can hold so many that no memory suffices."""
 THUMBNAIL = 128
 MOST_READ = 2000
 """So many samples are looked at for examples; shards may hold millions."""
@@ -81,10 +80,19 @@ def label_of(file: Path, schema: LabelSchema) -> Array:
     return by_name(lambda: read_label(file, schema), file)
 
 
-def drawing_of(file: Path, schema: LabelSchema) -> Drawing:
-    """Somebody's label file for the page to go on with. Raises BadInput as `read_label` does."""
+def drawing_of(file: Path, labelling: Labelling) -> Drawing:
+    """Somebody's label file, or a photo to find the label map in, for the page to go on with.
+
+    labelling: see `labelling_of`. Raises BadInput as `read_label` does, and where nothing is found in the photo.
+    """
+    schema = labelling.schema
 
     def read() -> Drawing:
+        content = read_bytes(file)
+        if Preparing(labelling, (LABEL.name,), STYLE_LENGTH).is_photo(content, file.name):
+            photo = photo_of(_shown(file), file.name, prepared_for_any(file.name, labelling))
+            loaded = labels.load(schema, photo.frame, photo.label_picture)
+            return drawing_pad(schema).example(photo.frame, loaded)[0]
         return drawing_pad(schema).drawing(read_label(file, schema), file.read_bytes())
 
     return by_name(read, file)
@@ -104,10 +112,7 @@ def uploaded(file: Path, labelling: Labelling, labelled: bool) -> Exemplar:
     labelling: see `labelling_of`. labelled: whether the model reads its label map. Raises BadInput when the photo
     cannot be read.
     """
-    width, height = stored_size(read_bytes(file)) or (0, 0)
-    if width * height > MOST_PIXELS:
-        raise BadInput(f"{file.name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
-    image = by_name(lambda: read_picture(file), file)
+    image = _shown(file)
     height, width = image.shape[:2]
     schema = labelling.schema
     note = f"{file.name}, {width}×{height}"
@@ -121,6 +126,14 @@ def uploaded(file: Path, labelling: Labelling, labelled: bool) -> Exemplar:
         return replace(exemplar, missing=missing) if labelled else exemplar
     label = labels.load(schema, photo.frame, photo.label_picture) if labelled else None
     return Exemplar(photo.image, label, note + _cut(image, photo.image, schema))
+
+
+def _shown(file: Path) -> Array:
+    """The pixels of an uploaded photo. Raises BadInput for too many of them, before they are decoded."""
+    width, height = stored_size(read_bytes(file)) or (0, 0)
+    if width * height > MOST_PIXELS:
+        raise BadInput(f"{file.name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
+    return by_name(lambda: read_picture(file), file)
 
 
 def _cut(image: Array, part: Array, schema: LabelSchema) -> str:

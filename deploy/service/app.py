@@ -208,7 +208,8 @@ class Service:
         words = each.file_in_words(self.session.schema, self.chain.style_length)
         if self._takes_photos(each):
             optional = "" if each.name in self.needed else "(optional, found in the exemplar) "
-            words = {"file": f"{words['file']}, or a photo", "holds": f"{optional}{words['holds']}; or what has it"}
+            photo = "" if "jpg" in each.endings(self.session.schema) else ", or a PNG or JPEG of a photo"
+            words = {"file": words["file"] + photo, "holds": f"{optional}{words['holds']}; or a photo to find it in"}
         return words
 
     def _drawn_in_words(self) -> dict[str, dict[str, str]]:

@@ -66,6 +66,21 @@ class Preparing:
         found = {each.name for each in inputs if each.label_side in sides}
         return tuple(name for name in names if name not in found)
 
+    def is_photo(self, content: bytes, name: str) -> bool:
+        """Whether a file that stands for a label map is a photo to find it in. name: what messages call it.
+
+        Raises BadInput when it cannot be decoded.
+        """
+        kind = kind_of(self.schema)
+        if not self.finds_labels or not (is_png(content) or is_jpeg(content)):
+            return False
+        if kind.points is not None:
+            return True
+        if self.schema.ids:
+            return is_jpeg(content)
+        picture = _decoded((content, name)).astype(np.int16)
+        return bool(np.ptp(picture, axis=2).max() > MOST_COLOUR)
+
 
 def load_files(files: Mapping[str, Sequence[File]], preparing: Preparing) -> Loaded:
     """The loaded form of what is given, with label maps that are found in photos.
@@ -148,7 +163,7 @@ def _label(files: Sequence[File], preparing: Preparing) -> Array:
     if len(files) > 1 or not kind.one_file(schema):
         return kind.decode_files(schema, files)
     content, name = files[0]
-    if preparing.finds_labels and _is_photo(content, name, schema):
+    if preparing.is_photo(content, name):
         photo = photo_of(_decoded(files[0]), name, prepared_for_any(name, preparing.labelling))
         return labels.load(schema, photo.frame, photo.label_picture)
     if kind.points is not None or stored_size(content) in (None, (schema.width, schema.height)):
@@ -157,19 +172,6 @@ def _label(files: Sequence[File], preparing: Preparing) -> Array:
     part, _ = fitted_photo(kind.pixels(content, name), schema)
     small = nearest if schema.ids else resized
     return kind.of_pixels(schema, small(part, schema.height, schema.width), name)
-
-
-def _is_photo(content: bytes, name: str, schema: LabelSchema) -> bool:
-    """Whether a file that stands for a label map is a photo to find it in."""
-    kind = kind_of(schema)
-    if not (is_png(content) or is_jpeg(content)):
-        return False
-    if kind.points is not None:
-        return True
-    if schema.ids:
-        return is_jpeg(content)
-    picture = _decoded((content, name)).astype(np.int16)
-    return bool(np.ptp(picture, axis=2).max() > MOST_COLOUR)
 
 
 def _instances(file: File, preparing: Preparing) -> Array:

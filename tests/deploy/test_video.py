@@ -196,7 +196,7 @@ def test_refusals_leave_no_file(model: Path, figures: Path, tmp_path: Path, caps
     assert "no such file" in refused("--video", tmp_path / "none.mp4", "--exemplar", exemplar)
     assert "no exemplar at" in refused("--video", video, "--exemplar", tmp_path / "none.png")
     assert "cut.mp4" in refused("--video", cut, "--exemplar", exemplar)
-    assert "64×64 pixels, but the model takes 32×32" in refused(
+    assert "64×64 pixels, and its label map" in refused(
         "--video", video, "--exemplar", still, "--exemplar-label", sidecar_path(video)
     )
     (tmp_path / "folder.mp4").mkdir()

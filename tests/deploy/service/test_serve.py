@@ -328,12 +328,22 @@ def test_label_maps_that_are_pictures(pictured: tuple[Path, Path]) -> None:
     ]
     with Server(model) as server:
         inputs = json.loads(server.get("/").content)["inputs"]
-        assert inputs["label"]["file"] == "PNG or JPEG" and inputs["label"] == inputs["exemplar_label"]
+        assert inputs["label"]["file"] == inputs["exemplar_label"]["file"] == "PNG or JPEG"
         assert same(server.post(parts).picture, expected)
         wrong = server.post(without(parts, "label", ("label", landmarks(0))))
         assert wrong.status == 415 and wrong.error == "the part label is no PNG or JPEG file"
-        large = server.post(without(parts, "label", ("label", file_of(photo(0, 32, 48)))))
-        assert large.status == 422 and "48×32 pixels, but the model takes 32×32" in large.error
+        # Of another size: the middle is taken, as pack does.
+        wide = server.post(
+            without(parts, "exemplar", ("exemplar", file_of(np.pad(photo(0), ((0, 0), (8, 8), (0, 0))))))
+        )
+        assert (
+            wide.status == 422 and "is 48×32 pixels, and its label map the part exemplar_label of 32×32" in wide.error
+        )
+        whole, cut = (
+            server.post(without(parts, "label", ("label", file_of(picture)))).picture
+            for picture in (np.pad(photo(0), ((0, 0), (8, 8), (0, 0))), photo(0))
+        )
+        assert same(whole, cut)
         assert server.end()[0] == 0
 
 
