@@ -55,6 +55,8 @@ class Labelling:
     """Which faces are used."""
     smooth: bool = False
     """Smooth the points of a video's frames, see `shards.operators.smoothing`."""
+    shots: bool = False
+    """Give each place that a video shows between its cuts a style of its own, see `shards.operators.shots`."""
     instances: bool = False
     """Take the instance maps that lie beside label pictures (`given`, and `worlds` of class maps); every photo must
     have one."""

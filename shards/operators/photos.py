@@ -31,6 +31,7 @@ from shards.operators.points import (
     label_face,
     landmark_detector,
 )
+from shards.operators.shots import Places
 from shards.operators.smoothing import OneEuro
 from shards.operators.world_frames import world_photos
 from shards.records import Frame, LabelSchema
@@ -64,10 +65,15 @@ def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | N
     if labelling.operator == "worlds":
         yield from world_photos(item, labelling, outcomes)
         return
+    places = Places() if labelling.shots and not item.still else None
     for sight in _sights(item, labelling, partial(_frames, item, labelling), outcomes):
+        # Of all that is looked at: a cut may lie where nothing is found.
+        place = 0 if places is None else places.place_of(sight[2])
         photo = _photo(item, sight, labelling, outcomes)
         if photo is not None:
-            yield photo
+            yield (
+                photo if not place else replace(photo, frame=replace(photo.frame, style=f"{item.style} place {place}"))
+            )
     if not outcomes["used"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in outcomes.most_common() if count)
         remedy = "choose another file"

@@ -186,6 +186,11 @@ def _add_pairs(add: Add) -> None:
         action="store_true",
         help="photos in one folder have one style, such as those of a person; held-out ones are then of other folders",
     )
+    add(
+        "--no-cuts",
+        action="store_true",
+        help="a video is one style from beginning to end; without it, each place that it shows between cuts is a style",
+    )
     add("--nearest", type=count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
     add("--features", type=Path, metavar="ONNX", help="the model that says what is near, instead of colours and edges")
     add("--judged", type=Path, metavar="CSV", help="what people said of pairs (python -m shards judge)")
@@ -224,6 +229,7 @@ def _pack(options: argparse.Namespace) -> None:
         timeout_s=options.file_timeout,
         **{name: getattr(options, name) for name in (*files, *pictures, *labels, *pairs)},
         smooth=False if options.no_smoothing else None,
+        shots=not options.no_cuts,
     )
     if options.dry_run:
         from shards.packing.estimate import estimate

@@ -77,6 +77,8 @@ class Packing:
     """A CSV of the judging page."""
     pair_list: Path | None = None
     """A CSV of pairs."""
+    shots: bool = True
+    """Whether a video is several styles where it is cut."""
     styles_by_folder: bool = False
     """Whether the photos of a folder have one style: those of a person, say."""
     predictor: Path | None = None
@@ -167,6 +169,7 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
         labels_drawn_on=packing.labels_drawn_on,
         timeout_s=packing.timeout_s,
         demands=_demands(packing, operator),
+        shots=packing.shots and operator != "worlds",
         smooth=_prepared(packing, operator).crop != "paper" if packing.smooth is None else packing.smooth,
         instances=not bare,
     )

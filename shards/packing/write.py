@@ -164,6 +164,9 @@ def _notes(plan: Plan, cache: PhotoCache) -> Iterator[str]:
     yield from plan.data.notes
     outcomes = sum((Counter(result.outcomes) for result in cache.results), Counter[str]())
     yield from (f"frames left out, {why}: {count}" for why, count in outcomes.items() if why != "used")
+    places = [len({frame.style for frame in result.frames}) for result in cache.results]
+    if cut := [count for count in places if count > 1]:
+        yield f"videos with cuts: {len(cut)}; each of the {sum(cut)} places in them is a style (--no-cuts: each video)"
     if unreadable := sum(result.error is not None for result in cache.results):
         yield f"files that could not be read, see quarantine.csv: {unreadable}"
 

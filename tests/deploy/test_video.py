@@ -204,7 +204,7 @@ def test_refusals_leave_no_file(model: Path, figures: Path, tmp_path: Path, caps
     assert "is what is read" in refused("--video", video, "--exemplar", exemplar, name=str(video))
     for option, value in (("--per-shard", "3"), ("--slice", "1/2"), ("--format", "jpg"), ("--cache", str(tmp_path))):
         assert f"{option} goes with --pairs" in refused("--video", video, "--exemplar", exemplar, option, value)
-    for option in ("--exemplar", "--parser"):
+    for option in ("--exemplar", "--exemplar-label"):
         assert f"{option} goes with --video" in refused("--pairs", figures, option, exemplar)
     assert "--parser is of no use" in refused("--video", video, "--exemplar", exemplar, "--parser", still)
 
