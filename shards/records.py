@@ -152,26 +152,32 @@ class Pair:
     """The photo `I`."""
     consistent: Frame
     """`y+`, another photo with the exemplar's style, never the exemplar itself."""
-    inconsistent: Frame
-    """`y-`, a photo with another style."""
+    inconsistent: Frame | None
+    """`y-`, a photo with another style; None where all photos have one."""
     same_style: bool
     """`s`, whether target and exemplar share a style: by their style keys, or by what people or a list of pairs say."""
 
+    @property
+    def frames(self) -> dict[str, Frame]:
+        """The frames by side, those that there are."""
+        frames = {side: getattr(self, side) for side in SIDES}
+        return {side: frame for side, frame in frames.items() if frame is not None}
+
     def to_json(self) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "s": int(self.same_style),
-            **{side: getattr(self, side).to_json() for side in LABELLED_SIDES},
-            # No label is ever drawn for these: their points would be read, sample by sample, for nothing.
-            **{side: getattr(self, side).unlabelled.to_json() for side in SIDES if side not in LABELLED_SIDES},
+        # No label is ever drawn for other sides: their points would be read, sample by sample, for nothing.
+        sides = {
+            side: (frame if side in LABELLED_SIDES else frame.unlabelled).to_json()
+            for side, frame in self.frames.items()
         }
+        return {"key": self.key, "s": int(self.same_style), **sides}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Pair":
         """Raises BadInput when a field is missing."""
         try:
-            sides = {side: Frame.from_json(data[side]) for side in SIDES}
-            return cls(data["key"], same_style=bool(data["s"]), **sides)
+            target, exemplar, consistent = (Frame.from_json(data[side]) for side in SIDES[:-1])
+            inconsistent = Frame.from_json(data["inconsistent"]) if "inconsistent" in data else None
+            return cls(data["key"], target, exemplar, consistent, inconsistent, same_style=bool(data["s"]))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"not a pair record: {error!r}") from error
 
@@ -218,11 +224,18 @@ class Manifest:
     """What was left out and why, in words."""
     slice: tuple[int, int] | None = None
     """(i, n) in a part of the data that `merge` joins; None when all shards are here."""
+    one_style: bool = False
+    """Whether all photos have one style, so that samples have no `inconsistent`; the JSON leaves false out."""
     instances: bool = False
     """Whether samples have `target.instances.png`; the JSON leaves false out, so that manifests from before there were
     instance maps keep their digests."""
     version: int = field(default=FORMAT_VERSION)
     """The format's version."""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides that samples have."""
+        return SIDES[:-1] if self.one_style else SIDES
 
     @property
     def samples(self) -> int:
@@ -235,8 +248,9 @@ class Manifest:
 
     def dumps(self) -> str:
         data = asdict(self) | {"schema": self.schema.to_json()}
-        if not self.instances:
-            del data["instances"]
+        for name in ("instances", "one_style"):
+            if not data[name]:
+                del data[name]
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     def save(self, folder: Path) -> None:
@@ -280,9 +294,11 @@ def parse_manifest(text: str | bytes, where: str | Path) -> Manifest:
             notes=tuple(data["notes"]),
             slice=None if data["slice"] is None else (int(data["slice"][0]), int(data["slice"][1])),
             instances=data.get("instances", False),
+            one_style=data.get("one_style", False),
         )
-        if not isinstance(manifest.instances, bool):
-            raise ValueError(f"instances is {manifest.instances!r}, not true or false")
+        for name in ("instances", "one_style"):
+            if not isinstance(value := getattr(manifest, name), bool):
+                raise ValueError(f"{name} is {value!r}, not true or false")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise

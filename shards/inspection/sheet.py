@@ -14,7 +14,7 @@ from shards.labels import instances, picture
 from shards.media.pictures import encode_picture
 from shards.packing.audit import explained
 from shards.reading.samples import Sample, decode, decode_pair, iter_samples
-from shards.records import SIDES, Frame, Manifest, load_manifest
+from shards.records import Frame, Manifest, load_manifest
 
 COLUMNS = ("label map", "target", "label over photo", "exemplar label", "exemplar", "consistent", "inconsistent")
 SMALLEST_CELL = 192
@@ -71,7 +71,7 @@ def overview(path: Path) -> Overview:
     for _, members in tqdm(samples, total=manifest.samples, desc="reading", unit="sample"):
         pair = decode_pair(members)
         same_style += pair.same_style
-        styles |= {getattr(pair, side).style for side in SIDES}
+        styles |= {frame.style for frame in pair.frames.values()}
     return Overview(manifest, same_style, len(styles))
 
 
@@ -89,7 +89,7 @@ def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
     shown = []
     for position, (_, members) in enumerate(iter_samples(folder, manifest)):
         if position in chosen:
-            shown.append(decode(members, manifest.schema, instances=manifest.instances))
+            shown.append(decode(members, manifest.schema, manifest.sides, instances=manifest.instances))
     sheet = np.concatenate([_header(manifest), *(_row(manifest, sample) for sample in shown)])
     write_bytes(out, encode_picture(sheet))
 
@@ -102,7 +102,8 @@ def _cell(manifest: Manifest) -> tuple[int, int]:
 
 
 def _columns(manifest: Manifest) -> tuple[str, ...]:
-    return (*COLUMNS, "instances") if manifest.instances else COLUMNS
+    columns = COLUMNS[:-1] if manifest.one_style else COLUMNS
+    return (*columns, "instances") if manifest.instances else columns
 
 
 def _header(manifest: Manifest) -> Array:
@@ -125,8 +126,9 @@ def _row(manifest: Manifest, sample: Sample) -> Array:
         (maps["exemplar"], ""),
         (sample.photos["exemplar"], _caption(pair.exemplar)),
         (sample.photos["consistent"], _caption(pair.consistent)),
-        (sample.photos["inconsistent"], _caption(pair.inconsistent)),
     ]
+    if pair.inconsistent is not None:
+        cells.append((sample.photos["inconsistent"], _caption(pair.inconsistent)))
     if sample.instances is not None:
         cells.append((instances.picture(sample.instances), f"{len(np.unique(sample.instances))} numbers"))
     row = np.full((height + CAPTION + GAP, MARGIN + len(cells) * (width + GAP), 3), PAPER, np.uint8)

@@ -7,7 +7,7 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.records import SIDES, Frame, Pair, Split
+from shards.records import Frame, Pair, Split
 
 MOST_SCORED = 2000
 """Pairs that the copy score is taken from, evenly spread."""
@@ -34,7 +34,7 @@ def audit(
     own = set(sources.get(split, ()))
     both = set(sources.get("train", ())) & set(sources.get("test", ()))
     # A held-out figure means nothing once a photo of the held-out videos has been trained on.
-    foreign = sum(getattr(pair, side).source not in own for pair in pairs for side in SIDES)
+    foreign = sum(frame.source not in own for pair in pairs for frame in pair.frames.values())
     distances = [distance for pair in pairs if (distance := hash_distance(pair.target, pair.exemplar)) is not None]
     self_exemplars = sum(_place(pair.target) == _place(pair.exemplar) for pair in pairs)
     self_consistent = sum(_place(pair.consistent) == _place(pair.exemplar) for pair in pairs)
@@ -96,10 +96,10 @@ def copy_score(pairs: Sequence[Pair], thumb: Callable[[Frame], Array]) -> float 
     nearer to them than photos of other styles.
 
     1 - (mean distance of target and exemplar) / (mean distance of target and inconsistent photo), over same-style
-    pairs; distances are mean absolute differences of 16×16 copies. None without same-style pairs. Pairs with a high
-    score teach copying; a wider window lowers it.
+    pairs; distances are mean absolute differences of 16×16 copies. None without same-style pairs, or another style.
+    Pairs with a high score teach copying; a wider window lowers it.
     """
-    same = [pair for pair in pairs if pair.same_style]
+    same = [pair for pair in pairs if pair.same_style and pair.inconsistent is not None]
     if not same:
         return None
     chosen = [same[int(at)] for at in np.linspace(0, len(same) - 1, min(MOST_SCORED, len(same)))]
@@ -108,6 +108,7 @@ def copy_score(pairs: Sequence[Pair], thumb: Callable[[Frame], Array]) -> float 
         # Signed: differences of uint8 would wrap around.
         target = thumb(pair.target).astype(np.int16)
         copied += float(np.abs(target - thumb(pair.exemplar)).mean())
+        assert pair.inconsistent is not None
         unlike += float(np.abs(target - thumb(pair.inconsistent)).mean())
     return round(1 - copied / unlike, 4) if unlike else None
 

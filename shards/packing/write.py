@@ -26,6 +26,8 @@ from shards.packing.quarantine import check_bound, write_quarantine
 from shards.packing.split_pairs import pairs_of
 from shards.records import Manifest, Pair, Shard, Split
 
+ONE_STYLE = "all photos have one style: samples have no inconsistent photo, and methods that compare styles refuse them"
+
 
 def pack(
     packing: Packing,
@@ -128,6 +130,7 @@ def _write_split(
     shared = packing.halves and bool(plan.sources["test"])
     # Before anything is written: pairs that leak between the splits end the packing here.
     checked = audit(pairs, plan.sources, split, shared, sampling.least_distance, cache.thumb)
+    one_style = () if all(pair.inconsistent for pair in pairs) else (ONE_STYLE,)
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".*"):
         unfinished.unlink()
@@ -141,7 +144,8 @@ def _write_split(
         sources=plan.sources,
         shared_sources=shared,
         audit=checked,
-        notes=tuple(sorted(_notes(plan, cache))),
+        notes=tuple(sorted((*_notes(plan, cache), *one_style))),
+        one_style=bool(one_style),
         slice=part,
         instances=plan.preprocessing.labelling.instances,
     )

@@ -197,7 +197,7 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(encode_picture(rng.integers(0, 256, (90, 120, 3), np.uint8)))
     upload(page, "Upload a photo", photo)
-    page.wait_for_selector("text=photo.png, 120×90: its middle, resized to 48×32")
+    page.wait_for_selector("text=photo.png, 120×90: shown as 48×32")
     page.wait_for_selector("[role=alert]:has-text('reads the exemplar')")
     exemplar = demo_inputs.uploaded(photo, demo_inputs.labelling_of(schema, None), False).photo
 
@@ -281,7 +281,7 @@ def test_a_label_map_that_is_a_picture(opened: Any, pictured: tuple[Path, Path],
     if schema.channels == 1:
         fixed = {"exemplar_label": canny(read_photo(photo, schema))[None], "exemplar": read_photo(photo, schema)}
     else:
-        page.wait_for_selector("[role=alert]:has-text('nothing else makes one')")
+        page.wait_for_selector("[role=alert]:has-text('which nothing makes of a photo')")
         upload(page, "Upload its label map", mine)
         fixed = {"exemplar_label": label, "exemplar": read_photo(photo, schema)}
     shows(page, made(session, label=label, **fixed))
