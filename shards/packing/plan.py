@@ -123,6 +123,8 @@ class Plan:
     """What is preprocessed together."""
     sources: dict[Split, tuple[str, ...]]
     """The sources of each split."""
+    recordings: tuple[tuple[str, ...], ...] = ()
+    """Sources that show the same footage, in groups; known once they are labelled."""
 
     @property
     def schema(self) -> LabelSchema:

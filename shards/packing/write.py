@@ -23,7 +23,7 @@ from shards.packing.pairs import Sampling
 from shards.packing.photo_cache import PhotoCache, preprocess
 from shards.packing.plan import SPLITS, Packing, Plan, plan_of
 from shards.packing.quarantine import check_bound, write_quarantine
-from shards.packing.split_pairs import pairs_of
+from shards.packing.split_pairs import pairs_of, with_recordings
 from shards.records import Manifest, Pair, Shard, Split
 
 ONE_STYLE = "all photos have one style: samples have no inconsistent photo, and methods that compare styles refuse them"
@@ -81,6 +81,7 @@ def _build(
     with PhotoCache(photos, plan.units, plan.preprocessing) as cache:
         bad = [(result.source, result.error) for result in cache.results if result.error is not None]
         check_bound(bad, len(cache.results), plan.packing.max_bad)
+        plan = with_recordings(plan, cache)
         finished = [
             _write_split(plan, split, cache, path, work, part)
             for split, path, work in zip(SPLITS, outputs, works, strict=False)
@@ -168,6 +169,7 @@ def _notes(plan: Plan, cache: PhotoCache) -> Iterator[str]:
     yield from plan.data.notes
     outcomes = sum((Counter(result.outcomes) for result in cache.results), Counter[str]())
     yield from (f"frames left out, {why}: {count}" for why, count in outcomes.items() if why != "used")
+    yield from (f"one recording under several names: {', '.join(group)}" for group in plan.recordings)
     places = [len({frame.style for frame in result.frames}) for result in cache.results]
     if cut := [count for count in places if count > 1]:
         yield f"videos with cuts: {len(cut)}; each of the {sum(cut)} places in them is a style (--no-cuts: each video)"
