@@ -53,10 +53,11 @@ def find(root: Path) -> Dataset:
     described.
     """
     root = Path(root)
-    shape = chosen(root, "a dataset of pictures", (("images", "labels"), ("images",)))
     labels, unused = root / "labels", Unused()
-    if len(shape) == 1:
+    # Beside another folder that may hold labels, pictures alone are not what somebody means.
+    if root.is_dir() and [path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."] == ["images"]:
         return _unlabelled(root, unused)
+    chosen(root, "a dataset of pictures", (("images", "labels"),))
     names, maps = root / "classes.json", root / "instances"
     count_others(root, ("images", "labels", maps.name, "styles.csv", names.name), unused)
     pairs = paired(files(root / "images", unused, *ENDINGS), files(labels, unused, ".png"), labels, ".png")
