@@ -1,12 +1,11 @@
 """A video in another one's likeness: labels of every frame, one exemplar, and the sound as it was."""
 
-import argparse
 import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -21,15 +20,13 @@ from likeness import atomic
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
-from shards.input_files import read_label, read_photo
-from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, Loaded, check_marks, inputs_of
-from shards.labels.kinds import kind_of
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, Loaded, inputs_of
 from shards.media.pictures import read_bytes
 from shards.media.video import timing
 from shards.media.video_writer import CONTAINERS, encode
-from shards.operators.arguments import OPERATOR_OPTIONS
-from shards.operators.photos import Labelling, Photo, every_frame, labelled_photos, options_of, prepared_for
-from shards.records import LabelSchema
+from shards.operators.labelling import Labelling, Photo
+from shards.operators.photos import every_frame, labelled_photos, prepared_for
+from shards.operators.sample_files import Preparing, load_files
 from shards.sources.dataset import Item
 
 CRF = 18
@@ -57,28 +54,6 @@ class Film:
     """From the first decoding to the file."""
 
 
-def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labelling:
-    """How to label, by the arguments that label operators have; which operator, each file says.
-
-    Raises BadInput for an argument that the schema's kind of label has no use for.
-    """
-    useful = options_of(kind_of(schema))
-    for name in OPERATOR_OPTIONS:
-        if getattr(options, name) and name not in useful:
-            raise BadInput(f"--{name} is of no use to a model whose label maps are of kind {schema.kind!r}")
-    return Labelling(
-        "auto",
-        schema,
-        predictor=options.predictor,
-        openpose=options.openpose,
-        densepose=options.densepose,
-        parser=options.parser,
-        edges=options.edges,
-        # How long a video takes is the model's affair, and somebody waits for it.
-        timeout_s=None,
-    )
-
-
 def synthesize_video(
     chain: Chain,
     video: Path,
@@ -94,7 +69,7 @@ def synthesize_video(
 
     exemplar: a photo, cropped and labelled as frames are unless `exemplar_label` says what its label is drawn from
     (then it has the model's size); or a video, of which the first usable frame counts; None for a model that reads
-    none. labelling: see `auto_labelling`. seed: of the style code that all frames have, for a model that reads one.
+    none. labelling: see `deploy.labelling`. seed: of the style code that all frames have, for a model that reads one.
     Labels come from the sidecar of a world's video, or from the operator for the model's kind of label: detected face
     landmarks, detected or given poses, a segmentation model. The frame rate is constant; where the old one varies,
     frames are shown for as long as they were, but for the last one, which is shown once.
@@ -188,22 +163,21 @@ def _painted(
 
 def _exemplar(chain: Chain, exemplar: Path, exemplar_label: Path | None, labelling: Labelling) -> Loaded:
     """What the model reads of the exemplar, in loaded form."""
-    schema, inputs = chain.session.schema, chain.inputs
+    schema = chain.session.schema
+    names = tuple(name for name in chain.inputs if name in (EXEMPLAR.name, EXEMPLAR_LABEL.name))
     if not exemplar.is_file():
         raise BadInput(f"no exemplar at {exemplar}")
-    if exemplar_label is not None or EXEMPLAR_LABEL.name not in inputs:
-        loaded = {EXEMPLAR.name: read_photo(exemplar, schema)}
+    if Item(exemplar.name, exemplar, "").still:
+        files = {EXEMPLAR.name: [(read_bytes(exemplar), str(exemplar))]}
         if exemplar_label is not None:
-            files = {EXEMPLAR.name: exemplar, EXEMPLAR_LABEL.name: exemplar_label}
-            check_marks({name: (read_bytes(file), str(file)) for name, file in files.items()}, schema)
-            loaded[EXEMPLAR_LABEL.name] = read_label(exemplar_label, schema)
-    else:
-        photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), prepared_for(exemplar, labelling)))
-        loaded = {
-            EXEMPLAR.name: photo.image,
-            EXEMPLAR_LABEL.name: labels.load(schema, photo.frame, photo.label_picture),
-        }
-    return {name: value for name, value in loaded.items() if name in inputs}
+            files[EXEMPLAR_LABEL.name] = [(read_bytes(exemplar_label), str(exemplar_label))]
+        return load_files(files, Preparing(labelling, names, chain.style_length))
+    if exemplar_label is not None:
+        raise BadInput(f"--exemplar-label {exemplar_label} is of a photo, but --exemplar {exemplar} is a video")
+    once = replace(prepared_for(exemplar, labelling), smooth=False)
+    photo = next(labelled_photos(Item(exemplar.name, exemplar, ""), once))
+    loaded = {EXEMPLAR.name: photo.image, EXEMPLAR_LABEL.name: labels.load(schema, photo.frame, photo.label_picture)}
+    return {name: value for name, value in loaded.items() if name in names}
 
 
 class _Ticks:

@@ -1,4 +1,4 @@
-"""`python -m shards`: worlds, pack, merge, judge, inspect, verify, trace, doctor."""
+"""`python -m shards`: worlds, pack, label, merge, judge, inspect, verify, trace, doctor."""
 
 import argparse
 import sys
@@ -8,6 +8,7 @@ from likeness.command import run_command
 from likeness.subcommands import Body
 from shards.inspection.commands import add_doctor, add_inspect, add_trace, add_verify
 from shards.judging.command import add_judge
+from shards.operators.command import add_label
 from shards.packing.commands import add_merge, add_pack
 from shards.worlds.command import add_worlds
 
@@ -16,6 +17,7 @@ From videos and pictures to shards of training pairs.
 
   worlds   draw a procedural world as videos, to try everything without data of your own
   pack     decode videos or pictures, label them, draw pairs and write shards
+  label    cut and label single photos, as files
   merge    join the slices that a job array packed
   judge    let people say on a local web page which pairs are consistent; pack takes their word
   inspect  show what is in a folder of shards, and draw a contact sheet
@@ -59,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_worlds, add_pack, add_merge, add_inspect, add_verify, add_judge, add_trace, add_doctor):
+    for add in (add_worlds, add_pack, add_label, add_merge, add_inspect, add_verify, add_judge, add_trace, add_doctor):
         add(commands)
     return parser
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from likeness import atomic
 from likeness.command import BadInput
+from shards.preparation import PREPARATION, Preparation
 
 FORMAT_VERSION = 2
 SIZE_MULTIPLE = 16
@@ -35,6 +36,8 @@ class LabelSchema:
     """For `classes`, the uint8 id that each channel stands for (the void id included); else empty."""
     void: int | None = None
     """For `classes`, the id that means "unlabelled", or None."""
+    preparation: Preparation = PREPARATION
+    """How photos become pictures of this size; the JSON leaves the default out."""
 
     def __post_init__(self) -> None:
         check_size(self.height, self.width)
@@ -49,7 +52,10 @@ class LabelSchema:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; `from_json` gives the same schema back."""
-        return asdict(self)
+        data = asdict(self)
+        if self.preparation == PREPARATION:
+            del data["preparation"]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "LabelSchema":
@@ -61,6 +67,7 @@ class LabelSchema:
                     "names": tuple(data["names"]),
                     "ids": tuple(data["ids"]),
                     "colours": tuple((int(r), int(g), int(b)) for r, g, b in data["colours"]),
+                    "preparation": Preparation.from_json(data.get("preparation", {})),
                 }
             )
         except (KeyError, TypeError) as error:
@@ -68,8 +75,9 @@ class LabelSchema:
 
     def difference(self, other: "LabelSchema") -> str | None:
         """The first field in which `other` differs, in words, or None when the schemas agree."""
-        for name, ours in asdict(self).items():
-            theirs = getattr(other, name)
+        ours_by_name, theirs_by_name = asdict(self), asdict(other)
+        for name, ours in ours_by_name.items():
+            theirs = theirs_by_name[name]
             if ours != theirs:
                 return f"{name} is {ours!r} here and {theirs!r} there"
         return None
@@ -102,6 +110,8 @@ class Frame:
     """For `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture."""
     keypoints: tuple[tuple[float, float, float], ...] | None = None
     """For `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height."""
+    outside: float | None = None
+    """Share of the picture that lies outside the photo and was filled, in (0, 1]; None where nothing was."""
     hash: str | None = None
     """Its perceptual hash, 64 bits in 16 hex digits; near-duplicates differ in few of them."""
 
@@ -123,6 +133,7 @@ class Frame:
             style=data["style"],
             landmarks=None if landmarks is None else tuple((int(x), int(y)) for x, y in landmarks),
             keypoints=None if keypoints is None else tuple((float(x), float(y), float(c)) for x, y, c in keypoints),
+            outside=data.get("outside"),
             hash=data.get("hash"),
         )
 
@@ -141,26 +152,32 @@ class Pair:
     """The photo `I`."""
     consistent: Frame
     """`y+`, another photo with the exemplar's style, never the exemplar itself."""
-    inconsistent: Frame
-    """`y-`, a photo with another style."""
+    inconsistent: Frame | None
+    """`y-`, a photo with another style; None where all photos have one."""
     same_style: bool
     """`s`, whether target and exemplar share a style: by their style keys, or by what people or a list of pairs say."""
 
+    @property
+    def frames(self) -> dict[str, Frame]:
+        """The frames by side, those that there are."""
+        frames = {side: getattr(self, side) for side in SIDES}
+        return {side: frame for side, frame in frames.items() if frame is not None}
+
     def to_json(self) -> dict[str, Any]:
-        return {
-            "key": self.key,
-            "s": int(self.same_style),
-            **{side: getattr(self, side).to_json() for side in LABELLED_SIDES},
-            # No label is ever drawn for these: their points would be read, sample by sample, for nothing.
-            **{side: getattr(self, side).unlabelled.to_json() for side in SIDES if side not in LABELLED_SIDES},
+        # No label is ever drawn for other sides: their points would be read, sample by sample, for nothing.
+        sides = {
+            side: (frame if side in LABELLED_SIDES else frame.unlabelled).to_json()
+            for side, frame in self.frames.items()
         }
+        return {"key": self.key, "s": int(self.same_style), **sides}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Pair":
         """Raises BadInput when a field is missing."""
         try:
-            sides = {side: Frame.from_json(data[side]) for side in SIDES}
-            return cls(data["key"], same_style=bool(data["s"]), **sides)
+            target, exemplar, consistent = (Frame.from_json(data[side]) for side in SIDES[:-1])
+            inconsistent = Frame.from_json(data["inconsistent"]) if "inconsistent" in data else None
+            return cls(data["key"], target, exemplar, consistent, inconsistent, same_style=bool(data["s"]))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise BadInput(f"not a pair record: {error!r}") from error
 
@@ -207,11 +224,18 @@ class Manifest:
     """What was left out and why, in words."""
     slice: tuple[int, int] | None = None
     """(i, n) in a part of the data that `merge` joins; None when all shards are here."""
+    one_style: bool = False
+    """Whether all photos have one style, so that samples have no `inconsistent`; the JSON leaves false out."""
     instances: bool = False
     """Whether samples have `target.instances.png`; the JSON leaves false out, so that manifests from before there were
     instance maps keep their digests."""
     version: int = field(default=FORMAT_VERSION)
     """The format's version."""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides that samples have."""
+        return SIDES[:-1] if self.one_style else SIDES
 
     @property
     def samples(self) -> int:
@@ -223,9 +247,10 @@ class Manifest:
         return hashlib.sha256(self.dumps().encode()).hexdigest()
 
     def dumps(self) -> str:
-        data = asdict(self)
-        if not self.instances:
-            del data["instances"]
+        data = asdict(self) | {"schema": self.schema.to_json()}
+        for name in ("instances", "one_style"):
+            if not data[name]:
+                del data[name]
         return json.dumps(data, indent=1, sort_keys=True) + "\n"
 
     def save(self, folder: Path) -> None:
@@ -269,9 +294,11 @@ def parse_manifest(text: str | bytes, where: str | Path) -> Manifest:
             notes=tuple(data["notes"]),
             slice=None if data["slice"] is None else (int(data["slice"][0]), int(data["slice"][1])),
             instances=data.get("instances", False),
+            one_style=data.get("one_style", False),
         )
-        if not isinstance(manifest.instances, bool):
-            raise ValueError(f"instances is {manifest.instances!r}, not true or false")
+        for name in ("instances", "one_style"):
+            if not isinstance(value := getattr(manifest, name), bool):
+                raise ValueError(f"{name} is {value!r}, not true or false")
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         if isinstance(error, BadInput):
             raise

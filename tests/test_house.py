@@ -394,7 +394,7 @@ MAY_COMPARE_INPUTS = {
     # How pairs are put together: by style.
     "shards/inspection/verify.py": {"style"},
     # Fields of descriptions, sidecars and tables beside pictures.
-    "shards/operators/photos.py": {"instances"},
+    "shards/operators/world_frames.py": {"instances"},
     "shards/packing/plan.py": {"instances"},
     "shards/worlds/sidecar.py": {"instances"},
     "trainer/evaluate/judged_pairs.py": {"label"},

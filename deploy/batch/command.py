@@ -8,7 +8,7 @@ from deploy.model_arguments import add_model_arguments, open_session
 from likeness.arguments import Help, count, slice_of, whole
 from likeness.command import BadInput
 from likeness.process.interrupts import saying
-from shards.operators.arguments import OPERATOR_OPTIONS, add_operator_arguments
+from shards.operators.arguments import add_operator_arguments
 
 PAIRS = """\
 Paints a picture for every pair and ends with pictures/s and milliseconds per picture. Reading, the model and writing
@@ -39,9 +39,12 @@ Labels come from the sidecar of a world's video, or are detected: face landmarks
 poses for pose, what the segmentation model --parser finds for classes, what Canny's detector or --edges finds
 for edges. Where nothing is found in a frame, the label before stays. An exemplar is labelled in the same way unless
 --exemplar-label says what its label is drawn from; of a video, the first usable frame is the exemplar.
+
+Photos may have any size: they are prepared as those that the model has learnt from. A photo may stand for a label map
+that can be found in it, and exemplar_label be left out, of --pairs, too.
 """
 
-VIDEO_ONLY = ("exemplar", "exemplar_label", *OPERATOR_OPTIONS)
+VIDEO_ONLY = ("exemplar", "exemplar_label", "no_smoothing")
 PAIRS_ONLY = ("format", "quality", "per_shard", "max_bad", "cache", "slice", "roll_labels", "styles")
 
 
@@ -108,6 +111,7 @@ def _paint_pairs(options: argparse.Namespace) -> None:
     from deploy.batch.run import run
     from deploy.batch.summary import table
     from deploy.chain import Chain
+    from deploy.labelling import auto_labelling
     from likeness.onnx_runtime import no_spinning
 
     output = Output(options.format, options.quality, options.per_shard)
@@ -125,6 +129,7 @@ def _paint_pairs(options: argparse.Namespace) -> None:
             roll_labels=options.roll_labels,
             cache=options.cache,
             max_bad=options.max_bad,
+            labelling=auto_labelling(chain.session.schema, options),
         ),
     )
     with saying(lambda: f"the pictures that are done are in {options.out}; the same command makes the others"):
@@ -138,13 +143,14 @@ def _paint_pairs(options: argparse.Namespace) -> None:
 
 def _paint_video(options: argparse.Namespace) -> None:
     import json
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from deploy import video
     from deploy.chain import Chain
+    from deploy.labelling import auto_labelling
 
     session = open_session(options)
-    labelling = video.auto_labelling(session.schema, options)
+    labelling = replace(auto_labelling(session.schema, options), smooth=not options.no_smoothing)
     with saying(lambda: f"nothing was written to {options.out}"):
         film = video.synthesize_video(
             Chain.of(session),
@@ -178,6 +184,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--exemplar", type=Path, metavar="FILE", help="with --video: a photo, or a video")
     add("--exemplar-label", type=Path, metavar="FILE", help="with --video: what the exemplar's label is drawn from")
+    add(
+        "--no-smoothing",
+        action="store_true",
+        help="with --video: take landmarks and keypoints frame by frame; without it a One-Euro filter smooths them",
+    )
     add("--batch", type=count, default=1, metavar="N", help="pictures in one run of the model")
     add("--format", choices=("png", "jpg", "webp"), default="png", help="of the pictures; only png loses nothing")
     add("--quality", type=count, metavar="Q", help="of jpg and webp, 1 to 100; without it, 95")
@@ -208,4 +219,4 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="take each pair's target label from the pair N further on (shards only), to see that the label matters",
     )
-    add_operator_arguments(parser.add_argument_group("labels of a video").add_argument)
+    add_operator_arguments(parser.add_argument_group("labels that are found in photos").add_argument)

@@ -12,9 +12,10 @@ from deploy.batch.outputs import Output
 from deploy.batch.pairs import BadPair, Changes, Job, PairOptions, bounds, name_of, numbered
 from likeness.command import BadInput
 from likeness.rows import Columns, read_rows
-from shards.inputs import INPUTS, Input, Loaded, check_marks, inputs_of, needed_among
-from shards.labels.kinds import kind_of
+from shards.inputs import INPUTS, Input, Loaded, inputs_of
 from shards.media.pictures import read_bytes
+from shards.operators.labelling import Labelling
+from shards.operators.sample_files import File, Preparing, load_files
 from shards.records import LabelSchema
 
 BETWEEN_FILES = "|"
@@ -40,6 +41,7 @@ class FilePairs:
         options: PairOptions,
     ) -> None:
         self.rows, self.schema, self.inputs, self.options = rows, schema, inputs, options
+        self._preparing = preparing_of(schema, inputs, options)
         self.part, self.styles = options.part, options.styles
         self.roll = 0
         self._folder = where if where.is_dir() else where.parent
@@ -81,27 +83,29 @@ class FilePairs:
                 yield Job(number, output, source, load, name_of(row), number % self.styles + 1)
 
     def _load(self, source: dict[str, str]) -> Loaded:
-        loaded: Loaded = {}
-        files: dict[str, tuple[bytes, str]] = {}
-        for name, cell in source.items():
-            each = INPUTS[name]
-            in_cell = each.in_cell(cell)
-            where = cell if in_cell else str(self._folder / cell)
-            try:
-                if not in_cell and len(paths := _files_of(each, cell, self._folder)) > 1:
-                    parts = [(read_bytes(path), str(path)) for path in paths]
-                    files[name] = parts[0]
-                    check_marks(files, self.schema)
-                    loaded[name] = kind_of(self.schema).decode_files(self.schema, parts)
-                    continue
-                content = cell.encode() if in_cell else read_bytes(Path(where))
-                called = f"the {name}" if in_cell else where
-                files[name] = content, called
-                check_marks(files, self.schema)
-                loaded[name] = each.decode(content, called, self.schema, self.options.style_length)
-            except BadInput as error:
-                raise BadPair(where, str(error)) from error
-        return loaded
+        files: dict[str, list[File]] = {}
+        try:
+            for name, cell in source.items():
+                each = INPUTS[name]
+                if each.in_cell(cell):
+                    files[name] = [(cell.encode(), f"the {name}")]
+                else:
+                    files[name] = [(read_bytes(path), str(path)) for path in _files_of(each, cell, self._folder)]
+            return load_files(files, self._preparing)
+        except BadInput as error:
+            raise BadPair(_where(source, self._folder, str(error)), str(error)) from error
+
+
+def _where(source: dict[str, str], folder: Path, message: str) -> str:
+    """Which of a pair's files a message is about: the first that it names, else the first of all."""
+    cells = {name: cell if INPUTS[name].in_cell(cell) else str(folder / cell) for name, cell in source.items()}
+    named = (where for name, where in cells.items() if where in message or f"the {name}" in message)
+    return next(named, next(iter(cells.values())))
+
+
+def preparing_of(schema: LabelSchema, inputs: tuple[str, ...], options: PairOptions) -> Preparing:
+    """How files become what the model reads."""
+    return Preparing(options.labelling or Labelling("auto", schema), inputs, options.style_length)
 
 
 def _files_of(each: Input, cell: str, folder: Path) -> list[Path]:
@@ -119,18 +123,20 @@ def _status(file: Path | None) -> tuple[int | None, int | None]:
     return status.st_size, status.st_mtime_ns
 
 
-def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
+def read_csv(
+    path: Path, inputs: tuple[str, ...], needed: tuple[str, ...], output: Output, max_bad: int
+) -> dict[str, tuple[str, ...]]:
     """The rows of a CSV. Columns: the model's inputs, and, if wanted, `output`, the picture's name below the output
     folder (default: the row's number). A label map of two files, a pose with DensePose, has both in its cell, with a |
-    between them. Paths are relative to it. `features` and `style` may be left out, as columns or
-    in some rows.
+    between them. Paths are relative to it. needed: the inputs that every row gives; the others may be left out, as
+    columns or in some rows.
 
     Raises BadInput naming the line when a column or a cell is missing, more than `max_bad` files are, or two rows have
     one output.
     """
     rows: dict[str, tuple[str, ...]] = {}
     missing = 0
-    for line, row in _rows(path, inputs):
+    for line, row in _rows(path, inputs, needed):
         name = output.path(row.get("output") or f"{len(rows) + 1:06d}{output.suffix}", f"{path} line {line}")
         if name in rows:
             raise BadInput(f"{path} line {line}: the output {name} is taken by an earlier row; name another one")
@@ -155,9 +161,8 @@ def read_csv(path: Path, inputs: tuple[str, ...], output: Output, max_bad: int) 
     return rows
 
 
-def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, cells) of every row; those of inputs that cannot be drawn are there and filled."""
-    needed = needed_among(inputs)
+def _rows(path: Path, inputs: tuple[str, ...], needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """(line number, cells) of every row; those of inputs that are needed are there and filled."""
     optional = (*(name for name in INPUTS if name not in needed), "output")
     for line, row in read_rows(path, Columns("pairs", needed, f"the model reads {', '.join(inputs)}", optional)):
         if not all(row[name] for name in needed):
@@ -165,18 +170,20 @@ def _rows(path: Path, inputs: tuple[str, ...]) -> Iterator[tuple[int, dict[str, 
         yield line, row
 
 
-def read_folder(folder: Path, inputs: tuple[str, ...], output: Output, max_bad: int) -> dict[str, tuple[str, ...]]:
+def read_folder(
+    folder: Path, inputs: tuple[str, ...], needed: tuple[str, ...], output: Output, max_bad: int
+) -> dict[str, tuple[str, ...]]:
     """The pairs of a folder's folders, one for each input: files of the same path but for the suffix belong together,
-    and a file that is alone in its folder belongs to all. Pictures are named after them. `features/` and `style/` may
-    be left out.
+    and a file that is alone in its folder belongs to all. Pictures are named after them. needed: the inputs whose
+    folders may not be left out.
 
     Raises BadInput naming what is missing and what is one too many.
     """
     visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    if missing := [name for name in needed_among(inputs) if not (folder / name).is_dir()]:
+    if missing := [name for name in needed if not (folder / name).is_dir()]:
         raise BadInput(
             f"{folder} has no folder {missing[0]}; give one for each of the model's inputs: "
-            f"{', '.join(needed_among(inputs))} (or give a CSV file, or a folder of shards with its manifest.json)"
+            f"{', '.join(needed)} (or give a CSV file, or a folder of shards with its manifest.json)"
         )
     if unknown := [entry for entry in visible if entry.name not in INPUTS or not entry.is_dir()]:
         raise BadInput(f"{unknown[0]} is none of the folders {', '.join(INPUTS)}; move it elsewhere")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from deploy.batch.file_pairs import FilePairs, read_csv, read_folder
+from deploy.batch.file_pairs import FilePairs, preparing_of, read_csv, read_folder
 from deploy.batch.pairs import PairOptions, Pairs
 from deploy.batch.shard_pairs import ShardPairs
 from likeness.command import BadInput
-from shards.inputs import inputs_of
+from shards.inputs import inputs_of, needed_among
 from shards.reading.cache import Cache
 from shards.reading.store import Store
 from shards.reading.urls import is_url
@@ -36,7 +36,8 @@ def open_pairs(
         if options.roll_labels:
             raise BadInput(f"--roll-labels needs shards, but {path} is none; give each label another exemplar instead")
         read = read_csv if path.suffix.lower() == ".csv" else read_folder
-        return FilePairs(read(path, inputs, options.output, options.max_bad), path, schema, inputs, options)
+        needed = preparing_of(schema, inputs, options).needed(needed_among(inputs))
+        return FilePairs(read(path, inputs, needed, options.output, options.max_bad), path, schema, inputs, options)
     if not path.exists():
         raise BadInput(
             f"no pairs at {path}; give a CSV file, a folder with the folders {', '.join(inputs)}, or a folder of "

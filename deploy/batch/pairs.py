@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from deploy.batch.outputs import Output
 from likeness.command import BadInput
 from shards.inputs import STYLE_LENGTH, Loaded
+from shards.operators.labelling import Labelling
 
 Changes = Mapping[str, tuple[int, int | None]]
 """By output, the mark of a pair when the run began, and the one that it was made with (None: not made yet)."""
@@ -34,6 +35,8 @@ class PairOptions:
     """Where shards from a URL are kept; without it, where temporary files are, as long as they are needed."""
     max_bad: int = 0
     """How many files that a CSV names may be missing; they count as broken later."""
+    labelling: Labelling | None = None
+    """Of photos that stand for label maps, or come without one; None for detectors without options."""
 
 
 class BadPair(BadInput):

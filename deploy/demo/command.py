@@ -12,9 +12,10 @@ A page on which a label map is drawn (classes with a brush; landmarks and keypoi
 exemplar is picked or uploaded, and the picture follows every move. Label maps and pictures can be saved: PNG and JSON,
 nothing lossy. Ctrl-C ends it.
 
-Photos that are uploaded as exemplars are cut to the model's aspect around their middle and resized. A model that reads
-the exemplar's label map, too, takes it from the shards of --examples, from a file, or makes it: of faces and bodies
-with MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes with --parser.
+Photos that are uploaded are prepared as those that the model has learnt from: faces are cut out, others cut to the
+model's aspect. A model that reads the exemplar's label map, too, takes it from the shards of --examples, from a file,
+or makes it: of faces and bodies with dlib or MediaPipe (`pip install --no-deps -r requirements-faces.txt`), of classes
+with --parser. A photo may be uploaded as a label map, too.
 
 Of a model that reads instance maps, the page shows the pictures of --examples instead: pick an instance, give it
 another class or look, and see what changes.

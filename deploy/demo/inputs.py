@@ -1,34 +1,28 @@
 """What the demo page gives the model: label maps as they are drawn, exemplars from shards or from people's files."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TypeVar
 
 from deploy.demo.drawing import Drawing, drawing_pad
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.input_files import decode_label, read_label
-from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, inputs_of
-from shards.labels.kinds import EDGES, KEYPOINTS, LANDMARKS, POSE, SKETCH, Kind, kind_of
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE_LENGTH, inputs_of
+from shards.labels.kinds import kind_of
+from shards.media.boxes import resized
 from shards.media.pictures import encode_picture, read_bytes, read_picture, stored_size
-from shards.operators import body_pose, edges, face_landmarks, parsing
-from shards.operators.photos import middle, resized
+from shards.operators.beside import fitted_photo
+from shards.operators.labelling import Labelling
+from shards.operators.photos import photo_of, prepared_for_any
+from shards.operators.sample_files import MOST_PIXELS, Preparing
 from shards.reading import samples
-from shards.records import Frame, LabelSchema, load_manifest
-
-Operator = Callable[[Array], Array]
-"""Makes the loaded label map of a photo, uint8 (h, w, 3) RGB of the model's aspect. Raises BadInput if it cannot."""
+from shards.records import LabelSchema, load_manifest
 
 Result = TypeVar("Result")
 
-MOST_PIXELS = 100_000_000
-"""Of an uploaded photo: a file of 100 kB can hold so many that no memory suffices."""
 THUMBNAIL = 128
 MOST_READ = 2000
 """So many samples are looked at for examples; shards may hold millions."""
@@ -86,10 +80,19 @@ def label_of(file: Path, schema: LabelSchema) -> Array:
     return by_name(lambda: read_label(file, schema), file)
 
 
-def drawing_of(file: Path, schema: LabelSchema) -> Drawing:
-    """Somebody's label file for the page to go on with. Raises BadInput as `read_label` does."""
+def drawing_of(file: Path, labelling: Labelling) -> Drawing:
+    """Somebody's label file, or a photo to find the label map in, for the page to go on with.
+
+    labelling: see `labelling_of`. Raises BadInput as `read_label` does, and where nothing is found in the photo.
+    """
+    schema = labelling.schema
 
     def read() -> Drawing:
+        content = read_bytes(file)
+        if Preparing(labelling, (LABEL.name,), STYLE_LENGTH).is_photo(content, file.name):
+            photo = photo_of(_shown(file), file.name, prepared_for_any(file.name, labelling))
+            loaded = labels.load(schema, photo.frame, photo.label_picture)
+            return drawing_pad(schema).example(photo.frame, loaded)[0]
         return drawing_pad(schema).drawing(read_label(file, schema), file.read_bytes())
 
     return by_name(read, file)
@@ -103,29 +106,39 @@ def by_name(read: Callable[[], Result], file: Path) -> Result:
         raise BadInput(str(error).replace(str(file), file.name)) from error
 
 
-def uploaded(file: Path, schema: LabelSchema, operator: Operator | None) -> Exemplar:
-    """Somebody's photo as an exemplar: its middle, at the model's size.
+def uploaded(file: Path, labelling: Labelling, labelled: bool) -> Exemplar:
+    """Somebody's photo of any size as an exemplar, prepared as the photos that the model has learnt from.
 
-    operator: makes its label, for models that read one. Raises BadInput when the photo cannot be read.
+    labelling: see `labelling_of`. labelled: whether the model reads its label map. Raises BadInput when the photo
+    cannot be read.
     """
+    image = _shown(file)
+    height, width = image.shape[:2]
+    schema = labelling.schema
+    note = f"{file.name}, {width}×{height}"
+    try:
+        photo = photo_of(image, file.name, prepared_for_any(file.name, labelling))
+    except BadInput as error:
+        part, _ = fitted_photo(image, schema)
+        exemplar = Exemplar(resized(part, schema.height, schema.width), note=note + _cut(image, part, schema))
+        # A face that is not found is a face that is not cut out: the picture may still be of use.
+        missing = f"the model reads the exemplar's label map, too; upload that of {file.name} beside it ({error})"
+        return replace(exemplar, missing=missing) if labelled else exemplar
+    label = labels.load(schema, photo.frame, photo.label_picture) if labelled else None
+    return Exemplar(photo.image, label, note + _cut(image, photo.image, schema))
+
+
+def _shown(file: Path) -> Array:
+    """The pixels of an uploaded photo. Raises BadInput for too many of them, before they are decoded."""
     width, height = stored_size(read_bytes(file)) or (0, 0)
     if width * height > MOST_PIXELS:
         raise BadInput(f"{file.name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
-    photo = by_name(lambda: read_picture(file), file)
-    height, width = photo.shape[:2]
-    crop = middle(photo, schema.height, schema.width)
-    note = f"{file.name}, {width}×{height}"
-    if (height, width) != (schema.height, schema.width):
-        cut = ": its middle, resized to" if crop.shape != photo.shape else ": resized to"
-        note += f"{cut} {schema.width}×{schema.height}"
-    exemplar = Exemplar(resized(crop, schema.height, schema.width), note=note)
-    if operator is None:
-        return exemplar
-    try:
-        return replace(exemplar, label=operator(crop))
-    except BadInput as error:
-        missing = f"the model reads the exemplar's label map, too; upload that of {file.name} beside it ({error})"
-        return replace(exemplar, missing=missing)
+    return by_name(lambda: read_picture(file), file)
+
+
+def _cut(image: Array, part: Array, schema: LabelSchema) -> str:
+    """What became of a photo, in words."""
+    return "" if image.shape[:2] == part.shape[:2] else f": shown as {schema.width}×{schema.height}"
 
 
 def thumbnail_png(picture: Array) -> bytes:
@@ -135,81 +148,18 @@ def thumbnail_png(picture: Array) -> bytes:
     return encode_picture(small)
 
 
-def operator_of(schema: LabelSchema, parser: Path | None) -> Operator:
-    """The label operator F of a schema, for exemplars that come without a label map.
+def labelling_of(schema: LabelSchema, parser: Path | None) -> Labelling:
+    """How photos are labelled that come without a label map; detectors are loaded with the first photo.
 
-    parser: a segmentation model for the kind `classes`, see `shards.operators.parsing`. MediaPipe finds faces and
-    bodies; it is loaded with the first photo. Edges are found by Canny's detector. Raises BadInput when the parser
-    cannot be loaded.
+    parser: a segmentation model for the kind `classes`, see `shards.operators.parsing`. Raises BadInput when it is of
+    no use, or cannot be loaded.
     """
+    labelling = Labelling("auto", schema, parser=parser)
     if parser is not None:
         if not schema.ids:
             raise BadInput(f"--parser makes class maps, but the model's label maps are of kind {schema.kind!r}")
-        return parsing.Parser(parser, schema).ids
-    operators: dict[Kind, Callable[[LabelSchema], Operator]] = {SKETCH: _Face, POSE: _Body, EDGES: _canny}
-    return operators.get(kind_of(schema), _no_operator)(schema)
-
-
-def _no_operator(schema: LabelSchema) -> Operator:
-    def refuse(photo: Array) -> Array:
-        raise BadInput(
-            "start the page with --parser MODEL.onnx and it makes one itself"
-            if schema.ids
-            else "nothing else makes one"
-        )
-
-    return refuse
-
-
-def _canny(schema: LabelSchema) -> Operator:
-    def loaded(photo: Array) -> Array:
-        picture = edges.canny(resized(photo, schema.height, schema.width))
-        return labels.load(schema, Frame("upload", 0, 0.0, ""), picture)
-
-    return loaded
-
-
-class _Points(ABC):
-    """Landmarks or keypoints by MediaPipe, which is loaded with the first photo."""
-
-    def __init__(self, schema: LabelSchema) -> None:
-        self._schema = schema
-
-    @cached_property
-    @abstractmethod
-    def _detector(self) -> Any: ...
-
-    @abstractmethod
-    def _frame(self, photo: Array) -> Frame:
-        """What was detected, as a frame holds it. Raises BadInput when that is nothing."""
-
-    def __call__(self, photo: Array) -> Array:
-        return labels.load(self._schema, self._frame(np.ascontiguousarray(photo)))
-
-
-class _Face(_Points):
-    @cached_property
-    def _detector(self) -> Any:
-        return face_landmarks.FaceLandmarks()
-
-    def _frame(self, photo: Array) -> Frame:
-        points = self._detector.detect(photo)
-        if points is None:
-            raise BadInput("no face was found in it")
-        scaled = (points / photo.shape[1::-1] * LANDMARKS.side).round().astype(int)
-        return LANDMARKS.frame(scaled, "upload")
-
-
-class _Body(_Points):
-    @cached_property
-    def _detector(self) -> Any:
-        return body_pose.BodyPose()
-
-    def _frame(self, photo: Array) -> Frame:
-        points = self._detector.detect(photo)
-        if points is None:
-            raise BadInput("nobody was found in it")
-        return KEYPOINTS.frame(points, "upload")
+        prepared_for_any("a photo", labelling)
+    return labelling
 
 
 def examples_of(folder: Path, schema: LabelSchema, inputs: tuple[str, ...], count: int = 12) -> list[Example]:

@@ -10,13 +10,16 @@ from typing import Any
 from deploy.chain import Chain
 from deploy.demo import inputs, widgets
 from deploy.demo.drawing import drawing_pad
-from deploy.demo.inputs import Example, Exemplar, Operator
+from deploy.demo.inputs import Example, Exemplar
 from deploy.runtime import Session
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, Input
+from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE, STYLE_LENGTH, Input
 from shards.labels.kinds import kind_of
+from shards.operators.labelling import Labelling
+from shards.operators.sample_files import Preparing
 from shards.records import LabelSchema
+from shards.sources.dataset import STILLS
 
 ROOM = Path(__file__).parent
 MOST_SEED = 10**6
@@ -55,10 +58,9 @@ def paint(chain: Chain, drawn: str, exemplar: Exemplar | None, seed: int) -> Pai
     return Painted(chain.pictures(image)[0], took * 1000)
 
 
-def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
-    """The page as Gradio's blocks. operator: labels exemplars that people upload."""
+def page(chain: Chain, examples: list[Example], labelling: Labelling) -> Any:
+    """The page as Gradio's blocks. labelling: of photos that people upload."""
     gr = widgets.gradio()
-    schema = chain.session.schema
     first = examples[0].exemplar if examples else None
     drawn = [chain.objects[name] for name in chain.optional]
     with widgets.blocks(gr) as blocks:
@@ -66,10 +68,10 @@ def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
         gr.HTML(widgets.header(chain.session), elem_id="likeness-header")
         problem = gr.HTML("", elem_id="likeness-problem")
         with gr.Row(elem_id="likeness-columns"):
-            label = _LabelColumn(gr, schema, examples)
+            label = _LabelColumn(gr, labelling, examples)
             exemplar = _ExemplarColumn(gr, chain, examples) if EXEMPLAR.name in chain.inputs else None
             picture = _PictureColumn(gr, drawn)
-        answers = _Answers(gr, chain, examples, operator)
+        answers = _Answers(gr, chain, examples, labelling)
         results = [picture.picture, picture.status, problem]
         models = widgets.ONE_AT_A_TIME
         label.drawing.draw(answers.draw, [label.drawing, chosen, picture.seed], results, **LATEST, **models)
@@ -85,8 +87,11 @@ def page(chain: Chain, examples: list[Example], operator: Operator) -> Any:
 class _LabelColumn:
     """Where the label map is drawn, read from a file and saved."""
 
-    def __init__(self, gr: Any, schema: LabelSchema, examples: list[Example]) -> None:
+    def __init__(self, gr: Any, labelling: Labelling, examples: list[Example]) -> None:
+        schema = labelling.schema
         kind, pad = kind_of(schema), drawing_pad(schema)
+        found = Preparing(labelling, (LABEL.name,), STYLE_LENGTH).finds_labels
+        suffixes = [*_suffixes(schema), *STILLS] if found else _suffixes(schema)
         with gr.Column(min_width=280):
             gr.HTML("<h2>Label map</h2>")
             self.drawing = gr.HTML(
@@ -99,7 +104,9 @@ class _LabelColumn:
                 spec=pad.spec(),
             )
             with gr.Row():
-                self.upload = gr.UploadButton(f"Upload {kind.file}", file_types=_suffixes(schema), size="sm")
+                self.upload = gr.UploadButton(
+                    f"Upload {kind.file}{', or a photo' if found else ''}", file_types=suffixes, size="sm"
+                )
                 self.save = gr.Button(f"Download {kind.endings[0].upper()}", size="sm")
             pictures = [each.label_picture for each in examples]
             self.gallery = widgets.gallery(gr, "Begin with one of these", pictures) if examples else None
@@ -157,9 +164,9 @@ class _PictureColumn:
 class _Answers:
     """What the page shows when somebody draws, picks or uploads: values of its components, in the order of `wire`."""
 
-    def __init__(self, gr: Any, chain: Chain, examples: list[Example], operator: Operator) -> None:
+    def __init__(self, gr: Any, chain: Chain, examples: list[Example], labelling: Labelling) -> None:
         self._gr, self._chain, self._examples, self._schema = gr, chain, examples, chain.session.schema
-        self._operator = operator if EXEMPLAR_LABEL.name in chain.inputs else None
+        self._labelling, self._labelled = labelling, EXEMPLAR_LABEL.name in chain.inputs
 
     def draw(self, value: Any, exemplar: Exemplar | None, number: Any) -> tuple[Any, Any, str]:
         """The picture of what is drawn. value: of the drawing. number: the seed."""
@@ -177,7 +184,7 @@ class _Answers:
     def read_label(self, file: str) -> tuple[Any, str]:
         """A label map from somebody's file."""
         try:
-            return {"drawing": inputs.drawing_of(Path(file), self._schema)}, ""
+            return {"drawing": inputs.drawing_of(Path(file), self._labelling)}, ""
         except BadInput as error:
             return self._gr.skip(), widgets.message(error)
 
@@ -200,7 +207,7 @@ class _Answers:
     def read_photo(self, file: str, value: Any) -> tuple[Any, ...]:
         """An exemplar from somebody's photo."""
         try:
-            return self._shown(inputs.uploaded(Path(file), self._schema, self._operator), value)
+            return self._shown(inputs.uploaded(Path(file), self._labelling, self._labelled), value)
         except BadInput as error:
             return self._refused(error)
 

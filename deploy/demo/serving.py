@@ -55,7 +55,7 @@ def _blocks(chain: Chain, examples: Path | None, parser: Path | None) -> Any:
             raise BadInput(f"--parser labels exemplars, but {session.path} reads none; leave it away")
         return manipulation_page.page(session, examples)
     pairs = inputs.examples_of(examples, session.schema, read) if examples else []
-    return page.page(chain, pairs, inputs.operator_of(session.schema, parser))
+    return page.page(chain, pairs, inputs.labelling_of(session.schema, parser))
 
 
 def _launch(blocks: Any, chain: Chain, host: str, port: int) -> None:

@@ -29,9 +29,11 @@ from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
 from likeness.machine import ON_CPU
-from shards.inputs import INPUTS, check_marks, inputs_of
+from shards.inputs import INPUTS, Input, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture, is_jpeg, is_png, stored_size
+from shards.operators.labelling import Labelling
+from shards.operators.sample_files import Preparing, load_files
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,7 +44,9 @@ METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
 READING = ["GET", "HEAD"]
 """What every resource that can be read understands (RFC 9110, section 9.1)."""
 MOST_PIXELS = 2**24
-"""A larger picture is too large for any model; up to here it merely has another size than this one's."""
+"""Of a picture: to decode more takes too long."""
+PHOTO_BYTES = 2**23
+"""Of a photo as cameras write them, in a body."""
 SPARE_BYTES = 2**20
 """Of a body, beside pixels: colour profiles, a camera's notes, landmarks."""
 UPLOADS = 16
@@ -103,8 +107,11 @@ class Service:
                 f"{self.session.path} reads DensePose pictures, which requests do not carry; serve another model"
             )
         self.inputs = chain.sample_inputs()
+        self.preparing = Preparing(Labelling("auto", schema), self.inputs, chain.style_length)
+        self.needed = self.preparing.needed(chain.needed)
         self.ready = self.draining = False
-        self.max_body = 8 * schema.height * schema.width * len(self.inputs) + SPARE_BYTES
+        photos = sum(each.photo_side is not None or self._takes_photos(each) for each in inputs_of(self.inputs))
+        self.max_body = 8 * schema.height * schema.width * len(self.inputs) + photos * PHOTO_BYTES + SPARE_BYTES
         self.batcher = Batcher(
             chain.run_unchecked, limits.max_batch, limits.max_queue, self._ran, chain.session.parallel
         )
@@ -181,19 +188,29 @@ class Service:
     def description(self) -> dict[str, Any]:
         """What a client must know to ask for a picture."""
         schema = self.session.schema
+        described = {each.name: self._described(each) for each in inputs_of(self.inputs)}
         return {
             "method": self.session.method,
             "width": schema.width,
             "height": schema.height,
-            "inputs": {
-                each.name: each.file_in_words(schema, self.chain.style_length) for each in inputs_of(self.inputs)
-            }
-            | self._drawn_in_words(),
+            "inputs": described | self._drawn_in_words(),
             "schema": schema.to_json(),
             "max_body_bytes": self.max_body,
             "timeout_seconds": self.limits.timeout,
             "bearer_token": self.token is not None,
         }
+
+    def _takes_photos(self, each: Input) -> bool:
+        """Whether a photo may stand for a label map, which is then found in it."""
+        return each.label_side is not None and self.preparing.finds_labels
+
+    def _described(self, each: Input) -> dict[str, str]:
+        words = each.file_in_words(self.session.schema, self.chain.style_length)
+        if self._takes_photos(each):
+            optional = "" if each.name in self.needed else "(optional, found in the exemplar) "
+            photo = "" if "jpg" in each.endings(self.session.schema) else ", or a PNG or JPEG of a photo"
+            words = {"file": words["file"] + photo, "holds": f"{optional}{words['holds']}; or a photo to find it in"}
+        return words
 
     def _drawn_in_words(self) -> dict[str, dict[str, str]]:
         drawn = self.chain.optional
@@ -387,7 +404,7 @@ class Service:
         except multipart.BrokenError as error:
             raise Refused(400, "bad_multipart", f"the body is no multipart/form-data: {error}") from error
         names = [name for name, _ in parts]
-        needed = self.chain.needed
+        needed = self.needed
         optional = [name for name in self.inputs if name not in needed] + ([SEED] if self.chain.optional else [])
         if len(names) != len({*names}) or not {*needed} <= {*names} <= {*needed, *optional}:
             wanted = ", ".join(needed)
@@ -398,10 +415,12 @@ class Service:
                 f"the parts are {', '.join(names) or 'none'}; send exactly {wanted}{further}, each once",
             )
         seed = _seed_of(dict(parts).get(SEED, b"0"))
-        loaded = {name: self._loaded(name, content) for name, content in parts if name != SEED}
+        for name, content in parts:
+            if name != SEED:
+                self._check_picture(INPUTS[name], content)
         try:
-            files = {name: (content, f"the part {name}") for name, content in parts if name != SEED}
-            check_marks(files, self.session.schema)
+            files = {name: [(content, f"the part {name}")] for name, content in parts if name != SEED}
+            loaded = load_files(files, self.preparing)
             tensors = self.chain.tensors(loaded, seed, "")
             # Here, one by one, and not in the thread that runs the model on all of them.
             self.chain.check({name: value[None] for name, value in tensors.items()})
@@ -409,25 +428,15 @@ class Service:
         except BadInput as error:
             raise Refused(422, "bad_input", str(error)) from error
 
-    def _loaded(self, name: str, content: bytes) -> Array:
-        part = f"the part {name}"
-        schema, each = self.session.schema, INPUTS[name]
-        endings = each.endings(schema)
-        if "png" in endings:
-            self._check_picture(part, content, "jpg" in endings)
-        try:
-            return each.decode(content, part, schema, self.chain.style_length)
-        except BadInput as error:
-            raise Refused(422, "bad_input", str(error)) from error
-
-    def _check_picture(self, part: str, content: bytes, is_photo: bool) -> None:
-        if not (is_png(content) or (is_photo and is_jpeg(content))):
-            raise Refused(415, "media_type", f"{part} is no PNG{' or JPEG' if is_photo else ''} file")
+    def _check_picture(self, each: Input, content: bytes) -> None:
+        """Raises Refused, before anything is decoded, where a part is no picture, or one of too many pixels."""
+        endings, part = each.endings(self.session.schema), f"the part {each.name}"
+        picture = is_png(content) or is_jpeg(content)
+        if "png" in endings and not (is_png(content) or (picture and ("jpg" in endings or self._takes_photos(each)))):
+            raise Refused(415, "media_type", f"{part} is no PNG{' or JPEG' if 'jpg' in endings else ''} file")
         width, height = stored_size(content) or (0, 0)
         if width * height > MOST_PIXELS:
-            schema = self.session.schema
-            message = f"{part} is {width}×{height} pixels, but the model takes {schema.width}×{schema.height}"
-            raise Refused(413, "too_many_pixels", message)
+            raise Refused(413, "too_many_pixels", f"{part} is {width}×{height} pixels, more than {MOST_PIXELS:,}")
 
     def _ran(self, size: int, seconds: float) -> None:
         self.metrics.batch(size, seconds)

@@ -12,12 +12,15 @@ from likeness.atomic import write_bytes
 from likeness.command import BadInput
 from shards.labels import instances, picture
 from shards.media.pictures import encode_picture
+from shards.packing.audit import explained
 from shards.reading.samples import Sample, decode, decode_pair, iter_samples
-from shards.records import SIDES, Frame, Manifest, load_manifest
+from shards.records import Frame, Manifest, load_manifest
 
 COLUMNS = ("label map", "target", "label over photo", "exemplar label", "exemplar", "consistent", "inconsistent")
 SMALLEST_CELL = 192
 """Pixels; smaller pictures are enlarged, so that captions fit and faces can be judged."""
+CAPTION = 22
+"""Characters of a source's name under its photo: more would be cut off."""
 GAP, HEADER, CAPTION, MARGIN = 6, 30, 20, 34
 INK, PALE, PAPER = (30, 30, 30), (120, 120, 120), (250, 250, 250)
 SAME, OTHER = (20, 120, 60), (170, 60, 30)
@@ -49,13 +52,15 @@ class Overview:
             f"(asked for {manifest.sampling.get('same_style_rate', 0):.1%})",
             "styles": f"{self.styles:,}",
             "sources": ", ".join(f"{len(names):,} {split}" for split, names in manifest.sources.items()),
+            "pictures": schema.preparation.in_words(),
             "sampling": ", ".join(f"{name} {value}" for name, value in sampling.items() if value is not None),
             "audit": ", ".join(f"{name} {value}" for name, value in manifest.audit.items()),
             "seed": str(manifest.seed),
             "digest": manifest.digest[:16],
         }
-        notes = [f"{'note':<11} {note}" for note in manifest.notes]
-        return "\n".join([*(f"{name:<11} {value}" for name, value in rows.items()), *notes])
+        lines = [f"{name:<11} {value}" for name, value in rows.items()]
+        lines += [f"  {line}" for line in explained(manifest.audit)]
+        return "\n".join([*lines, *(f"{'note':<11} {note}" for note in manifest.notes)])
 
 
 def overview(path: Path) -> Overview:
@@ -66,7 +71,7 @@ def overview(path: Path) -> Overview:
     for _, members in tqdm(samples, total=manifest.samples, desc="reading", unit="sample"):
         pair = decode_pair(members)
         same_style += pair.same_style
-        styles |= {getattr(pair, side).style for side in SIDES}
+        styles |= {frame.style for frame in pair.frames.values()}
     return Overview(manifest, same_style, len(styles))
 
 
@@ -84,7 +89,7 @@ def contact_sheet(path: Path, out: Path, rows: int = 8) -> None:
     shown = []
     for position, (_, members) in enumerate(iter_samples(folder, manifest)):
         if position in chosen:
-            shown.append(decode(members, manifest.schema, instances=manifest.instances))
+            shown.append(decode(members, manifest.schema, manifest.sides, instances=manifest.instances))
     sheet = np.concatenate([_header(manifest), *(_row(manifest, sample) for sample in shown)])
     write_bytes(out, encode_picture(sheet))
 
@@ -97,7 +102,8 @@ def _cell(manifest: Manifest) -> tuple[int, int]:
 
 
 def _columns(manifest: Manifest) -> tuple[str, ...]:
-    return (*COLUMNS, "instances") if manifest.instances else COLUMNS
+    columns = COLUMNS[:-1] if manifest.one_style else COLUMNS
+    return (*columns, "instances") if manifest.instances else columns
 
 
 def _header(manifest: Manifest) -> Array:
@@ -120,8 +126,9 @@ def _row(manifest: Manifest, sample: Sample) -> Array:
         (maps["exemplar"], ""),
         (sample.photos["exemplar"], _caption(pair.exemplar)),
         (sample.photos["consistent"], _caption(pair.consistent)),
-        (sample.photos["inconsistent"], _caption(pair.inconsistent)),
     ]
+    if pair.inconsistent is not None:
+        cells.append((sample.photos["inconsistent"], _caption(pair.inconsistent)))
     if sample.instances is not None:
         cells.append((instances.picture(sample.instances), f"{len(np.unique(sample.instances))} numbers"))
     row = np.full((height + CAPTION + GAP, MARGIN + len(cells) * (width + GAP), 3), PAPER, np.uint8)
@@ -143,7 +150,9 @@ def _laid_over(label: Array, photo: Array) -> Array:
 
 
 def _caption(frame: Frame) -> str:
-    return f"{Path(frame.source).name[-18:]} #{frame.number}"
+    source = frame.source if len(frame.source) <= CAPTION else "..." + frame.source[3 - CAPTION :]
+    filled = "" if frame.outside is None else f", {frame.outside:.0%} filled"
+    return f"{source} #{frame.number}{filled}"
 
 
 def _write(canvas: Array, text: str, corner: tuple[int, int], colour: tuple[int, int, int], scale: float) -> None:

@@ -20,7 +20,7 @@ from shards.reading.samples import (
     iter_samples,
     place,
 )
-from shards.records import LABELLED_SIDES, SIDES, Frame, Manifest, Pair, load_manifest
+from shards.records import LABELLED_SIDES, Manifest, Pair, load_manifest
 
 _AGAIN = "pack the shards again"
 
@@ -64,10 +64,10 @@ def verify(path: Path) -> Report:
         _check_members(members, manifest)
         # A sketch or a pose can be drawn from any points; only label pictures can hold something wrong.
         drawn = LABELLED_SIDES if kind_of(manifest.schema).png(manifest.schema) else ()
-        pair = decode(members, manifest.schema, labels=drawn, instances=manifest.instances).pair
+        pair = decode(members, manifest.schema, manifest.sides, drawn, manifest.instances).pair
         _check_pair(members, pair, manifest, sources)
         same_style += pair.same_style
-        styles |= {getattr(pair, side).style for side in SIDES}
+        styles |= {frame.style for frame in pair.frames.values()}
     return Report(
         len(manifest.shards),
         manifest.samples,
@@ -80,7 +80,7 @@ def verify(path: Path) -> Report:
 def _check_members(members: Members, manifest: Manifest) -> None:
     schema = manifest.schema
     expected = {"json", INSTANCES} if manifest.instances else {"json"}
-    for side in SIDES:
+    for side in manifest.sides:
         present = [f"{side}.{extension}" for extension in PICTURE_FORMATS if f"{side}.{extension}" in members]
         if len(present) > 1:
             raise BadInput(f"{place(members, present[1])} stands beside {present[0]}; {_AGAIN}")
@@ -106,8 +106,7 @@ def _check_pair(members: Members, pair: Pair, manifest: Manifest, sources: Colle
         )
     if pair.key.encode() != members[KEY]:
         raise BadInput(f"{where} says key {pair.key!r}; {_AGAIN}")
-    for side in SIDES:
-        frame: Frame = getattr(pair, side)
+    for side, frame in pair.frames.items():
         if frame.source not in sources:
             raise BadInput(
                 f"{where}: {side} comes from {frame.source}, which is no {manifest.split} source of the manifest; "
@@ -127,5 +126,5 @@ def _check_pair(members: Members, pair: Pair, manifest: Manifest, sources: Colle
         return
     if pair.consistent.style != exemplar.style:
         raise BadInput(f"{where}: consistent has style {pair.consistent.style!r}, not {exemplar.style!r}; {_AGAIN}")
-    if pair.inconsistent.style == exemplar.style:
+    if pair.inconsistent is not None and pair.inconsistent.style == exemplar.style:
         raise BadInput(f"{where}: inconsistent has the exemplar's style {exemplar.style!r}; {_AGAIN}")

@@ -178,6 +178,17 @@ class Kind(ABC):
         Raises BadInput naming the file, the first value that is wrong, and what is expected.
         """
 
+    def pixels(self, content: bytes, name: str) -> Array:
+        """The pixels of somebody's label picture of any size: (H, W), or (H, W, 3) where they are colours.
+
+        name: what messages call it. Raises BadInput when it is no such picture, RuntimeError for kinds of points.
+        """
+        raise RuntimeError(f"a label map of kind {self.name} is no picture")
+
+    def of_pixels(self, schema: LabelSchema, pixels: Array, name: str) -> Array:
+        """A loaded label map of `pixels` of the schema's size. Raises BadInput for what the schema does not allow."""
+        raise RuntimeError(f"a label map of kind {self.name} is no picture")
+
     def decode_files(self, schema: LabelSchema, files: Sequence[tuple[bytes, str]]) -> Array:
         """What `decode` gives, of all files that hold one label map together: see `one_file`.
 
@@ -288,8 +299,14 @@ class ClassMap(Kind):
     def expand(self, schema: LabelSchema, loaded: Array) -> Array:
         return classes.one_hot(schema, loaded)
 
+    def pixels(self, content: bytes, name: str) -> Array:
+        return decode_ids(content, name)
+
+    def of_pixels(self, schema: LabelSchema, pixels: Array, name: str) -> Array:
+        return classes.checked(schema, pixels, name)
+
     def decode(self, schema: LabelSchema, content: bytes, name: str) -> Array:
-        return classes.checked(schema, decode_ids(content, name), name)
+        return self.of_pixels(schema, self.pixels(content, name), name)
 
     def layers(self, schema: LabelSchema) -> Layers | None:
         return None
@@ -319,11 +336,15 @@ class Picture(Kind):
             )
         return channels
 
-    def decode(self, schema: LabelSchema, content: bytes, name: str) -> Array:
+    def pixels(self, content: bytes, name: str) -> Array:
         pixels = decode_picture(content, name)
-        if self.colours == "grey":
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if self.colours == "grey" else pixels
+
+    def of_pixels(self, schema: LabelSchema, pixels: Array, name: str) -> Array:
         return self._loaded(schema, pixels, name)
+
+    def decode(self, schema: LabelSchema, content: bytes, name: str) -> Array:
+        return self.of_pixels(schema, self.pixels(content, name), name)
 
     def layers(self, schema: LabelSchema) -> Layers | None:
         return ((0, 1, 2),) if self.colours == "RGB" else ((0, 0, 0),)

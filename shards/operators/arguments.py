@@ -12,7 +12,13 @@ def add_operator_arguments(add: Callable[..., object]) -> None:
 
     add: the parser's `add_argument`.
     """
-    add("--predictor", type=Path, metavar="DAT", help="dlib's 68-point predictor, instead of MediaPipe")
+    add(
+        "--predictor",
+        type=Path,
+        metavar="DAT",
+        help="dlib's 68-point predictor; without it the one of Debian's "
+        "libdlib-data where that is installed, else MediaPipe; `mediapipe` for MediaPipe in any case",
+    )
     add(
         "--openpose",
         type=Path,

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,17 @@ class Graph:
             }
             self._graph.start_run(packets)
             self._clock, self._seasoned = 0, False
+            self._one_at_a_time = Lock()
             self.run(np.zeros((_FIRST_SIDE, _FIRST_SIDE, 3), np.uint8))
 
     def run(self, image: Array) -> Any | None:
         """The packet that the graph gives for a picture, or None. Raises ValueError unless it is uint8 (H, W, 3)."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"detectors look at uint8 (H, W, 3), not at {image.dtype} {image.shape}")
+        with self._one_at_a_time:
+            return self._ran(image)
+
+    def _ran(self, image: Array) -> Any | None:
         self._found.clear()
         self._clock += 1
         packet = self._create.create_image_frame(image_format=self._format, data=np.ascontiguousarray(image))

@@ -2,25 +2,38 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.labels import classes
 from shards.labels.kinds import CLASSES, EDGES, PICTURE, POSE, SKETCH, Kind, kind_of
-from shards.media.orientation import DrawnOn, as_shown
-from shards.media.pictures import read_ids, read_instances, read_picture
+from shards.media.boxes import Box, resized
+from shards.media.pictures import read_picture
 from shards.media.video import decode
 from shards.operators.arguments import OPERATOR_OPTIONS
+from shards.operators.beside import fitted_photo, label_by_ids, label_by_picture
 from shards.operators.edges import EdgeNetwork, canny
-from shards.operators.face_landmarks import Detector, Face, FaceLandmarks, crop_face
+from shards.operators.labelling import Found, Labelled, Labelling, Photo
+from shards.operators.points import (
+    body_box,
+    body_detector,
+    find_body,
+    find_face,
+    label_body,
+    label_face,
+    landmark_detector,
+)
+from shards.operators.shots import Places
+from shards.operators.smoothing import OneEuro
+from shards.operators.world_frames import world_photos
 from shards.records import Frame, LabelSchema
 from shards.sources.dataset import Item
 from shards.worlds import world_of
@@ -31,66 +44,9 @@ BLANK_SPREAD = 2.0
 DUPLICATE_DIFFERENCE = 0.5
 """A frame whose 64×64 grey values differ from the last kept one's by less, in the mean, shows the same again."""
 
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo with what its label is made of."""
-
-    frame: Frame
-    """Where it comes from, and the points that its label is drawn from."""
-    image: Array
-    """uint8 (H, W, 3), RGB, at the schema's size."""
-    label_picture: Array | None
-    """What the label picture holds, None where there is none: uint8 (H, W), or (H, W, 3) where the kind has colours."""
-    instances: Array | None = None
-    """uint16 (H, W), the instance map where the labelling takes them."""
-
-
-@dataclass(frozen=True)
-class Labelling:
-    """How photos are labelled."""
-
-    operator: str
-    """One of OPERATORS."""
-    schema: LabelSchema
-    """Of the labels, and by its size of the photos."""
-    every: int = 1
-    """Keep every n-th frame of a video."""
-    of_raw: Mapping[int, int] | None = None
-    """For `given`, the publisher's class id to the schema's."""
-    predictor: Path | None = None
-    """dlib's 68-point predictor, None for MediaPipe."""
-    openpose: Path | None = None
-    """Folder of OpenPose's keypoint files, None to detect poses."""
-    densepose: Path | None = None
-    """Folder of DensePose's IUV pictures, None for poses without them."""
-    parser: Path | None = None
-    """An ONNX segmentation model."""
-    edges: Path | None = None
-    """An ONNX edge network, None for Canny's detector."""
-    timeout_s: float | None = 1800.0
-    """Seconds that one video may take, with all that is done to its frames meanwhile; None for no limit."""
-    labels_drawn_on: DrawnOn | None = None
-    """What label pictures beside photos were drawn on, where a photo has an EXIF mark; None where sizes are to tell."""
-    instances: bool = False
-    """Take the instance maps that lie beside label pictures (`given`, and `worlds` of class maps); every photo must
-    have one."""
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """What an operator makes of a picture."""
-
-    image: Array
-    """The picture itself, maybe cropped: uint8 (h, w, 3) RGB."""
-    landmarks: tuple[tuple[int, int], ...] | None = None
-    """See `Frame`."""
-    keypoints: tuple[tuple[float, float, float], ...] | None = None
-    """See `Frame`."""
-    label_picture: Array | None = None
-    """At the schema's size; None where the points are all."""
-    instances: Array | None = None
-    """uint16, at the schema's size."""
+Sight = tuple[int, float, Array, Found | str | None]
+"""A picture by its number and second, uint8 (H, W, 3) RGB, and what was found in it, why nothing was, or None where
+nothing is looked for."""
 
 
 def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | None = None) -> Iterator[Photo]:
@@ -107,12 +63,17 @@ def labelled_photos(item: Item, labelling: Labelling, outcomes: Counter[str] | N
         raise BadInput(f"no label operator {labelling.operator!r}; choose one of {', '.join(OPERATORS)}")
     _check_kind(labelling)
     if labelling.operator == "worlds":
-        yield from _from_sidecar(item, labelling, outcomes)
+        yield from world_photos(item, labelling, outcomes)
         return
-    for number, seconds, image in _frames(item, labelling, outcomes):
-        photo = _photo(item, number, seconds, image, labelling, outcomes)
+    places = Places() if labelling.shots and not item.still else None
+    for sight in _sights(item, labelling, partial(_frames, item, labelling), outcomes):
+        # Of all that is looked at: a cut may lie where nothing is found.
+        place = 0 if places is None else places.place_of(sight[2])
+        photo = _photo(item, sight, labelling, outcomes)
         if photo is not None:
-            yield photo
+            yield (
+                photo if not place else replace(photo, frame=replace(photo.frame, style=f"{item.style} place {place}"))
+            )
     if not outcomes["used"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in outcomes.most_common() if count)
         remedy = "choose another file"
@@ -130,25 +91,86 @@ def every_frame(video: Path, labelling: Labelling, outcomes: Counter[str]) -> It
     item = Item(video.name, video, video.name)
     _check_kind(labelling)
     if labelling.operator == "worlds":
-        for photo in _from_sidecar(item, labelling, outcomes):
+        for photo in world_photos(item, labelling, outcomes):
             yield photo.frame.seconds, photo
         return
-    for number, seconds, image in decode(video, 1, labelling.timeout_s):
-        yield seconds, _photo(item, number, seconds, image, labelling, outcomes)
+
+    def frames(_: Counter[str]) -> Iterator[tuple[int, float, Array]]:
+        return decode(video, 1, labelling.timeout_s)
+
+    for sight in _sights(item, labelling, frames, outcomes):
+        yield sight[1], _photo(item, sight, labelling, outcomes)
 
 
-def _photo(
-    item: Item, number: int, seconds: float, image: Array, labelling: Labelling, outcomes: Counter[str]
-) -> Photo | None:
+def photo_of(image: Array, name: str, labelling: Labelling) -> Photo:
+    """Somebody's photo, prepared and labelled as those that a model has learnt from.
+
+    image: uint8 (H, W, 3) RGB of any size, as it is shown. name: what messages call it. labelling: `prepared`.
+    Raises BadInput when the operator finds nothing in it.
+    """
+    _check_kind(labelling)
+    outcomes: Counter[str] = Counter()
+    once = replace(labelling, smooth=False)
+
+    def frames(_: Counter[str]) -> Iterator[tuple[int, float, Array]]:
+        return iter([(0, 0.0, image)])
+
+    for sight in _sights(Item(name, Path(name), ""), once, frames, outcomes):
+        if (photo := _photo(Item(name, Path(name), ""), sight, once, outcomes)) is not None:
+            return photo
+    raise BadInput(f"{name} cannot be used: {next(iter(outcomes))}; choose another photo")
+
+
+def _sights(
+    item: Item,
+    labelling: Labelling,
+    frames: Callable[[Counter[str]], Iterator[tuple[int, float, Array]]],
+    outcomes: Counter[str],
+) -> Iterator[Sight]:
+    """The pictures of a file with what the operator finds in them.
+
+    frames: gives them, and counts those that it leaves out. Where what is shown of a video depends on all of its
+    frames, they are read twice.
+    """
+    operator = OPERATORS[labelling.operator]
+    if operator.find is None:
+        yield from ((number, seconds, image, None) for number, seconds, image in frames(outcomes))
+        return
+    smoother = OneEuro() if labelling.smooth and not item.still else None
+
+    def found(number: int, seconds: float, image: Array) -> Array | str:
+        assert operator.find is not None
+        points = operator.find(image, item, number, labelling)
+        return points if isinstance(points, str) or smoother is None else smoother.smoothed(points, seconds)
+
+    if operator.view is None:
+        for number, seconds, image in frames(outcomes):
+            points = found(number, seconds, image)
+            yield number, seconds, image, points if isinstance(points, str) else Found(points, None)
+        return
+    everywhere, shape = [], (0, 0)
+    progress = tqdm(frames(Counter()), desc=f"looking at {item.path.name}", unit="frame", disable=None)
+    for number, seconds, image in progress:
+        everywhere.append(found(number, seconds, image))
+        shape = image.shape[0], image.shape[1]
+    seen = [points for points in everywhere if not isinstance(points, str)]
+    box = operator.view(np.concatenate(seen), shape, labelling) if seen else None
+    for (number, seconds, image), points in zip(frames(outcomes), everywhere, strict=True):
+        yield number, seconds, image, points if isinstance(points, str) else Found(points, box)
+
+
+def _photo(item: Item, sight: Sight, labelling: Labelling, outcomes: Counter[str]) -> Photo | None:
     """What the operator makes of a picture; None, with the reason counted, where it rejects it."""
+    number, seconds, image, found = sight
     label = OPERATORS[labelling.operator].label
     assert label is not None, "the labels of worlds are read from sidecars"
-    result = label(image, item, number, labelling)
+    result = found if isinstance(found, str) else label(image, item, number, labelling, found)
     if isinstance(result, str):
         outcomes[result] += 1
         return None
     outcomes["used"] += 1
-    frame = Frame(item.source, number, seconds, item.style, result.landmarks, result.keypoints)
+    outside = round(result.outside, 4) or None
+    frame = Frame(item.source, number, seconds, item.style, result.landmarks, result.keypoints, outside)
     schema = labelling.schema
     return Photo(frame, resized(result.image, schema.height, schema.width), result.label_picture, result.instances)
 
@@ -165,7 +187,6 @@ def prepared_for(path: Path, labelling: Labelling) -> Labelling:
     Raises BadInput when what that operator needs is not installed or not given.
     """
     kind = kind_of(labelling.schema)
-    operator = next((each for each in OPERATORS.values() if each.kind is kind and each.of_any_photo), None)
     optional = any(getattr(labelling, name) for name in OPERATOR_OPTIONS)
     beside = sidecar_path(path)
     may_be_of_world = world_of(kind) is not None and not Item(path.name, path, "").still and beside.is_file()
@@ -173,11 +194,23 @@ def prepared_for(path: Path, labelling: Labelling) -> Labelling:
     if may_be_of_world and not of_world:
         print(f"note: {beside} is no sidecar of a world and is not used", file=sys.stderr)
     if of_world and not optional:
-        operator = OPERATORS["worlds"]
-    elif operator is None:
-        raise BadInput(f"{path} needs a label map of kind {kind.name!r}, which nothing makes of a photo; give its file")
-    elif operator.needs is not None and not getattr(labelling, operator.needs):
-        raise BadInput(f"{path} needs a class map: give a segmentation model in ONNX form with --{operator.needs}")
+        prepared = replace(labelling, operator="worlds")
+        prepare(prepared)
+        return prepared
+    return prepared_for_any(str(path), labelling)
+
+
+def prepared_for_any(name: str, labelling: Labelling) -> Labelling:
+    """With the operator that labels any photo of the schema's kind. name: what messages call the photo.
+
+    Raises BadInput when there is none, or what it needs is not installed or not given.
+    """
+    kind = kind_of(labelling.schema)
+    operator = next((each for each in OPERATORS.values() if each.kind is kind and each.of_any_photo), None)
+    if operator is None:
+        raise BadInput(f"{name} needs a label map of kind {kind.name!r}, which nothing makes of a photo; give its file")
+    if operator.needs is not None and not getattr(labelling, operator.needs):
+        raise BadInput(f"{name} needs a class map: give a segmentation model in ONNX form with --{operator.needs}")
     prepared = replace(labelling, operator=operator.name)
     prepare(prepared)
     return prepared
@@ -207,129 +240,6 @@ def _frames(item: Item, labelling: Labelling, outcomes: Counter[str]) -> Iterato
             yield number, seconds, image
 
 
-def resized(image: Array, height: int, width: int) -> Array:
-    """A photo at another size: area reduction when neither side grows, cubic enlargement otherwise."""
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-
-
-def middle(image: Array, height: int, width: int) -> Array:
-    """The largest part in the middle of a picture, (h, w) or (h, w, 3), that has the aspect of height and width."""
-    high, wide = image.shape[:2]
-    scale = min(high / height, wide / width)
-    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (high - rows) // 2, (wide - columns) // 2
-    return image[top : top + rows, left : left + columns]
-
-
-def _nearest(ids: Array, schema: LabelSchema) -> Array:
-    return cv2.resize(ids, (schema.width, schema.height), interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-def _on_photo(label: Array, file: Path, photo: Path, image: Array, labelling: Labelling) -> Array:
-    """What a file holds that was drawn for a photo, as the photo is shown."""
-    remedy = "give --labels-drawn-on stored or --labels-drawn-on shown"
-    height, width = image.shape[:2]
-    return as_shown(label, file, photo, (height, width), labelling.labels_drawn_on, remedy)
-
-
-def _of_size(path: Path, image: Array) -> Array:
-    """The instance map of a frame."""
-    numbers = read_instances(path)
-    if numbers.shape != image.shape[:2]:
-        raise BadInput(
-            f"{path} is {numbers.shape[1]}×{numbers.shape[0]} pixels, but its frame {image.shape[1]}×{image.shape[0]}; "
-            "draw the world again"
-        )
-    return numbers
-
-
-def _from_sidecar(item: Item, labelling: Labelling, outcomes: Counter[str]) -> Iterator[Photo]:
-    """Labels that a world wrote beside its video."""
-    video, schema = item.path, labelling.schema
-    sidecar = sidecar_of(video)
-    beside = sidecar_path(video)
-    if sidecar is None:
-        raise BadInput(f"{video} has no sidecar {beside.name}; draw the world again, or use --labels face-landmarks")
-    entries = sidecar["frames"]
-    kind = kind_of(schema)
-    member = kind.member
-    last = -1
-    for number, seconds, image in decode(video, labelling.every, labelling.timeout_s):
-        last = number
-        if number >= len(entries):
-            raise BadInput(f"{beside} describes {len(entries)} frames, but {video.name} has more; draw the world again")
-        entry = entries[number]
-        if member not in entry:
-            raise BadInput(
-                f"{beside} is of the world {sidecar['world']!r}, which has no {member} for a {schema.kind!r} label"
-            )
-        ids = instances = None
-        points: dict[str, Any] = {}
-        if kind.points is None:
-            path = video.parent / entry[member]
-            ids = classes.checked(schema, _nearest(read_ids(path), schema), str(path))
-            if labelling.instances:
-                if "instances" not in entry:
-                    raise BadInput(f"{beside} names no instance maps; draw the world again")
-                instances = _nearest(_of_size(video.parent / entry["instances"], image), schema)
-        else:
-            points[member] = tuple(tuple(point) for point in entry[member])
-        outcomes["used"] += 1
-        frame = Frame(item.source, number, seconds, item.style, **points)
-        yield Photo(frame, resized(image, schema.height, schema.width), ids, instances)
-    if last < len(entries) - labelling.every:
-        raise BadInput(
-            f"{video} ends with frame {last}, but {beside.name} describes {len(entries)} frames; draw the world again"
-        )
-
-
-@cache
-def _landmark_detector(predictor: Path | None) -> Detector:
-    if predictor is None:
-        return FaceLandmarks()
-    from shards.operators.dlib_landmarks import DlibLandmarks
-
-    return DlibLandmarks(predictor)
-
-
-def _label_face(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
-    """A face cut out, with landmarks detected in the crop (specification 5.4)."""
-    face = crop_face(image, _landmark_detector(labelling.predictor))
-    if not isinstance(face, Face):
-        return face
-    return Labelled(face.crop, landmarks=tuple((int(x), int(y)) for x, y in face.landmarks))
-
-
-@cache
-def _body_detector() -> Any:
-    from shards.operators.body_pose import BodyPose
-
-    return BodyPose()
-
-
-def _label_body(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
-    """Keypoints from OpenPose's files where they are given, detected otherwise; DensePose pictures where given."""
-    # As it is on the disk: the name in the dataset may be spelled otherwise than OpenPose's files.
-    stem = item.path.stem
-    if labelling.openpose is not None:
-        from shards.operators.openpose import keypoints_of
-
-        points = keypoints_of(labelling.openpose, stem, number, *image.shape[:2])
-    else:
-        points = _body_detector().detect(image)
-    if points is None:
-        return "no body"
-    ids = None
-    if labelling.densepose is not None:
-        from shards.labels.densepose import densepose_of
-
-        ids = _nearest(densepose_of(labelling.densepose, stem, number), labelling.schema)
-    return Labelled(image, keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points), label_picture=ids)
-
-
 @cache
 def _parser(model: Path, schema: LabelSchema) -> Any:
     from shards.operators.parsing import Parser
@@ -337,50 +247,14 @@ def _parser(model: Path, schema: LabelSchema) -> Any:
     return Parser(model, schema)
 
 
-def _label_by_parser(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
+def _label_by_parser(
+    image: Array, item: Item, number: int, labelling: Labelling, found: Found | None
+) -> Labelled | str:
     """Class ids from a segmentation model, at the schema's size."""
     assert labelling.parser is not None, "prepared"
-    schema = labelling.schema
-    small = resized(image, schema.height, schema.width)
-    ids: Array = _parser(labelling.parser, schema).ids(image)
-    return Labelled(small, label_picture=ids)
-
-
-def _label_beside(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
-    """The label picture that lies beside a still, in the schema's ids, and its instance map as it is."""
-    if item.label is None:
-        raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
-    raw = _on_photo(read_ids(item.label), item.label, item.path, image, labelling)
-    schema = labelling.schema
-    ids = _nearest(raw, schema)
-    if labelling.of_raw is not None:
-        table = np.full(256, -1, np.int16)
-        table[list(labelling.of_raw)] = list(labelling.of_raw.values())
-        mapped = table[ids]
-        if (mapped < 0).any():
-            row, column = (int(value) for value in np.argwhere(mapped < 0)[0])
-            raise BadInput(
-                f"{item.label} holds the id {int(ids[row, column])}, which this dataset does not have; it knows "
-                f"{classes.in_words(tuple(labelling.of_raw))}"
-            )
-        ids = mapped.astype(np.uint8)
-    ids = classes.checked(schema, ids, str(item.label))
-    if not labelling.instances:
-        return Labelled(image, label_picture=ids)
-    if item.instances is None:
-        raise BadInput(f"{item.path} has no instance map; give every picture one, or none")
-    numbers = _on_photo(read_instances(item.instances), item.instances, item.path, image, labelling)
-    return Labelled(image, label_picture=ids, instances=_nearest(numbers, schema))
-
-
-def _label_picture_beside(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
-    """The picture that lies beside a still, as its label map; of both the middle of the schema's aspect."""
-    if item.label is None:
-        raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
-    stored = read_picture(item.label, obey_mark=False)
-    label, schema = _on_photo(stored, item.label, item.path, image, labelling), labelling.schema
-    label, image = (middle(each, schema.height, schema.width) for each in (label, image))
-    return Labelled(image, label_picture=resized(label, schema.height, schema.width))
+    part, outside = fitted_photo(image, labelling.schema)
+    ids: Array = _parser(labelling.parser, labelling.schema).ids(part)
+    return Labelled(part, label_picture=ids, outside=outside)
 
 
 @cache
@@ -388,18 +262,18 @@ def _edge_network(model: Path, schema: LabelSchema) -> EdgeNetwork:
     return EdgeNetwork(model, schema)
 
 
-def _label_edges(image: Array, item: Item, number: int, labelling: Labelling) -> Labelled | str:
-    """Edges of the middle of a photo, found at the schema's size, or by a network at its own."""
+def _label_edges(image: Array, item: Item, number: int, labelling: Labelling, found: Found | None) -> Labelled | str:
+    """Edges of a photo, found at the schema's size, or by a network at its own."""
     schema = labelling.schema
-    part = middle(image, schema.height, schema.width)
+    part, outside = fitted_photo(image, labelling.schema)
     small = resized(part, schema.height, schema.width)
     edges = canny(small) if labelling.edges is None else _edge_network(labelling.edges, schema).edges(part)
-    return Labelled(small, label_picture=edges)
+    return Labelled(small, label_picture=edges, outside=outside)
 
 
 def _load_body_detector(labelling: Labelling) -> None:
     if labelling.openpose is None:
-        _body_detector()
+        body_detector()
 
 
 def _load_parser(labelling: Labelling) -> None:
@@ -420,15 +294,22 @@ class Operator:
     """What `--labels` calls it."""
     kind: Kind | None
     """Of the labels that it gives; None: of whatever kind the world has."""
-    label: Callable[[Array, Item, int, Labelling], Labelled | str] | None
-    """Labels a picture, uint8 (H, W, 3) RGB, of an item, by its number there, or says in a word why it cannot; None for
-    `worlds`, which reads sidecars video by video."""
+    label: Callable[[Array, Item, int, Labelling, Found | None], Labelled | str] | None
+    """Labels a picture, uint8 (H, W, 3) RGB, of an item, by its number there, with what was found in it, or says in a
+    word why it cannot; None for `worlds`, which reads sidecars video by video."""
+    find: Callable[[Array, Item, int, Labelling], Array | str] | None = None
+    """Finds the points that it needs, as `Found` has them, or says in a word why not; None where it needs none."""
+    view: Callable[[Array, tuple[int, int], Labelling], Box] | None = None
+    """What to show of the frames of a video, by all points found there, (N, 3), and height and width of the frames;
+    None where each is cut for itself."""
     load: Callable[[Labelling], object] | None = None
     """Loads what it needs, or raises BadInput."""
     options: tuple[str, ...] = ()
     """Those of OPERATOR_OPTIONS that concern it."""
     needs: str | None = None
     """The one of them that it cannot do without."""
+    faces: bool = False
+    """Whether it cuts faces out."""
     of_any_photo: bool = True
     """Whether it labels any photo, not only those that have a file beside them."""
 
@@ -440,15 +321,25 @@ OPERATORS: dict[str, Operator] = {
         Operator(
             "face-landmarks",
             SKETCH,
-            _label_face,
-            lambda labelling: _landmark_detector(labelling.predictor),
-            ("predictor",),
+            label_face,
+            find=find_face,
+            load=lambda labelling: landmark_detector(labelling.predictor),
+            options=("predictor",),
+            faces=True,
         ),
-        Operator("pose", POSE, _label_body, _load_body_detector, ("openpose", "densepose")),
-        Operator("parsing", CLASSES, _label_by_parser, _load_parser, ("parser",), needs="parser"),
-        Operator("given", CLASSES, _label_beside, of_any_photo=False),
-        Operator("picture", PICTURE, _label_picture_beside, of_any_photo=False),
-        Operator("edges", EDGES, _label_edges, _load_edge_network, ("edges",)),
+        Operator(
+            "pose",
+            POSE,
+            label_body,
+            find=find_body,
+            view=body_box,
+            load=_load_body_detector,
+            options=("openpose", "densepose"),
+        ),
+        Operator("parsing", CLASSES, _label_by_parser, load=_load_parser, options=("parser",), needs="parser"),
+        Operator("given", CLASSES, label_by_ids, of_any_photo=False),
+        Operator("picture", PICTURE, label_by_picture, of_any_photo=False),
+        Operator("edges", EDGES, _label_edges, load=_load_edge_network, options=("edges",)),
     )
 }
 """The label operators by name."""

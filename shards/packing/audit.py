@@ -7,7 +7,7 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.records import SIDES, Frame, Pair, Split
+from shards.records import Frame, Pair, Split
 
 MOST_SCORED = 2000
 """Pairs that the copy score is taken from, evenly spread."""
@@ -34,7 +34,7 @@ def audit(
     own = set(sources.get(split, ()))
     both = set(sources.get("train", ())) & set(sources.get("test", ()))
     # A held-out figure means nothing once a photo of the held-out videos has been trained on.
-    foreign = sum(getattr(pair, side).source not in own for pair in pairs for side in SIDES)
+    foreign = sum(frame.source not in own for pair in pairs for frame in pair.frames.values())
     distances = [distance for pair in pairs if (distance := hash_distance(pair.target, pair.exemplar)) is not None]
     self_exemplars = sum(_place(pair.target) == _place(pair.exemplar) for pair in pairs)
     self_consistent = sum(_place(pair.consistent) == _place(pair.exemplar) for pair in pairs)
@@ -61,6 +61,29 @@ def audit(
     }
 
 
+LEARNS_TO_COPY = 0.85
+"""A copy score from which on copying the exemplar pays: the target is hardly another photo."""
+
+
+def explained(audit: Mapping[str, Any]) -> list[str]:
+    """What the figures of an audit mean, a line for each; with a warning where training would learn to copy."""
+    lines = []
+    if (score := audit.get("copy_score")) is not None:
+        warned = score > LEARNS_TO_COPY
+        remedy = (
+            "; training will learn to copy: take frames further apart (--every, --window-seconds)" if warned else ""
+        )
+        lines.append(
+            f"copy score {score:.2f}: 1 where same-style exemplars equal their targets, 0 where any would do{remedy}"
+        )
+    if (near := audit.get("near_duplicates")) is not None:
+        least = audit.get("least_distance")
+        lines.append(
+            f"near duplicates {near:,}: exemplars whose hash differs from the target's in under {least} of 64 bits"
+        )
+    return lines
+
+
 def hash_distance(one: Frame, other: Frame) -> int | None:
     """Bits in which the perceptual hashes of two photos differ, 0 to 64; None where there are none."""
     if one.hash is None or other.hash is None:
@@ -73,10 +96,10 @@ def copy_score(pairs: Sequence[Pair], thumb: Callable[[Frame], Array]) -> float 
     nearer to them than photos of other styles.
 
     1 - (mean distance of target and exemplar) / (mean distance of target and inconsistent photo), over same-style
-    pairs; distances are mean absolute differences of 16×16 copies. None without same-style pairs. Pairs with a high
-    score teach copying; a wider window lowers it.
+    pairs; distances are mean absolute differences of 16×16 copies. None without same-style pairs, or another style.
+    Pairs with a high score teach copying; a wider window lowers it.
     """
-    same = [pair for pair in pairs if pair.same_style]
+    same = [pair for pair in pairs if pair.same_style and pair.inconsistent is not None]
     if not same:
         return None
     chosen = [same[int(at)] for at in np.linspace(0, len(same) - 1, min(MOST_SCORED, len(same)))]
@@ -85,6 +108,7 @@ def copy_score(pairs: Sequence[Pair], thumb: Callable[[Frame], Array]) -> float 
         # Signed: differences of uint8 would wrap around.
         target = thumb(pair.target).astype(np.int16)
         copied += float(np.abs(target - thumb(pair.exemplar)).mean())
+        assert pair.inconsistent is not None
         unlike += float(np.abs(target - thumb(pair.inconsistent)).mean())
     return round(1 - copied / unlike, 4) if unlike else None
 

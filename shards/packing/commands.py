@@ -11,9 +11,11 @@ from likeness.process.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.media.orientation import DrawnOn
 from shards.operators.arguments import add_operator_arguments
+from shards.operators.face_crops import LEAST_SIDE, PAPER_SIDE, PAPER_SYMMETRY
 from shards.operators.photos import OPERATORS
 from shards.packing.pairs import PRESETS, preset
 from shards.packing.quarantine import MAX_BAD
+from shards.preparation import CROPS, FITS
 from shards.records import Manifest
 from shards.sources import SOURCES
 
@@ -59,6 +61,7 @@ def add_pack(commands: Subcommands) -> None:
     add = subcommand(commands, "pack", _pack, summary, PACK.format(datasets=datasets)).add_argument
     _add_files(add)
     _add_labels(add)
+    _add_preparation(add)
     _add_pairs(add)
     _add_held_out(add)
 
@@ -76,7 +79,14 @@ def _add_files(add: Add) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the shards")
     add("--dry-run", action="store_true", help="print what it would come to, in pairs and bytes, and stop")
     add("--seed", type=whole, default=0, metavar="K", help="equal seeds give equal pairs")
-    add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
+    add(
+        "--size",
+        type=size_of,
+        default=256,
+        metavar="PIXELS",
+        help="picture width, or WIDTHxHEIGHT, multiples of 16; without a height faces and bodies are square, and other "
+        "pictures have the dataset's proportions",
+    )
     add("--workers", type=count, metavar="N", help="processes that decode and label; without it, one per core")
     add("--samples-per-shard", type=count, default=1000, metavar="N", help="samples in one tar file")
     add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
@@ -111,6 +121,53 @@ def _add_labels(add: Add) -> None:
     add_operator_arguments(add)
 
 
+def _add_preparation(add: Add) -> None:
+    crops = "; ".join(f"{name}: {text}" for name, text in CROPS.items())
+    add("--crop", choices=tuple(CROPS), help=f"how faces are cut out, not aligned. {crops}")
+    add(
+        "--margin",
+        type=float,
+        default=1.0,
+        metavar="M",
+        help="how much more than the face an aligned crop shows: at 1 the hair just fits in, at 2 the shoulders do",
+    )
+    add(
+        "--fit",
+        choices=tuple(FITS),
+        default="crop",
+        help="how photos get the picture's proportions. "
+        + "; ".join(f"{name}: {text}" for name, text in FITS.items())
+        + ". Where bodies are cropped, the crop follows the body, the same one all along a video",
+    )
+    add(
+        "--least-symmetry",
+        type=float,
+        metavar="R",
+        help="leave out faces that are turned further: 1 is frontal, 0 a profile; without it 0, and with --crop paper "
+        f"{PAPER_SYMMETRY:g}",
+    )
+    add(
+        "--least-face",
+        type=count,
+        metavar="PIXELS",
+        help=f"leave out faces whose crop has a shorter side; without it {LEAST_SIDE}, with --crop paper {PAPER_SIDE}",
+    )
+    add(
+        "--no-smoothing",
+        action="store_true",
+        help="take landmarks and keypoints of a video frame by frame, as --crop paper does, instead of smoothing them "
+        "with a One-Euro filter",
+    )
+
+
+def size_of(text: str) -> int | tuple[int, int]:
+    """A width such as 256, or width and height such as 192x256, in pixels."""
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) < 6 for side in sides):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a width such as 256 nor a size such as 192x256")
+    return (int(sides[0]), int(sides[1])) if len(sides) > 1 else int(sides[0])
+
+
 def _add_pairs(add: Add) -> None:
     add("--pairs", type=count, metavar="N", help="how many pairs; without it, --repeat per frame")
     add("--repeat", type=count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
@@ -123,6 +180,16 @@ def _add_pairs(add: Add) -> None:
         type=int,
         metavar="BITS",
         help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
+    )
+    add(
+        "--styles-by-folder",
+        action="store_true",
+        help="photos in one folder have one style, such as those of a person; held-out ones are then of other folders",
+    )
+    add(
+        "--no-cuts",
+        action="store_true",
+        help="a video is one style from beginning to end; without it, each place that it shows between cuts is a style",
     )
     add("--nearest", type=count, metavar="K", help="pictures without styles: draw from the K nearest, not 10")
     add("--features", type=Path, metavar="ONNX", help="the model that says what is near, instead of colours and edges")
@@ -151,15 +218,18 @@ def _pack(options: argparse.Namespace) -> None:
 
     # The fields of Packing whose options have the same name.
     files = ("source", "dataset", "seed", "size", "samples_per_shard", "max_bad")
+    pictures = ("crop", "margin", "fit", "least_symmetry", "least_face")
     labels = ("every", "predictor", "openpose", "densepose", "parser", "edges", "classes", "labels_drawn_on")
-    pairs = ("pairs", "judged", "pair_list", "features", "test_pairs", "test_fraction", "halves")
+    pairs = ("pairs", "judged", "pair_list", "features", "test_pairs", "test_fraction", "halves", "styles_by_folder")
     changes = ("same_style_rate", "repeat", "exemplars", "least_distance", "nearest")
     packing = Packing(
         sampling=preset(options.preset, options.window_seconds, **{name: getattr(options, name) for name in changes}),
         operator=options.labels,
         picture_format=options.format,
         timeout_s=options.file_timeout,
-        **{name: getattr(options, name) for name in (*files, *labels, *pairs)},
+        **{name: getattr(options, name) for name in (*files, *pictures, *labels, *pairs)},
+        smooth=False if options.no_smoothing else None,
+        shots=not options.no_cuts,
     )
     if options.dry_run:
         from shards.packing.estimate import estimate
@@ -181,12 +251,13 @@ def _merge(options: argparse.Namespace) -> None:
 
 
 def _summary(folder: Path, manifest: Manifest) -> str:
+    from shards.packing.audit import explained
+
     total = sum(shard.bytes for shard in manifest.shards)
     audit = manifest.audit
-    copied = "" if audit["copy_score"] is None else f", copy score {audit['copy_score']:.2f}"
     lines = [
         f"{folder}: {manifest.samples:,} pairs from {len(manifest.sources[manifest.split]):,} sources in "
-        f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB{copied}",
-        *(f"  {note}" for note in manifest.notes),
+        f"{len(manifest.shards)} shards, {total / 1e6:,.1f} MB",
+        *(f"  {line}" for line in (*explained(audit), *manifest.notes)),
     ]
     return "\n".join(lines)

@@ -77,11 +77,12 @@ def _completed(
         same = target.style == exemplar.style
     else:
         same = at["exemplar"] in finder.nearest[at["target"]]
-    drawn: dict[str, Frame] = {}
+    drawn: dict[str, Frame | None] = {}
     if not {"consistent", "inconsistent"} <= set(chosen):
         consistent, inconsistent = finder.others(at["exemplar"], at["target"], generator)
         drawn = {"consistent": consistent, "inconsistent": inconsistent}
     sides = {**drawn, **chosen}
+    assert sides["consistent"] is not None
     return Pair(key, target, exemplar, sides["consistent"], sides["inconsistent"], same if flag == "" else flag == "1")
 
 

@@ -202,7 +202,8 @@ def judged(frames: Sequence[Frame], verdicts: Mapping[Shown, bool]) -> tuple[lis
 def paired_frames(frames: Sequence[Frame], sampling: Sampling) -> list[Frame]:
     """The frames that have another one in their window, in the order of style, source and number.
 
-    Raises BadInput when they show fewer than two styles, or when a frame is listed twice.
+    Raises BadInput when fewer than two of several styles, or not the only one, have such frames, or when a frame is
+    listed twice.
     """
     index = Index(sorted(frames, key=_place), sampling)
     for one, other in zip(index.frames, index.frames[1:], strict=False):
@@ -210,7 +211,8 @@ def paired_frames(frames: Sequence[Frame], sampling: Sampling) -> list[Frame]:
             raise BadInput(f"{one.source} frame {one.number} is listed twice; list every frame once")
     paired = [frame for position, frame in enumerate(index.frames) if _size(index.window(position)) > 1]
     styles = {frame.style for frame in paired}
-    if len(styles) < 2:
+    # One style alone is one person, one city, one drive: material for methods that compare no styles.
+    if len(styles) < (1 if len({frame.style for frame in frames}) == 1 else 2):
         lone = next((frame for frame in index.frames if frame.style not in styles), None)
         reason = f"; {lone.source} has no two frames within the window of {_words(sampling)}" if lone else ""
         raise BadInput(
@@ -221,17 +223,19 @@ def paired_frames(frames: Sequence[Frame], sampling: Sampling) -> list[Frame]:
     return paired
 
 
-def split_sources(sources: Sequence[str], test_fraction: float, seed: int) -> dict[Split, tuple[str, ...]]:
+def split_sources(
+    sources: Sequence[str], test_fraction: float, seed: int, what: str = "videos"
+) -> dict[Split, tuple[str, ...]]:
     """Divides videos into train and test, each at least 2 videos; depends on the set of names and the seed alone.
 
-    Raises BadInput when there are fewer than 4 videos or the fraction is not between 0 and 1.
+    what: they are, for messages. Raises BadInput when there are fewer than 4, or the fraction is not between 0 and 1.
     """
     if not 0 < test_fraction < 1:
         raise BadInput(f"test fraction {test_fraction} is not between 0 and 1")
     names = sorted(set(sources))
     if len(names) < 4:
         raise BadInput(
-            f"{len(names)} videos cannot be divided into train and test, which need 2 each; add videos or leave out "
+            f"{len(names)} {what} cannot be divided into train and test, which need 2 each; add {what} or leave out "
             "--test-out"
         )
     tested = min(max(2, round(test_fraction * len(names))), len(names) - 2)
@@ -260,6 +264,7 @@ class Index:
         self.micros = [_micros(frame.seconds) for frame in frames]
         self.styles = _runs([frame.style for frame in frames])
         self.sources = _runs([(frame.style, frame.source) for frame in frames])
+        self.one_style = len({frame.style for frame in frames}) == 1
 
     def window(self, position: int) -> Ranges:
         """The positions with the style of the one given that lie in its window, itself included."""
@@ -291,19 +296,20 @@ class Index:
         frames = self.frames[target], self.frames[exemplar], *self.others(exemplar, target, generator)
         return Pair(key, *frames, same_style=frames[0].style == frames[1].style), exemplar
 
-    def others(self, exemplar: int, target: int, generator: np.random.Generator) -> tuple[Frame, Frame]:
-        """The consistent and the inconsistent photo for an exemplar.
+    def others(self, exemplar: int, target: int, generator: np.random.Generator) -> tuple[Frame, Frame | None]:
+        """The consistent and the inconsistent photo for an exemplar, None where there is no other style.
 
-        Raises BadInput when the exemplar has no other photo in its window, or there is no other style.
+        Raises BadInput when the exemplar has no other photo in its window.
         """
         frame = self.frames[exemplar]
-        if _size(self.window(exemplar)) < 2 or not _size(self.other_styles(exemplar)):
+        if _size(self.window(exemplar)) < 2:
             raise BadInput(
                 f"{frame.source} frame {frame.number} cannot be an exemplar: within {_words(self.sampling)} of it "
-                f"there is no other photo of its style {frame.style!r}, or there is no other style at all"
+                f"there is no other photo of its style {frame.style!r}"
             )
-        consistent = self.consistent(exemplar, target, generator)
-        return self.frames[consistent], self.frames[_draw(self.other_styles(exemplar), (), generator)]
+        consistent = self.frames[self.consistent(exemplar, target, generator)]
+        others = self.other_styles(exemplar)
+        return consistent, self.frames[_draw(others, (), generator)] if _size(others) else None
 
     def exemplar(self, target: int, generator: np.random.Generator, used: Container[int]) -> int:
         """Draws an exemplar for a target: from its window, or where that holds none, from the other styles."""
@@ -314,10 +320,12 @@ class Index:
             return position not in used and not self.near(target, position) and not self.kept_apart(target, position)
 
         # One number is drawn in any case, and only then it is seen whether the window holds a photo that fits.
-        around = generator.random() < sampling.same_style_rate
+        around = generator.random() < sampling.same_style_rate or self.one_style
         if around and (found := _draw_fitting(self.window(target), itself, generator, fits)) is not None:
             return found
         others = ((0, len(self.frames)),) if sampling.any_other and not around else self.other_styles(target)
+        if self.one_style:
+            others = self.window(target)
         found = _draw_fitting(others, itself, generator, fits)
         # Better a near-duplicate, or an exemplar for the second time, than no pair; the audit counts the former.
         return _draw(others, itself, generator) if found is None else found
@@ -386,7 +394,7 @@ class Retrieved:
         frames = self.everyone[row], self.everyone[exemplar], *self.others(exemplar, row, generator)
         return Pair(key, *frames, same_style=same), exemplar
 
-    def others(self, exemplar: int, target: int, generator: np.random.Generator) -> tuple[Frame, Frame]:
+    def others(self, exemplar: int, target: int, generator: np.random.Generator) -> tuple[Frame, Frame | None]:
         """The consistent and the inconsistent photo for an exemplar; positions count all frames, in order."""
         consistent = self._near(exemplar, (exemplar, target), generator, ())
         return self.everyone[consistent], self.everyone[self._far(exemplar, generator, ())]

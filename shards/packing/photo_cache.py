@@ -28,10 +28,11 @@ from likeness.atomic import new_file, write_text
 from likeness.command import BadInput
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture
-from shards.operators.photos import Labelling, Photo, labelled_photos
+from shards.operators.labelling import Labelling, Photo
+from shards.operators.photos import labelled_photos
 from shards.packing.retrieval import Features, describe
 from shards.reading.samples import INSTANCES, PICTURE_FORMATS
-from shards.records import LABELLED_SIDES, SIDES, Frame, Pair
+from shards.records import LABELLED_SIDES, Frame, Pair
 from shards.sources.dataset import Item
 from shards.worlds.sidecar import sidecar_path
 
@@ -253,8 +254,7 @@ class PhotoCache:
         """The members of a pair's sample by extension."""
         members = {"json": (json.dumps(pair.to_json(), sort_keys=True) + "\n").encode()}
         picture_format = self.preprocessing.picture_format
-        for side in SIDES:
-            frame = getattr(pair, side)
+        for side, frame in pair.frames.items():
             members[f"{side}.{picture_format}"] = self.content(frame, picture_format)
             if self._has_label_pictures and side in LABELLED_SIDES:
                 members[f"{side}.label.png"] = self.content(frame, "label.png")

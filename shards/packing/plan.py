@@ -9,14 +9,17 @@ from pathlib import Path
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.media.orientation import DrawnOn
-from shards.operators.photos import OPERATORS, Labelling
+from shards.operators.face_crops import LEAST_SIDE, PAPER, Demands
+from shards.operators.labelling import Labelling
+from shards.operators.photos import OPERATORS
 from shards.packing.pairs import Sampling, split_sources
 from shards.packing.photo_cache import Preprocessing, Unit, units_of
 from shards.packing.quarantine import MAX_BAD
 from shards.packing.retrieval import Features
+from shards.preparation import Crop, Fit, Preparation
 from shards.records import SIZE_MULTIPLE, LabelSchema, Split, check_size
 from shards.sources import find
-from shards.sources.dataset import Classes, Dataset, Item
+from shards.sources.dataset import Classes, Dataset, Item, styled_by_folder
 from shards.sources.pictures import described_classes
 from shards.worlds import WORLDS
 from shards.worlds.sidecar import sidecar_of, sidecar_path
@@ -38,8 +41,20 @@ class Packing:
     """Training pairs; None for `sampling.repeat` per frame."""
     seed: int = 0
     """What all draws follow from."""
-    size: int = 256
-    """Picture width in pixels; the height follows from the dataset."""
+    size: int | tuple[int, int] = 256
+    """Picture width in pixels, the height following from the dataset; or width and height."""
+    crop: Crop | None = None
+    """How faces are cut out; None for `aligned`."""
+    margin: float = 1.0
+    """See `shards.preparation.Preparation`."""
+    fit: Fit = "crop"
+    """The same."""
+    least_symmetry: float | None = None
+    """Faces that are turned further are left out, see `shards.operators.face_crops`; None for what the crop demands."""
+    least_face: int | None = None
+    """Faces whose crops have fewer pixels along a side are left out; None for what the crop demands."""
+    smooth: bool | None = None
+    """Whether points are smoothed along videos; None for all but the paper's crop."""
     operator: str = "auto"
     """The label operator, `auto` for the one that fits."""
     every: int | None = None
@@ -62,6 +77,10 @@ class Packing:
     """A CSV of the judging page."""
     pair_list: Path | None = None
     """A CSV of pairs."""
+    shots: bool = True
+    """Whether a video is several styles where it is cut."""
+    styles_by_folder: bool = False
+    """Whether the photos of a folder have one style: those of a person, say."""
     predictor: Path | None = None
     """See `shards.operators.photos.Labelling`, like the five that follow."""
     openpose: Path | None = None
@@ -80,7 +99,8 @@ class Packing:
     """An ONNX model for retrieval; None compares colours and edges."""
 
     def __post_init__(self) -> None:
-        check_size(self.size, self.size)
+        width, height = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        check_size(height, width)
         if self.samples_per_shard < 1:
             raise BadInput(f"{self.samples_per_shard} samples per shard; ask for at least 1")
         if not 0 <= self.max_bad <= 1:
@@ -103,6 +123,8 @@ class Plan:
     """What is preprocessed together."""
     sources: dict[Split, tuple[str, ...]]
     """The sources of each split."""
+    recordings: tuple[tuple[str, ...], ...] = ()
+    """Sources that show the same footage, in groups; known once they are labelled."""
 
     @property
     def schema(self) -> LabelSchema:
@@ -129,6 +151,8 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
     if packing.classes is not None:
         data = replace(data, classes=_described(packing.classes, packing.dataset, data))
     operator = _operator(packing, data)
+    if packing.styles_by_folder:
+        data = styled_by_folder(data)
     worlds = _worlds(data.items) if operator == "worlds" else {}
     bare = _without_instances(data, operator, worlds)
     if 0 < len(bare) < len(data.items):
@@ -146,6 +170,9 @@ def plan_of(packing: Packing, held_out: bool) -> Plan:
         edges=packing.edges,
         labels_drawn_on=packing.labels_drawn_on,
         timeout_s=packing.timeout_s,
+        demands=_demands(packing, operator),
+        shots=packing.shots and operator != "worlds",
+        smooth=_prepared(packing, operator).crop != "paper" if packing.smooth is None else packing.smooth,
         instances=not bare,
     )
     sampling = packing.sampling
@@ -192,18 +219,48 @@ def _no_sidecar(source: str) -> BadInput:
     )
 
 
+def _prepared(packing: Packing, operator: str) -> Preparation:
+    """How photos become pictures. Raises BadInput for a crop that the operator has no use for."""
+    faces = OPERATORS[operator].faces
+    if packing.margin != 1 and not (faces and packing.crop in (None, "aligned")):
+        raise BadInput(f"--margin {packing.margin:g} is for --crop aligned of faces; leave it out")
+    if faces:
+        return Preparation(packing.crop or "aligned", packing.margin, packing.fit)
+    for name in ("crop", "least_symmetry", "least_face"):
+        if (value := getattr(packing, name)) is not None:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise BadInput(f"{option} is for --labels face-landmarks, not for {operator}; leave it out")
+    return Preparation(fit=packing.fit)
+
+
+def _demands(packing: Packing, operator: str) -> Demands:
+    paper = _prepared(packing, operator).crop == "paper"
+    demands = PAPER if paper else Demands(least_side=LEAST_SIDE)
+    if packing.least_symmetry is not None:
+        demands = replace(demands, least_symmetry=packing.least_symmetry)
+    return demands if packing.least_face is None else replace(demands, least_side=packing.least_face)
+
+
 def _schema(packing: Packing, data: Dataset, operator: str, worlds: Mapping[str, "_World"]) -> LabelSchema:
-    size = packing.size
     if operator == "worlds":
-        return _world_schema(worlds, size)
-    height = round(size / data.aspect / SIZE_MULTIPLE) * SIZE_MULTIPLE
+        return _world_schema(worlds, packing.size)
+    return replace(_label_schema(packing, data, operator), preparation=_prepared(packing, operator))
+
+
+def _label_schema(packing: Packing, data: Dataset, operator: str) -> LabelSchema:
     kind = OPERATORS[operator].kind
     assert kind is not None, "only worlds have labels of several kinds"
+    if isinstance(packing.size, tuple):
+        width, height = packing.size
+    else:
+        width = packing.size
+        aspect = 1.0 if kind.points is not None else data.aspect
+        height = max(2, round(width / aspect / SIZE_MULTIPLE)) * SIZE_MULTIPLE
     if kind.points is not None:
-        return kind.standard(size, size, packing.densepose is not None)
+        return kind.standard(height, width, packing.densepose is not None)
     if operator == "parsing":
-        return _parsed_schema(packing.parser, height, size)
-    return data.classes.schema(height, size) if kind.ids and data.classes else kind.standard(height, size)
+        return _parsed_schema(packing.parser, height, width)
+    return data.classes.schema(height, width) if kind.ids and data.classes else kind.standard(height, width)
 
 
 def _described(path: Path, dataset: str, data: Dataset) -> Classes:
@@ -253,11 +310,13 @@ def _without_instances(data: Dataset, operator: str, worlds: Mapping[str, _World
     return [item.source for item in data.items if not (item.source in worlds and worlds[item.source].instances)]
 
 
-def _world_schema(worlds: Mapping[str, _World], size: int) -> LabelSchema:
+def _world_schema(worlds: Mapping[str, _World], size: int | tuple[int, int]) -> LabelSchema:
     first, world = next((source, world.name) for source, world in worlds.items())
     for name, other in worlds.items():
         if other.name != world:
             raise BadInput(f"{name} is of the world {other.name!r}, but {first} of {world!r}; pack one world at a time")
+    if isinstance(size, tuple):
+        raise BadInput(f"--size {size[0]}x{size[1]}: pictures of worlds have proportions of their own; give a width")
     height = round(WORLDS[world].height_of(size) / SIZE_MULTIPLE) * SIZE_MULTIPLE
     schema: LabelSchema = WORLDS[world].KIND.standard(height, size)
     return schema
@@ -278,4 +337,7 @@ def _sources(packing: Packing, data: Dataset, held_out: bool) -> dict[Split, tup
         return {"train": tuple(sorted(names)), "test": ()}
     if packing.halves:
         return {"train": tuple(sorted(names)), "test": tuple(sorted(names))}
-    return split_sources(names, packing.test_fraction, packing.seed)
+    if not data.split_by_style:
+        return split_sources(names, packing.test_fraction, packing.seed)
+    styles = split_sources([item.style for item in data.items], packing.test_fraction, packing.seed, "styles")
+    return {split: tuple(sorted(item.source for item in data.items if item.style in styles[split])) for split in SPLITS}

@@ -11,6 +11,7 @@ from shards.packing.pair_list import listed_pairs
 from shards.packing.pairs import Sampling, judged, paired_frames, sample_pairs
 from shards.packing.photo_cache import PhotoCache
 from shards.packing.plan import Packing, Plan
+from shards.packing.recordings import same_footage
 from shards.packing.retrieval import stacked
 from shards.records import Frame, Pair, Shown, Split
 
@@ -56,11 +57,36 @@ def _verdicts(packing: Packing) -> Mapping[Shown, bool]:
 def _frames_of(plan: Plan, split: Split, cache: PhotoCache) -> list[Frame]:
     """The frames of a split; with `halves`, those of the first or the second half of each video's time."""
     own = set(plan.sources[split])
-    chosen = [result.frames for result in cache.results if result.source in own]
+    chosen = [_of_recordings(plan, result.frames) for result in cache.results if result.source in own]
     if plan.packing.halves and plan.sources["test"]:
         cut = [[frame for frame in frames if _in_half(frame, frames, split)] for frames in chosen]
         return [frame for frames in cut for frame in frames]
     return [frame for frames in chosen for frame in frames]
+
+
+def with_recordings(plan: Plan, cache: PhotoCache) -> Plan:
+    """The plan with the files that show one recording in one split, and of one style.
+
+    Those that would stand in both splits are trained on. Stills are what they are: many are taken of one moment.
+    """
+    films = {item.source for item in plan.data.items if not item.still}
+    frames = (frame for result in cache.results for frame in result.frames if result.source in films)
+    groups = tuple(same_footage((frame.source, cache.thumb(frame)) for frame in frames))
+    sources = plan.sources
+    if not plan.packing.halves:
+        moved = {name for group in groups if {*group} & {*sources["train"]} for name in group} & {*sources["test"]}
+        sources = {
+            "train": tuple(sorted({*sources["train"], *moved})),
+            "test": tuple(name for name in sources["test"] if name not in moved),
+        }
+    return replace(plan, recordings=groups, sources=sources)
+
+
+def _of_recordings(plan: Plan, frames: Sequence[Frame]) -> Sequence[Frame]:
+    """Frames with the style of the first of the files that show their recording."""
+    styles = {item.source: item.style for item in plan.data.items}
+    first = {name: group[0] for group in plan.recordings for name in group[1:]}
+    return [replace(frame, style=styles[first[frame.source]]) if frame.source in first else frame for frame in frames]
 
 
 def _in_half(frame: Frame, frames: Sequence[Frame], split: Split) -> bool:

@@ -16,14 +16,17 @@ from likeness.atomic import move_folder, new_file, refuse_existing, write_text
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
 from shards.media.ffmpeg_program import ffmpeg_in_use
-from shards.operators.photos import prepare
+from shards.operators.photos import OPERATORS, prepare
+from shards.operators.points import landmarks_by
 from shards.packing.audit import audit
 from shards.packing.pairs import Sampling
 from shards.packing.photo_cache import PhotoCache, preprocess
 from shards.packing.plan import SPLITS, Packing, Plan, plan_of
 from shards.packing.quarantine import check_bound, write_quarantine
-from shards.packing.split_pairs import pairs_of
+from shards.packing.split_pairs import pairs_of, with_recordings
 from shards.records import Manifest, Pair, Shard, Split
+
+ONE_STYLE = "all photos have one style: samples have no inconsistent photo, and methods that compare styles refuse them"
 
 
 def pack(
@@ -78,6 +81,7 @@ def _build(
     with PhotoCache(photos, plan.units, plan.preprocessing) as cache:
         bad = [(result.source, result.error) for result in cache.results if result.error is not None]
         check_bound(bad, len(cache.results), plan.packing.max_bad)
+        plan = with_recordings(plan, cache)
         finished = [
             _write_split(plan, split, cache, path, work, part)
             for split, path, work in zip(SPLITS, outputs, works, strict=False)
@@ -127,6 +131,7 @@ def _write_split(
     shared = packing.halves and bool(plan.sources["test"])
     # Before anything is written: pairs that leak between the splits end the packing here.
     checked = audit(pairs, plan.sources, split, shared, sampling.least_distance, cache.thumb)
+    one_style = () if all(pair.inconsistent for pair in pairs) else (ONE_STYLE,)
     folder.mkdir(parents=True, exist_ok=True)
     for unfinished in folder.glob(".*"):
         unfinished.unlink()
@@ -140,7 +145,8 @@ def _write_split(
         sources=plan.sources,
         shared_sources=shared,
         audit=checked,
-        notes=tuple(sorted(_notes(plan, cache))),
+        notes=tuple(sorted((*_notes(plan, cache), *one_style))),
+        one_style=bool(one_style),
         slice=part,
         instances=plan.preprocessing.labelling.instances,
     )
@@ -151,6 +157,10 @@ def _sampling_record(plan: Plan, sampling: Sampling) -> dict[str, Any]:
     """How the samples were made, as the manifest keeps it."""
     labelling, packing = plan.preprocessing.labelling, plan.packing
     record = {**sampling.to_json(), "labels": labelling.operator, "every": labelling.every}
+    if OPERATORS[labelling.operator].faces:
+        record |= {"landmarks": landmarks_by(labelling.predictor), "demands": asdict(labelling.demands)}
+    if OPERATORS[labelling.operator].find is not None:
+        record["smoothed"] = labelling.smooth
     return record | {"dataset": packing.dataset, "judged": packing.judged is not None}
 
 
@@ -159,6 +169,10 @@ def _notes(plan: Plan, cache: PhotoCache) -> Iterator[str]:
     yield from plan.data.notes
     outcomes = sum((Counter(result.outcomes) for result in cache.results), Counter[str]())
     yield from (f"frames left out, {why}: {count}" for why, count in outcomes.items() if why != "used")
+    yield from (f"one recording under several names: {', '.join(group)}" for group in plan.recordings)
+    places = [len({frame.style for frame in result.frames}) for result in cache.results]
+    if cut := [count for count in places if count > 1]:
+        yield f"videos with cuts: {len(cut)}; each of the {sum(cut)} places in them is a style (--no-cuts: each video)"
     if unreadable := sum(result.error is not None for result in cache.results):
         yield f"files that could not be read, see quarantine.csv: {unreadable}"
 

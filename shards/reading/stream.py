@@ -156,6 +156,11 @@ class Stream:
         self.bad: dict[str, str] = {}
         if reading.instances:
             check_instances(manifest, store)
+        if absent := [side for side in reading.photos if side not in manifest.sides]:
+            raise BadInput(
+                f"{store.where} shows one style, so that its samples have no {absent[0]}.jpg, which this method reads; "
+                "pack more styles, or train a method that compares none"
+            )
         # Refuses here, before workers start, what they would refuse.
         next(_steps(manifest, replace(reading, start=Place(), epochs=None)))
 

@@ -1,9 +1,10 @@
 """What every source gives: the files to read, their style keys and splits, and the classes of their label pictures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from likeness.command import BadInput
 from shards.records import LabelSchema, Split
 
 STILLS = (".jpg", ".jpeg", ".png", ".webp")
@@ -65,7 +66,23 @@ class Dataset:
     """What label pictures hold; None where there are none, or colours in them."""
     styled: bool = True
     """Whether style keys tell the style; where they do not (a picture's own name), exemplars are found by retrieval."""
+    split_by_style: bool = False
+    """Whether held-out photos are of styles of their own, as a video's frames are: those of other people, say."""
     aspect: float = 1.0
     """Width over height of the packed pictures."""
     notes: tuple[str, ...] = field(default=())
     """Counts of what was left out and why, in words that a person reads, such as "3 pictures have no attributes"."""
+
+
+def styled_by_folder(data: Dataset) -> Dataset:
+    """The dataset with the photos of a folder in one style, and whole folders held out.
+
+    Raises BadInput where photos lie in no folder, or all in one.
+    """
+    folders = {item.source: item.source.rpartition("/")[0] for item in data.items}
+    if alone := [source for source, folder in folders.items() if not folder]:
+        raise BadInput(f"{alone[0]} lies in no folder of its own; put the photos of one style into a folder")
+    if len(set(folders.values())) < 2:
+        raise BadInput(f"all photos lie in {next(iter(folders.values()))}; put those of each style into another folder")
+    items = tuple(replace(item, style=folders[item.source]) for item in data.items)
+    return replace(data, items=items, styled=True, split_by_style=True)

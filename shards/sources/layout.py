@@ -1,6 +1,6 @@
 """Finds the folders of a published dataset and pairs its pictures with their labels, or says what is missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from likeness.command import BadInput
@@ -36,24 +36,26 @@ def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def files(folder: Path, unused: Unused, *endings: str) -> dict[str, Path]:
+def files(folder: Path, unused: Unused, *endings: str, besides: Collection[str] = ()) -> dict[str, Path]:
     """The files under a folder, at any depth, whose names end so (in either case); see `likeness.folders`.
 
     Keys are the names in `folder`, with forward slashes and without the ending; they are in order. The other files are
-    counted in `unused`.
+    counted in `unused`, but for those of `besides`, which somebody else reads.
     Raises BadInput when there is none, and when two files differ only in their endings.
     """
-    found = files_if_any(folder, unused, *endings)
+    found = files_if_any(folder, unused, *endings, besides=besides)
     if not found:
         raise BadInput(f"{folder} holds no files that end in {' or '.join(endings)}; unpack the dataset there")
     return found
 
 
-def files_if_any(folder: Path, unused: Unused, *endings: str) -> dict[str, Path]:
+def files_if_any(folder: Path, unused: Unused, *endings: str, besides: Collection[str] = ()) -> dict[str, Path]:
     """As `files`, but there may be none."""
     found: dict[str, Path] = {}
     for name, path in visible_files(folder, unused).items():
         ending = next((ending for ending in endings if name.lower().endswith(ending.lower())), None)
+        if ending is None and name in besides:
+            continue
         if ending is None:
             unused.add(f"of {folder.name} that do not end in {' or '.join(endings)}", name)
             continue

@@ -12,6 +12,9 @@
 Without styles.csv pictures have no style keys. Without classes.json all label pictures are read for the ids that they
 hold; id 7 is then called "class 7", and 255 is void, as most datasets have it.
 
+Without the folder labels/, labels are made of the pictures: edges, say, or a face's landmarks. A picture of images/ is
+then of no shape but a square one.
+
 There is no split. Pictures are packed in their own shape if all have the same, and square if not; shapes are those of
 the label pictures, which need no decoding.
 """
@@ -38,6 +41,7 @@ from shards.sources.palette import BLACK, colour
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 VOID = 255
+STYLES_CSV = "styles.csv"
 STYLES = Columns("styles", ("picture", "style"), "its first line must be picture,style", others=True)
 
 
@@ -49,8 +53,11 @@ def find(root: Path) -> Dataset:
     described.
     """
     root = Path(root)
-    chosen(root, "a dataset of pictures", (("images", "labels"),))
     labels, unused = root / "labels", Unused()
+    # Beside another folder that may hold labels, pictures alone are not what somebody means.
+    if root.is_dir() and [path.name for path in root.iterdir() if path.is_dir() and path.name[0] != "."] == ["images"]:
+        return _unlabelled(root, unused)
+    chosen(root, "a dataset of pictures", (("images", "labels"),))
     names, maps = root / "classes.json", root / "instances"
     count_others(root, ("images", "labels", maps.name, "styles.csv", names.name), unused)
     pairs = paired(files(root / "images", unused, *ENDINGS), files(labels, unused, ".png"), labels, ".png")
@@ -58,6 +65,17 @@ def find(root: Path) -> Dataset:
     beside = [label for _, label in pairs.values()]
     classes = described_classes(names) if names.is_file() else _found_classes(beside)
     return labelled(root, pairs, unused, classes, instances)
+
+
+def _unlabelled(root: Path, unused: Unused) -> Dataset:
+    """The pictures of `images` alone: their labels are made of them."""
+    count_others(root, ("images", STYLES_CSV), unused)
+    images, listed = root / "images", root / STYLES_CSV
+    named = {name_of(path, images): path for path in files(images, unused, *ENDINGS).values()}
+    styles = styles_of(listed, named, "images/") if listed.is_file() else {}
+    items = [Item(name_of(path, root), path, styles.get(name, name_of(path, root))) for name, path in named.items()]
+    ordered = tuple(sorted(items, key=lambda item: item.source))
+    return Dataset(ordered, styled=bool(styles), split_by_style=bool(styles), notes=unused.notes())
 
 
 def count_others(root: Path, known: Sequence[str], unused: Unused) -> None:
@@ -82,7 +100,7 @@ def labelled(
     """
     images, styles = root / "images", root / "styles.csv"
     names = [name_of(picture, images) for picture, _ in pairs.values()]
-    style_of = _styles(styles, names) if styles.is_file() else {}
+    style_of = styles_of(styles, names, "images/") if styles.is_file() else {}
     items = []
     for (key, (picture, label)), name in zip(pairs.items(), names, strict=True):
         source = name_of(picture, root)
@@ -111,19 +129,22 @@ def _instances(folder: Path, pictures: Mapping[str, tuple[Path, Path]], unused: 
     return found
 
 
-def _styles(path: Path, pictures: Iterable[str]) -> dict[str, str]:
-    """The style of every picture, by its path in images/."""
+def styles_of(path: Path, pictures: Iterable[str], folder: str = "") -> dict[str, str]:
+    """The style of every picture in a styles.csv, by its name. folder: of the pictures, for messages: "images/".
+
+    Raises BadInput when it does not name just these pictures, each with one style.
+    """
     there, found = set(pictures), dict[str, str]()
     for line, row in read_rows(path, STYLES):
         picture, style = spelled(row["picture"]), row["style"]
         if picture not in there:
-            raise BadInput(f"{path} line {line}: there is no images/{picture}; take the line out")
+            raise BadInput(f"{path} line {line}: there is no {folder}{picture}; take the line out")
         if not style:
             raise BadInput(f"{path} line {line}: {picture} has no style; give it one")
         if found.setdefault(picture, style) != style:
             raise BadInput(f"{path} line {line}: {picture} has two styles; keep one line of it")
     if missing := sorted(there - set(found)):
-        raise BadInput(f"{path} has no line for images/{missing[0]} ({len(missing)} are missing); add picture,style")
+        raise BadInput(f"{path} has no line for {folder}{missing[0]} ({len(missing)} are missing); add picture,style")
     return found
 
 

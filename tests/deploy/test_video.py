@@ -16,13 +16,15 @@ import pytest
 
 from deploy.__main__ import main
 from deploy.chain import Chain
+from deploy.labelling import auto_labelling
 from deploy.runtime import Session
-from deploy.video import auto_labelling, synthesize_video
+from deploy.video import synthesize_video
 from likeness.array import Array
 from likeness.command import BadInput
 from shards import labels
 from shards.media.video import decode
-from shards.operators.photos import Photo, every_frame
+from shards.operators.labelling import Photo
+from shards.operators.photos import every_frame
 from shards.records import Frame
 from shards.worlds.film import film
 from shards.worlds.sidecar import sidecar_of, sidecar_path
@@ -194,7 +196,7 @@ def test_refusals_leave_no_file(model: Path, figures: Path, tmp_path: Path, caps
     assert "no such file" in refused("--video", tmp_path / "none.mp4", "--exemplar", exemplar)
     assert "no exemplar at" in refused("--video", video, "--exemplar", tmp_path / "none.png")
     assert "cut.mp4" in refused("--video", cut, "--exemplar", exemplar)
-    assert "64×64 pixels, but the model takes 32×32" in refused(
+    assert "64×64 pixels, and its label map" in refused(
         "--video", video, "--exemplar", still, "--exemplar-label", sidecar_path(video)
     )
     (tmp_path / "folder.mp4").mkdir()
@@ -202,7 +204,7 @@ def test_refusals_leave_no_file(model: Path, figures: Path, tmp_path: Path, caps
     assert "is what is read" in refused("--video", video, "--exemplar", exemplar, name=str(video))
     for option, value in (("--per-shard", "3"), ("--slice", "1/2"), ("--format", "jpg"), ("--cache", str(tmp_path))):
         assert f"{option} goes with --pairs" in refused("--video", video, "--exemplar", exemplar, option, value)
-    for option in ("--exemplar", "--parser"):
+    for option in ("--exemplar", "--exemplar-label"):
         assert f"{option} goes with --video" in refused("--pairs", figures, option, exemplar)
     assert "--parser is of no use" in refused("--video", video, "--exemplar", exemplar, "--parser", still)
 

@@ -12,8 +12,9 @@ import pytest
 
 from shards.labels import load, standard_schema
 from shards.media.video import decode
-from shards.operators.face_landmarks import symmetry
-from shards.operators.photos import Labelling, labelled_photos
+from shards.operators.face_crops import symmetry
+from shards.operators.labelling import Labelling
+from shards.operators.photos import labelled_photos
 from shards.reading import samples
 from shards.records import load_manifest
 from shards.sources.videos import find

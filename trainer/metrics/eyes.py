@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.operators.photos import resized
+from shards.media.boxes import resized
 from shards.records import Frame
 from trainer.losses import feature_distances
 from trainer.metrics.metric import Judged, Metric, mean_of

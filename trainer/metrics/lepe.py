@@ -12,10 +12,11 @@ import numpy as np
 from likeness.array import Array
 from likeness.command import BadInput
 from shards.labels.kinds import POSE, SKETCH, Kind
+from shards.media.boxes import resized
 from shards.operators.body_pose import BodyPose
 from shards.operators.dlib_landmarks import DlibLandmarks
-from shards.operators.face_landmarks import Detector, FaceLandmarks
-from shards.operators.photos import resized
+from shards.operators.face_crops import Detector
+from shards.operators.face_landmarks import FaceLandmarks
 from trainer.metrics.metric import Judged, Metric, mean_of
 
 SIDE = 256

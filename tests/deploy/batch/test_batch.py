@@ -145,7 +145,7 @@ def test_killed_and_run_again_it_ends_as_if_never_killed(model: Path, packed: Pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("label,exemplar\na,b\n", "exemplar_label"),
+        ("label,exemplar_label\na,b\n", "no column 'exemplar'"),
         ("label,exemplar_label,exemplar\n0-target.json,0-exemplar.json,none.png\n", "none.png"),
         ("", "pairs.csv"),
     ],

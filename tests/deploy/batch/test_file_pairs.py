@@ -79,7 +79,7 @@ def test_a_changed_file_changes_the_pair(folder: Path) -> None:
     file = as_csv(folder, "iuv1.png|keypoints.json")
     pairs = open_pairs(file, SCHEMA, INPUTS)
     assert isinstance(pairs, FilePairs)
-    (output,) = read_csv(file, INPUTS, Output(), 0)
+    (output,) = read_csv(file, INPUTS, INPUTS, Output(), 0)
     before = pairs.mark(output)
     (folder / "keypoints.json").write_text(json.dumps(POINTS.tolist()) + "\n")
     assert pairs.mark(output) != before

@@ -197,9 +197,9 @@ def test_a_brush_stroke(opened: Any, street: Path, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(encode_picture(rng.integers(0, 256, (90, 120, 3), np.uint8)))
     upload(page, "Upload a photo", photo)
-    page.wait_for_selector("text=photo.png, 120×90: its middle, resized to 48×32")
+    page.wait_for_selector("text=photo.png, 120×90: shown as 48×32")
     page.wait_for_selector("[role=alert]:has-text('reads the exemplar')")
-    exemplar = demo_inputs.uploaded(photo, schema, None).photo
+    exemplar = demo_inputs.uploaded(photo, demo_inputs.labelling_of(schema, None), False).photo
 
     # What does not fit is said in a sentence, and the page goes on.
     upload(page, "Upload its label map", write_ids(tmp_path / "large.png", np.zeros((64, 64))))
@@ -281,7 +281,7 @@ def test_a_label_map_that_is_a_picture(opened: Any, pictured: tuple[Path, Path],
     if schema.channels == 1:
         fixed = {"exemplar_label": canny(read_photo(photo, schema))[None], "exemplar": read_photo(photo, schema)}
     else:
-        page.wait_for_selector("[role=alert]:has-text('nothing else makes one')")
+        page.wait_for_selector("[role=alert]:has-text('which nothing makes of a photo')")
         upload(page, "Upload its label map", mine)
         fixed = {"exemplar_label": label, "exemplar": read_photo(photo, schema)}
     shows(page, made(session, label=label, **fixed))
@@ -431,7 +431,8 @@ def test_small_files_of_huge_pictures_are_refused_undecoded(tmp_path: Path) -> N
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "photo.png").write_bytes(content)
     with pytest.raises(BadInput, match=r"photo\.png is 30000×30000 pixels, more than 100,000,000"):
-        demo_inputs.uploaded(tmp_path / "photo.png", standard_schema("sketch", 32, 32), None)
+        labelling = demo_inputs.labelling_of(standard_schema("sketch", 32, 32), None)
+        demo_inputs.uploaded(tmp_path / "photo.png", labelling, True)
 
 
 def test_photos_are_cut_around_their_middle(tmp_path: Path) -> None:
@@ -440,6 +441,7 @@ def test_photos_are_cut_around_their_middle(tmp_path: Path) -> None:
     photo[16:48] = np.random.default_rng(2).integers(0, 256, (32, 64, 3))
     (tmp_path / "tall.png").write_bytes(encode_picture(photo))
     (tmp_path / "fits.png").write_bytes(encode_picture(photo[16:48]))
-    tall, fits = (demo_inputs.uploaded(tmp_path / name, schema, None) for name in ("tall.png", "fits.png"))
+    labelling = demo_inputs.labelling_of(schema, None)
+    tall, fits = (demo_inputs.uploaded(tmp_path / name, labelling, False) for name in ("tall.png", "fits.png"))
     assert np.array_equal(tall.photo, photo[16:48]) and np.array_equal(fits.photo, photo[16:48])
-    assert "its middle, resized to 64×32" in tall.note and fits.note == "fits.png, 64×32"
+    assert tall.note == "tall.png, 64×64: shown as 64×32" and fits.note == "fits.png, 64×32"

@@ -328,12 +328,22 @@ def test_label_maps_that_are_pictures(pictured: tuple[Path, Path]) -> None:
     ]
     with Server(model) as server:
         inputs = json.loads(server.get("/").content)["inputs"]
-        assert inputs["label"]["file"] == "PNG or JPEG" and inputs["label"] == inputs["exemplar_label"]
+        assert inputs["label"]["file"] == inputs["exemplar_label"]["file"] == "PNG or JPEG"
         assert same(server.post(parts).picture, expected)
         wrong = server.post(without(parts, "label", ("label", landmarks(0))))
         assert wrong.status == 415 and wrong.error == "the part label is no PNG or JPEG file"
-        large = server.post(without(parts, "label", ("label", file_of(photo(0, 32, 48)))))
-        assert large.status == 422 and "48×32 pixels, but the model takes 32×32" in large.error
+        # Of another size: the middle is taken, as pack does.
+        wide = server.post(
+            without(parts, "exemplar", ("exemplar", file_of(np.pad(photo(0), ((0, 0), (8, 8), (0, 0))))))
+        )
+        assert (
+            wide.status == 422 and "is 48×32 pixels, and its label map the part exemplar_label of 32×32" in wide.error
+        )
+        whole, cut = (
+            server.post(without(parts, "label", ("label", file_of(picture)))).picture
+            for picture in (np.pad(photo(0), ((0, 0), (8, 8), (0, 0))), photo(0))
+        )
+        assert same(whole, cut)
         assert server.end()[0] == 0
 
 
@@ -360,7 +370,11 @@ REFUSALS: dict[str, tuple[Parts, int, str]] = {
     "a truncated header": (without(GOOD, "exemplar", ("exemplar", PNG[:12])), 422, "the part exemplar"),
     "no picture": (without(GOOD, "exemplar", ("exemplar", b"GIF89a")), 415, "exemplar is no PNG or JPEG"),
     "an empty part": (without(GOOD, "exemplar", ("exemplar", b"")), 415, "exemplar is no PNG or JPEG"),
-    "a picture for a label": (without(GOOD, "label", ("label", PNG)), 422, "the part label is no JSON"),
+    "a picture for a label": (
+        without(GOOD, "label", ("label", PNG)),
+        422,
+        "the part label cannot be used: no face; choose another photo",
+    ),
     "keypoints for landmarks": (
         without(GOOD, "label", ("label", json.dumps({"keypoints": [[0.5, 0.5, 1]] * 18}).encode())),
         422,
@@ -372,11 +386,19 @@ REFUSALS: dict[str, tuple[Parts, int, str]] = {
         r"landmarks\[0\]",
     ),
     "numbers too large": (without(GOOD, "label", ("label", b"[[1" + b"0" * 400 + b", 1]]")), 422, "part label"),
-    "a missing part": (without(GOOD, "label"), 422, "send exactly label, exemplar_label, exemplar"),
-    "an unknown part": ([*GOOD, ("seed", b"1")], 422, "send exactly label, exemplar_label, exemplar"),
+    "a missing part": (
+        without(GOOD, "label"),
+        422,
+        "exactly label, exemplar, and if wanted exemplar_label",
+    ),
+    "an unknown part": (
+        [*GOOD, ("seed", b"1")],
+        422,
+        "exactly label, exemplar, and if wanted exemplar_label",
+    ),
     "a part twice": ([*GOOD, GOOD[0]], 422, "each once"),
     "too many parts": ([*GOOD, *[("x", b"")] * 100], 400, "more than 8 parts"),
-    "too many bytes": (without(GOOD, "exemplar", ("exemplar", bytes(3_000_000))), 413, "bytes"),
+    "too many bytes": (without(GOOD, "exemplar", ("exemplar", bytes(30_000_000))), 413, "bytes"),
 }
 
 
@@ -466,7 +488,7 @@ def test_a_large_body_is_refused_by_its_head_and_while_it_streams(server: Server
                 connection.sendall(b"10000\r\n" + bytes(65536) + b"\r\n")
                 connection.settimeout(0.001)
                 sent += 65536
-        assert sent < 10e6
+        assert sent < json.loads(server.get("/").content)["max_body_bytes"] + 10e6
 
 
 def test_a_body_that_trickles_is_given_up(server: Server) -> None:

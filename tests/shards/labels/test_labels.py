@@ -14,7 +14,6 @@ from scipy.optimize import OptimizeWarning, curve_fit
 from likeness.command import BadInput
 from shards.labels import classes, expand, load, picture, pose, sketch, standard_schema
 from shards.labels.flip import flip_frame
-from shards.operators.face_landmarks import MESH_OF_68, Face, crop_box, crop_face, symmetry
 from shards.records import Frame
 
 
@@ -368,55 +367,3 @@ def test_load_and_expand() -> None:
         load(standard_schema("pose", 64, 64), Frame("a.mp4", 3, 0.0, "a", landmarks=face))
     with pytest.raises(BadInput, match="no label picture"):
         load(standard_schema("classes", 64, 64), Frame("a.mp4", 3, 0.0, "a"))
-
-
-class Pointing:
-    """A detector that finds a given face, moved by (x, y), in the first picture, and `again` in the crop."""
-
-    def __init__(self, first: np.ndarray | None, again: np.ndarray | None) -> None:
-        self.answers = [first, again]
-
-    def detect(self, image: np.ndarray) -> np.ndarray | None:
-        return self.answers.pop(0)
-
-
-class TestFaceCrop:
-    def test_mesh_indices(self) -> None:
-        assert len(MESH_OF_68) == len(set(MESH_OF_68)) == 68 and max(MESH_OF_68) < 468
-
-    def test_box(self) -> None:
-        """h = 100, w = 80: rows from top - 70 to bottom + 30, columns 40 to each side."""
-        face = np.array([(200, 300)] * 66 + [(280, 400), (240, 350)])
-        assert crop_box(face) == (230, 430, 160, 320)
-
-    def test_symmetry(self) -> None:
-        face = a_face()
-        assert symmetry(face) > 0.98
-        face[8, 0] = face[15, 0]
-        assert symmetry(face) == 0
-
-    def test_the_limit_of_side_faces(self) -> None:
-        """0.7, by the distances from the chin to the jaw's points 1 and 15."""
-        photo = np.zeros((600, 800, 3), np.uint8)
-        face = a_face() * 0.5 + (200, 200)
-        for right, left, outcome in ((69, 100, "side face"), (100, 69, "side face"), (71, 100, "no face in the crop")):
-            face[[1, 8, 15], 0] = 300 - right, 300, 300 + left
-            assert crop_face(photo, Pointing(face, None)) == outcome
-
-    def test_every_outcome(self) -> None:
-        photo = np.random.default_rng(0).integers(0, 255, (600, 800, 3), np.uint8)
-        face = a_face() * 0.5 + (200, 200)
-        side = face.copy()
-        side[8, 0] = side[1, 0] + 5
-        assert crop_face(photo, Pointing(None, None)) == "no face"
-        assert crop_face(photo, Pointing(side, face)) == "side face"
-        assert crop_face(photo, Pointing(face - np.array((200, 0)), face)) == "crop leaves the picture"
-        assert crop_face(photo, Pointing(face + np.array((0, 200)), face)) == "crop leaves the picture"
-        assert crop_face(photo, Pointing(a_face() * 0.2 + (200, 200), face)) == "face too small"
-        assert crop_face(photo, Pointing(face, None)) == "no face in the crop"
-        found = crop_face(photo, Pointing(face, a_face() + 0.4))
-        assert isinstance(found, Face)
-        np.testing.assert_array_equal(found.landmarks, a_face())
-        top, bottom, left, right = crop_box(face.round())
-        expected = cv2.resize(photo[top:bottom, left:right], (512, 512), interpolation=cv2.INTER_CUBIC)
-        np.testing.assert_array_equal(found.crop, expected)

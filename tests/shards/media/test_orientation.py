@@ -13,7 +13,8 @@ from shards.inputs import check_marks
 from shards.labels import standard_schema
 from shards.media.orientation import orientation, turned
 from shards.media.pictures import encode_picture, read_picture
-from shards.operators.photos import Labelling, labelled_photos
+from shards.operators.labelling import Labelling
+from shards.operators.photos import labelled_photos
 from shards.records import LabelSchema
 from shards.sources.dataset import Item
 from shards.sources.pictures import find

@@ -15,7 +15,8 @@ from likeness.command import BadInput
 from shards.__main__ import main
 from shards.labels import standard_schema
 from shards.operators.edges import EdgeNetwork, canny
-from shards.operators.photos import Labelling, labelled_photos, middle, prepare, prepared_for
+from shards.operators.labelling import Labelling
+from shards.operators.photos import labelled_photos, prepare, prepared_for
 from shards.records import load_manifest
 from shards.sources.dataset import Item
 from shards.worlds.film import film
@@ -63,13 +64,6 @@ def test_nothing_has_no_edges() -> None:
     noise = np.random.default_rng(0).integers(0, 5, (64, 64, 3), np.uint8)
     for ground in (0, 120, 250):
         assert not canny(noise + np.uint8(ground)).any()
-
-
-def test_the_middle_of_a_picture() -> None:
-    image = np.arange(60 * 100, dtype=np.int64).reshape(60, 100)
-    np.testing.assert_array_equal(middle(image, 32, 32), image[:, 20:80])
-    np.testing.assert_array_equal(middle(image, 16, 32), image[5:55])
-    assert middle(image[..., None], 48, 80).shape == (60, 100, 1)
 
 
 def test_a_network(tmp_path: Path) -> None:

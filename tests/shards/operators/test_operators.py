@@ -20,10 +20,13 @@ from shards.__main__ import main
 from shards.labels import densepose, standard_schema
 from shards.operators import openpose
 from shards.operators.dlib_landmarks import DlibLandmarks
-from shards.operators.face_landmarks import Face, FaceLandmarks, crop_face
+from shards.operators.face_crops import PAPER, Face, crop_face
+from shards.operators.face_landmarks import FaceLandmarks
+from shards.operators.labelling import Labelling
 from shards.operators.parsing import Parser, PictureModel
-from shards.operators.photos import Labelling, labelled_photos
+from shards.operators.photos import labelled_photos
 from shards.packing.retrieval import Features, describe
+from shards.preparation import PREPARATION
 from shards.reading.samples import decode, iter_samples
 from shards.records import Frame, LabelSchema, load_manifest
 from shards.sources.dataset import Item
@@ -66,7 +69,7 @@ def test_dlib_finds_the_points_that_it_was_taught(predictor: Path) -> None:
     face = float(np.ptp(taught[:, 1]))
     assert np.abs(found - taught).mean() < 0.04 * face
     assert DlibLandmarks(predictor).detect(np.zeros((200, 200, 3), np.uint8)) is None
-    crop = crop_face(photo, DlibLandmarks(predictor))
+    crop = crop_face(photo, found, (256, 256), PREPARATION, PAPER, DlibLandmarks(predictor))
     assert isinstance(crop, Face) and crop.crop.shape == (512, 512, 3)
 
 
@@ -238,6 +241,8 @@ def test_dance_with_openpose_and_densepose_files(tmp_path: Path) -> None:
             cv2.imwrite(str(parts / f"{video.stem}_{entry['number']:012d}_IUV.png"), iuv)
     command = ["pack", "--source", str(videos), "--out", str(tmp_path / "s"), "--labels", "pose", "--size", "64"]
     command += ["--openpose", str(poses), "--densepose", str(parts), "--every", "1", "--pairs", "12", "--workers", "1"]
+    # The whole frame, so that labels are what lies in the files.
+    command += ["--fit", "squeeze"]
     assert main(command) == 0
     manifest, folder = load_manifest(tmp_path / "s")
     assert manifest.schema.channels == 23 and manifest.schema.names[2] == "DensePose part"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from shards import labels
-from shards.operators.photos import Labelling, Photo
+from shards.operators.labelling import Labelling, Photo
 from shards.packing.pairs import PRESETS, preset, sample_pairs
 from shards.packing.photo_cache import PhotoCache, Preprocessing, Unit, write_unit
 from shards.packing.plan import Packing

@@ -13,8 +13,9 @@ import webdataset
 
 from likeness.command import BadInput
 from shards import labels
+from shards.__main__ import main
 from shards.inspection.verify import verify
-from shards.operators.photos import Labelling
+from shards.operators.labelling import Labelling
 from shards.packing.pairs import PRESETS, preset, sample_pairs
 from shards.packing.photo_cache import Preprocessing, encode_photo, perceptual_hash
 from shards.packing.plan import Packing
@@ -29,6 +30,7 @@ from shards.reading.samples import (
     iter_samples,
     iter_shard,
 )
+from shards.reading.stream import Reading, Stream, open_shards
 from shards.records import SIDES, LabelKind, load_manifest
 from shards.worlds.film import film
 from tests.shards.packing.small_shards import HEIGHT, WIDTH, packed, photos
@@ -182,3 +184,26 @@ def test_held_out_pairs_meet_unseen_videos_and_always_another_style(tmp_path: Pa
     assert not any(pair.same_style for pair in pairs["test"])
     seen, unseen = ({getattr(p, side).source for p in pairs[split] for side in SIDES} for split in ("train", "test"))
     assert seen and unseen and not seen & unseen
+
+
+def test_one_style_is_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One person's video: whole shards without another style, which a method that compares styles refuses by name."""
+    film("faces", tmp_path / "videos", videos=1, seconds=2, size=64, seed=3)
+    out, held_out = tmp_path / "train", tmp_path / "test"
+    pack = ["pack", "--source", str(tmp_path / "videos"), "--out", str(out), "--size", "32", "--pairs", "12"]
+    assert main([*pack, "--workers", "1", "--halves", "--test-out", str(held_out), "--test-pairs", "3"]) == 0
+    assert "all photos have one style: samples have no inconsistent photo" in capsys.readouterr().out
+    manifest, folder = load_manifest(out)
+    assert manifest.one_style and manifest.sides == ("target", "exemplar", "consistent")
+    for _, members in iter_samples(folder, manifest):
+        assert not any(name.startswith("inconsistent") for name in members)
+        sample = decode(members, manifest.schema, manifest.sides)
+        assert sample.pair.same_style and sample.pair.inconsistent is None
+        places = {(frame.source, frame.number) for frame in (sample.pair.exemplar, sample.pair.consistent)}
+        assert len(places) == 2 and sample.pair.target.number != sample.pair.exemplar.number
+    assert main(["verify", str(out)]) == 0 and main(["inspect", str(out), "--out", str(tmp_path / "sheet.png")]) == 0
+    with open_shards(out) as (found, store):
+        reading = Reading(batch=2, rank=0, ranks=1, seed=0, photos=("target",), labels=("target",))
+        assert next(iter(Stream(found, store, replace(reading, epochs=1)))).photos.keys() == {"target"}
+        with pytest.raises(BadInput, match=r"samples have no inconsistent\.jpg, which this method reads"):
+            Stream(found, store, replace(reading, photos=("target", "inconsistent")))

@@ -178,11 +178,18 @@ def test_frames_alone_in_their_window_take_no_part() -> None:
     assert not any(same(getattr(pair, side), lonely) for pair in pairs for side in SIDES)
 
 
+def test_of_one_style_every_exemplar_is_in_the_window() -> None:
+    pairs = sample_pairs(footage([20]), Sampling(same_style_rate=0.0), 60, seed=1)
+    assert all(pair.same_style and pair.inconsistent is None for pair in pairs)
+    assert all(not same(pair.exemplar, other) for pair in pairs for other in (pair.target, pair.consistent))
+    assert len({pair.target.number for pair in pairs}) == 20
+
+
 @pytest.mark.parametrize(
     ("frames", "sampling", "words"),
     [
         ([], Sampling(), "at least 2 styles"),
-        (footage([20]), Sampling(), "at least 2 styles"),
+        (footage([1]), Sampling(), "at least 2 styles"),
         (footage([20, 1]), Sampling(), r"video-1\.mp4 has no two frames within the window of 10 seconds"),
         (footage([20, 20], every=11), PRESETS["paper"], "within the window of 10 decoded frames"),
         ([*footage([2, 2]), *footage([1])], Sampling(), "listed twice"),

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from likeness.command import BadInput
-from shards.operators.photos import Labelling, labelled_photos, resized
+from shards.media.boxes import resized
+from shards.operators.labelling import Labelling
+from shards.operators.photos import labelled_photos
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing, plan_of
 from shards.sources import photos, picture_pairs

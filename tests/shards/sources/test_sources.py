@@ -15,8 +15,10 @@ import pytest
 
 from likeness.command import BadInput
 from shards.labels import load, standard_schema
+from shards.media.boxes import resized
 from shards.media.video import decode
-from shards.operators.photos import Labelling, Photo, labelled_photos, resized
+from shards.operators.labelling import Labelling, Photo
+from shards.operators.photos import labelled_photos
 from shards.records import LabelSchema
 from shards.sources.videos import EXTENSIONS, find, find_videos
 from shards.worlds.film import film
@@ -143,7 +145,7 @@ class Blind:
 
 
 def test_a_video_without_a_face_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.operators.photos._landmark_detector", lambda predictor: Blind())
+    monkeypatch.setattr("shards.operators.points.landmark_detector", lambda predictor: Blind())
     video = tmp_path / "sea.mp4"
     source = "testsrc2=size=160x160:rate=10:duration=1"
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", source, str(video)]
