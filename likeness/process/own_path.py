@@ -1,7 +1,9 @@
 """`python -m` looks for modules in the working folder first, where a person's own may have the names of ours."""
 
 import os
+import re
 import sys
+from itertools import pairwise
 
 
 def leave_out_working_folder(package: str, place: str) -> None:
@@ -27,8 +29,8 @@ def leave_out_working_folder(package: str, place: str) -> None:
 
 def _is_run(package: str) -> bool:
     """Whether `python -m` was given the package or a module of it."""
-    for word, following in zip(sys.orig_argv[1:], [*sys.orig_argv[2:], ""], strict=True):
-        if word.startswith("-") and not word.startswith("--") and "m" in word:
-            name = word.partition("m")[2] or following
-            return name.partition(".")[0] == package
+    for word, following in pairwise([*sys.orig_argv[1:], ""]):
+        # Other options may go before it in the same word; -W, -X and -c take the rest of theirs.
+        if found := re.fullmatch("-[^-WXcm]*m(.*)", word):
+            return (found[1] or following).partition(".")[0] == package
     return False

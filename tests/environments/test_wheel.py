@@ -37,9 +37,16 @@ def test_everything_below_the_packages_is_in_the_wheel(source: Path, wheel: Path
 
 def test_modules_of_the_same_names_in_the_working_folder_are_left_alone(run: Run, tmp_path: Path) -> None:
     put_modules(tmp_path, "trainer", "queue")
-    for command in ("-m export --help", "-m deploy --help", "-m shards pack --help", "-P -m trainer.counts --help"):
+    for command in (
+        "-Wdefault::ImportWarning -um export --help",
+        "-m deploy --help",
+        "-mshards pack --help",
+        "-P -m trainer.counts --help",
+    ):
         done = run(command)
         assert done.returncode == 0, done.stderr
+    done = run("-m export --config nothing.yaml --untrained --out model.onnx")
+    assert done.returncode == 2 and "no config at nothing.yaml" in done.stderr, done.stderr
     # What Python itself finds first cannot be ours.
     assert "theirs" in run("-m trainer.counts --help").stderr
 
