@@ -7,7 +7,7 @@ DEMO := runs/demo
 export OMP_NUM_THREADS ?= $(shell nproc)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help install demo test test-slow lint bench tables clean $(addprefix demo-,worlds pack train export pictures report)
+.PHONY: help install demo demo-all test test-slow lint bench tables clean $(addprefix demo-,worlds pack train export pictures report)
 
 help:
 	@echo "make install  the environment, in $(VENV)"
@@ -29,13 +29,22 @@ $(VENV)/installed: pyproject.toml constraints.txt requirements-faces.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-faces.txt
 	@touch $@
 
+# Stages begin by removing what they will make: one make at a time. What runs below one that holds the lock needs none.
+LOCK := runs/.demo.lock
+REFUSED := { echo "error: another make writes $(DEMO); wait until it has ended" >&2; exit 2; }
+
 # Runs a stage in an empty place and notes how many seconds it took: $(call stage,NAME,OUTPUTS,COMMAND)
 define stage
-@mkdir -p $(DEMO)/stages && rm -rf $(2) && echo "── $(1)" && started=$$(date +%s.%N) && set -o pipefail && \
+@mkdir -p $(DEMO)/stages && exec 9>> $(LOCK) && { [ "$(HOLDS_LOCK)" ] || flock --nonblock 9 || $(REFUSED); } && \
+rm -rf $(2) && echo "── $(1)" && started=$$(date +%s.%N) && set -o pipefail && \
 $(3) && echo "$$(date +%s.%N) - $$started" | $(BIN)/python -c 'print(round(eval(input()), 1))' > $(DEMO)/stages/$(1)
 endef
 
-demo: install
+demo:
+	@mkdir -p runs; flock --nonblock --conflict-exit-code 75 $(LOCK) $(MAKE) --no-print-directory HOLDS_LOCK=yes demo-all; \
+	  code=$$?; [ $$code != 75 ] || $(REFUSED); exit $$code
+
+demo-all: install
 	@rm -rf $(DEMO)
 	@$(MAKE) --no-print-directory demo-worlds
 	@$(MAKE) --no-print-directory demo-pack

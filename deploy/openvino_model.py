@@ -8,6 +8,7 @@ from likeness import machine
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.disk import require_readable
+from likeness.names import for_libraries
 from likeness.onnx_runtime import one_line
 
 PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
@@ -38,7 +39,7 @@ class Model:
             settings["INFERENCE_NUM_THREADS"] = threads or machine.cores()
         require_readable(path)
         try:
-            model = openvino.Core().read_model(str(path))
+            model = openvino.Core().read_model(for_libraries(path))
             self.native = openvino.Core().compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise BadInput(f"OpenVINO cannot load {path}: {one_line(str(error))}; export it again") from error

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from likeness.names import readable
 from likeness.process import surroundings
 from likeness.process.interrupts import end_at_the_second
+from likeness.process.standard_streams import open_closed
 from likeness.process.system_errors import in_words
 
 DONE, BAD_INPUT, PREEMPTED, INTERRUPTED, UNREAD = 0, 2, 75, 130, 141
@@ -38,6 +39,7 @@ def run_command(command: Callable[[], int | None]) -> int:
     Ctrl-C, 141 when nobody reads the output any more (as a shell reports SIGPIPE, and as silently), or what the body
     returned. Anything else that is raised is a defect of ours and keeps its traceback.
     """
+    open_closed()
     end_at_the_second()
     try:
         return _finished(command)
@@ -70,8 +72,7 @@ def _finished(command: Callable[[], int | None]) -> int:
 def _flush() -> None:
     """Writes what is still in the buffers, here, where an error can be caught: later it would be a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+        stream.flush()
 
 
 def _refused(words: str) -> int:

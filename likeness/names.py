@@ -28,6 +28,14 @@ def name_of(path: PurePath, folder: PurePath) -> str:
     return readable(spelled(raw.decode("utf-8", "surrogateescape")))
 
 
+def for_libraries(path: PurePath) -> str:
+    """A path for libraries that open files themselves and take its text for UTF-8, whatever the locale says.
+
+    Such as ONNX Runtime: in a locale of Latin-1, Python has another text for the same bytes.
+    """
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
 def file_called(folder: Path, name: str) -> Path:
     """The file of a folder, at any depth, that a name in a table means; `folder / name` where there is none.
 

@@ -23,6 +23,7 @@ from likeness.bound_run import BoundRun
 from likeness.command import BadInput
 from likeness.disk import require_readable
 from likeness.gpu import require_gpu
+from likeness.names import for_libraries
 
 Provider = Literal["cpu", "cuda", "cuda-tf32", "tensorrt"]
 
@@ -217,7 +218,7 @@ def _open(
     try:
         # enable_fallback: the Python class would try again on the CPU when the provider fails.
         session = onnxruntime.InferenceSession(
-            str(model), options, providers=[(wanted, dict(provider_options))], enable_fallback=0
+            for_libraries(model), options, providers=[(wanted, dict(provider_options))], enable_fallback=0
         )
         # A provider whose library does not load is left out with a line in the log, even so.
         if session.get_providers()[0] != wanted:
@@ -328,7 +329,7 @@ def placement(model: Path, provider: Provider) -> dict[str, str]:
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     wanted = dict.fromkeys((PROVIDERS[provider], PROVIDERS["cpu"]))
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=list(wanted))
+        session = onnxruntime.InferenceSession(for_libraries(model), options, providers=list(wanted))
     except REFUSED as error:
         raise BadInput(f"ONNX Runtime cannot load {model}: {one_line(str(error))}; export it again") from error
     return {

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 
 from likeness.command import BadInput
+from likeness.shipped import shipped
 from shards.labels import standard_schema
 from shards.reading.cache import Cache
 from shards.reading.order import TRAINING_MAX_BAD
@@ -266,6 +267,7 @@ def _environment() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    file = shipped(file)
     if not file.is_file():
         raise BadInput(f"no config at {file}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
     data = _yaml(file.read_bytes(), str(file))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from likeness.command import BAD_INPUT, DONE, INTERRUPTED, PREEMPTED, BadInput, run_command
+from likeness.shipped import shipped
 from trainer.ranks.launcher import LAUNCHED_AS
 
 PASSED_ON = (BAD_INPUT, PREEMPTED, INTERRUPTED)
@@ -37,8 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # It decides by options and config file which of its launchers is meant; this one is for a single process.
     assert callable(launch.simple_launcher)
     launch.simple_launcher = become
+    options = launch.launch_command_parser().parse_args(words)
+    if not options.module and not options.no_python:
+        options.training_script = str(shipped(options.training_script))
+    if options.config_file is not None:
+        options.config_file = str(shipped(options.config_file))
     try:
-        launch.launch_command(launch.launch_command_parser().parse_args(words))
+        launch.launch_command(options)
     except ValueError as error:
         raise BadInput(f"accelerate refuses these options or this config file: {error}") from error
     except ChildFailedError as error:

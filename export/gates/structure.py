@@ -15,6 +15,7 @@ from export.tensorrt.engine import BATCHES, profile_of
 from export.tensorrt.rules import problems
 from likeness import onnx_runtime
 from likeness.command import BadInput
+from likeness.names import for_libraries
 
 PLUMBING = (
     *("Cast", "Concat", "Constant", "Expand", "Gather", "Identity"),
@@ -27,7 +28,7 @@ def check_graph(model: ModelProto, file: Path) -> GateResult:
     """ONNX's checker with full, strict shape inference; every tensor between nodes must get a shape."""
     remedy = "the exporter wrote an invalid graph: export with the pinned versions of torch, onnx and onnxscript"
     try:
-        onnx.checker.check_model(str(file), full_check=True)
+        onnx.checker.check_model(for_libraries(file), full_check=True)
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         return GateResult("checker", False, {"error": " ".join(str(error).split())[:300]}, remedy)

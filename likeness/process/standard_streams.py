@@ -48,26 +48,34 @@ class _Unread(io.RawIOBase):
         return len(view)
 
 
-def outlive_readers() -> None:
-    """From here on, writing to standard output and error never fails and never waits for long.
+def open_closed() -> None:
+    """Standard streams that were closed (`2>&-`) are opened on /dev/null.
 
-    Without it, a process ends in the middle of its work because whoever watched has left: the other end of a pipe, a
-    connection, a terminal; or stands still because they do not read on. Streams that were closed are opened on
-    /dev/null, so that no other file gets their numbers, and what is meant for people.
+    Otherwise another file gets their numbers, and with them what is meant for people.
     """
-    for descriptor in (0, 1, 2):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False))
+
+
+def outlive_readers() -> None:
+    """From here on, writing to standard output and error never fails and never waits for long.
+
+    Without it, a process ends in the middle of its work because whoever watched has left: the other end of a pipe, a
+    connection, a terminal; or stands still because they do not read on. Streams that were closed are opened.
+    """
+    open_closed()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         before = getattr(sys, name)
-        if before is not None:
-            with suppress(OSError):
-                before.flush()
+        with suppress(OSError):
+            before.flush()
         stream = io.TextIOWrapper(
             io.BufferedWriter(_Unread(descriptor)),
-            encoding=before.encoding if before is not None else "utf-8",
+            encoding=before.encoding,
             errors="backslashreplace",
             line_buffering=True,
         )

@@ -17,12 +17,20 @@ _MEMORY = Path("/dev/shm")
 """Memory that looks like a disk: containers with a read-only root have it nevertheless."""
 
 
+TELEMETRY_OFF = {"MLFLOW_DISABLE_TELEMETRY": "true", "ORT_DISABLE_TELEMETRY": "1"}
+"""What MLflow and ONNX Runtime would otherwise tell their makers, from the moment of their import."""
+
+
 def prepare() -> None:
     """Gives this process and those that it starts what is missing, by environment variables; says what is unusual.
+
+    Libraries send no telemetry, unless the environment decides.
 
     To be called before libraries are imported that look for a home at once, as MLflow does. Raises OSError when the
     folder that would stand for the home is somebody else's.
     """
+    for name, value in TELEMETRY_OFF.items():
+        os.environ.setdefault(name, value)
     try:
         tempfile.gettempdir()
     except FileNotFoundError:

@@ -8,6 +8,7 @@ from typing import get_args
 from likeness import machine
 from likeness.arguments import count, slice_of, whole
 from likeness.process.interrupts import saying
+from likeness.shipped import shipped
 from likeness.subcommands import Subcommands, subcommand
 from shards.media.orientation import DrawnOn
 from shards.operators.arguments import add_operator_arguments
@@ -107,7 +108,7 @@ def _add_labels(add: Add) -> None:
     add("--every", type=count, metavar="N", help="keep every n-th frame; without it, 10 for footage, 1 for worlds")
     add(
         "--classes",
-        type=Path,
+        type=shipped,
         metavar="JSON",
         help="channels, names and colours for the dataset's ids, as in a classes.json, instead of its own: "
         "shards/sources/pix2pixsc-street-classes.json for the published street weights",

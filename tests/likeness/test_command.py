@@ -71,3 +71,21 @@ def test_output_that_nobody_reads_ends_a_command_silently(body: str) -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_streams_that_are_closed_neither_end_a_command_nor_mix_with_its_files(tmp_path: Path) -> None:
+    program = """
+import sys
+from likeness.command import run_command
+def body():
+    kept = open(sys.argv[1], "w")
+    sys.stderr.write("progress")
+    print("a result")
+    kept.write(f"done {kept.fileno()}")
+sys.exit(run_command(body))
+"""
+    file = tmp_path / "kept"
+    closed = ["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash", sys.executable, "-c", program, str(file)]
+    assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 0
+    word, number = file.read_text(encoding="utf-8").split()
+    assert word == "done" and int(number) > 2

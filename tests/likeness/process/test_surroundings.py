@@ -82,6 +82,17 @@ def test_this_machine_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch
     assert not urllib.request.proxy_bypass("elsewhere.example")
 
 
+def test_commands_start_nothing_that_sends_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "ORT_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    program = """
+import os
+from likeness.command import run_command
+run_command(lambda: print(os.environ["MLFLOW_DISABLE_TELEMETRY"], os.environ["ORT_DISABLE_TELEMETRY"]))
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "true 1\n"
+
+
 def test_telemetry_of_onnx_runtime_is_off(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     program = "import os, likeness.onnx_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"
