@@ -1,5 +1,6 @@
 """Names of files as text that travels: UTF-8 in composed form, whatever the disk, the locale or a table has."""
 
+import functools
 import os
 import re
 import unicodedata
@@ -48,7 +49,12 @@ def file_called(folder: Path, name: str) -> Path:
     for part in PurePath(name).parts:
         if not (at / part).exists():
             wanted = spelled(part)
-            others = os.listdir(at) if at.is_dir() else []
-            part = next((other for other in others if name_of(PurePath(other), PurePath()) == wanted), part)
+            part = _as_on_disk(at, at.stat().st_mtime_ns).get(wanted, part) if at.is_dir() else part
         at = at / part
     return at if at.exists() else path
+
+
+@functools.lru_cache(maxsize=8)
+def _as_on_disk(folder: Path, changed: int) -> dict[str, str]:
+    """What lies in a folder, as it is spelled there, by name; listed again once the folder has changed."""
+    return {name_of(PurePath(entry), PurePath()): entry for entry in os.listdir(folder)}

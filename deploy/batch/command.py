@@ -1,6 +1,7 @@
 """`python -m deploy batch`: its options, and the run that they ask for."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -132,6 +133,8 @@ def _paint_pairs(options: argparse.Namespace) -> None:
             labelling=auto_labelling(chain.session.schema, options),
         ),
     )
+    for note in pairs.notes:
+        print(f"note: {options.pairs}: {note}", file=sys.stderr)
     with saying(lambda: f"the pictures that are done are in {options.out}; the same command makes the others"):
         summary = run(chain, pairs, options.out, options.batch, output, options.max_bad, options.seed)
     if options.json:

@@ -11,6 +11,9 @@ from typing import Any
 from deploy.batch.outputs import Output
 from deploy.batch.pairs import BadPair, Changes, Job, PairOptions, bounds, name_of, numbered
 from likeness.command import BadInput
+from likeness.folders import Unused, visible_files
+from likeness.names import file_called
+from likeness.names import name_of as name_in
 from likeness.rows import Columns, read_rows
 from shards.inputs import INPUTS, Input, Loaded, inputs_of
 from shards.media.pictures import read_bytes
@@ -27,7 +30,8 @@ class FilePairs:
     """Pairs of files.
 
     rows: by output, the files of the model's inputs in their order, "" where one is to be drawn; a style code may stand
-    there itself. where: what lists them; files are relative to it, or to its folder if it is a file.
+    there itself. where: what lists them; files are relative to it, or to its folder if it is a file, and found by name
+    however the disk spells it (see `likeness.names.file_called`). notes: lines about files that are not used.
 
     Raises BadInput when a row gives a style where several are to be drawn.
     """
@@ -39,7 +43,9 @@ class FilePairs:
         schema: LabelSchema,
         inputs: tuple[str, ...],
         options: PairOptions,
+        notes: tuple[str, ...] = (),
     ) -> None:
+        self.notes = notes
         self.rows, self.schema, self.inputs, self.options = rows, schema, inputs, options
         self._preparing = preparing_of(schema, inputs, options)
         self.part, self.styles = options.part, options.styles
@@ -97,10 +103,14 @@ class FilePairs:
 
 
 def _where(source: dict[str, str], folder: Path, message: str) -> str:
-    """Which of a pair's files a message is about: the first that it names, else the first of all."""
+    """Which of a pair's cells a message is about: the first whose file it names, else the first of all."""
     cells = {name: cell if INPUTS[name].in_cell(cell) else str(folder / cell) for name, cell in source.items()}
-    named = (where for name, where in cells.items() if where in message or f"the {name}" in message)
-    return next(named, next(iter(cells.values())))
+    for name, cell in source.items():
+        in_cell = INPUTS[name].in_cell(cell)
+        named = [f"the {name}"] if in_cell else [str(path) for path in _files_of(INPUTS[name], cell, folder)]
+        if any(file in message for file in named):
+            return cells[name]
+    return next(iter(cells.values()))
 
 
 def preparing_of(schema: LabelSchema, inputs: tuple[str, ...], options: PairOptions) -> Preparing:
@@ -110,9 +120,10 @@ def preparing_of(schema: LabelSchema, inputs: tuple[str, ...], options: PairOpti
 
 def _files_of(each: Input, cell: str, folder: Path) -> list[Path]:
     """The files of a cell: several where a label map is in several, as `DENSEPOSE.png|KEYPOINTS.json`."""
-    if each.label_side is None or (folder / cell).is_file():
-        return [folder / cell]
-    return [folder / part for part in cell.split(BETWEEN_FILES)]
+    whole = file_called(folder, cell)
+    if each.label_side is None or whole.is_file():
+        return [whole]
+    return [file_called(folder, part) for part in cell.split(BETWEEN_FILES)]
 
 
 def _status(file: Path | None) -> tuple[int | None, int | None]:
@@ -171,12 +182,13 @@ def _rows(path: Path, inputs: tuple[str, ...], needed: tuple[str, ...]) -> Itera
 
 
 def read_folder(
-    folder: Path, inputs: tuple[str, ...], needed: tuple[str, ...], output: Output, max_bad: int
+    folder: Path, inputs: tuple[str, ...], needed: tuple[str, ...], output: Output, unused: Unused
 ) -> dict[str, tuple[str, ...]]:
     """The pairs of a folder's folders, one for each input: files of the same path but for the suffix belong together,
     and a file that is alone in its folder belongs to all. Pictures are named after them. needed: the inputs whose
     folders may not be left out.
 
+    Folders are walked as packing walks them, see `likeness.folders`; what is not read is counted in `unused`.
     Raises BadInput naming what is missing and what is one too many.
     """
     visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -187,7 +199,12 @@ def read_folder(
         )
     if unknown := [entry for entry in visible if entry.name not in INPUTS or not entry.is_dir()]:
         raise BadInput(f"{unknown[0]} is none of the folders {', '.join(INPUTS)}; move it elsewhere")
-    by_input = {name: _named_files(folder, name) for name in inputs if (folder / name).is_dir()}
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            unused.add("hidden", name_in(entry, folder))
+        elif entry.name not in inputs:
+            unused.add("folders of inputs that the model does not read", entry.name)
+    by_input = {name: _named_files(folder, name, unused) for name in inputs if (folder / name).is_dir()}
     several = {name: files for name, files in by_input.items() if len(files) > 1}
     leading = next(iter(several), next(iter(by_input)))
     names = by_input[leading]
@@ -206,18 +223,14 @@ def read_folder(
     }
 
 
-def _named_files(folder: Path, name: str) -> dict[str, str]:
-    """The visible files of a folder's folder `name`, relative to `folder`, by their path in it without the suffix."""
+def _named_files(folder: Path, name: str, unused: Unused) -> dict[str, str]:
+    """The visible files of a folder's folder `name`: their names in `folder`, by those in it without the suffix."""
     files: dict[str, str] = {}
-    for path in sorted((folder / name).rglob("*")):
-        inside = path.relative_to(folder / name)
-        if not path.is_file() or any(part.startswith(".") for part in inside.parts):
-            continue
-        key = inside.with_suffix("").as_posix()
-        file = path.relative_to(folder).as_posix()
+    for inside, path in visible_files(folder / name, unused).items():
+        key = PurePosixPath(inside).with_suffix("").as_posix()
         if key in files:
             raise BadInput(f"{path} and {folder / files[key]} differ in nothing but the suffix; rename one")
-        files[key] = file
+        files[key] = f"{name}/{inside}"
     if not files:
         raise BadInput(f"{folder / name} holds no files; put one there for each picture, or a single one for all")
     return files

@@ -6,6 +6,7 @@ from deploy.batch.file_pairs import FilePairs, preparing_of, read_csv, read_fold
 from deploy.batch.pairs import PairOptions, Pairs
 from deploy.batch.shard_pairs import ShardPairs
 from likeness.command import BadInput
+from likeness.folders import Unused
 from shards.inputs import inputs_of, needed_among
 from shards.reading.cache import Cache
 from shards.reading.store import Store
@@ -35,9 +36,12 @@ def open_pairs(
     if path.suffix.lower() == ".csv" or (path.is_dir() and not (path / "manifest.json").exists()):
         if options.roll_labels:
             raise BadInput(f"--roll-labels needs shards, but {path} is none; give each label another exemplar instead")
-        read = read_csv if path.suffix.lower() == ".csv" else read_folder
-        needed = preparing_of(schema, inputs, options).needed(needed_among(inputs))
-        return FilePairs(read(path, inputs, needed, options.output, options.max_bad), path, schema, inputs, options)
+        unused, needed = Unused(), preparing_of(schema, inputs, options).needed(needed_among(inputs))
+        if path.suffix.lower() == ".csv":
+            rows = read_csv(path, inputs, needed, options.output, options.max_bad)
+        else:
+            rows = read_folder(path, inputs, needed, options.output, unused)
+        return FilePairs(rows, path, schema, inputs, options, unused.notes())
     if not path.exists():
         raise BadInput(
             f"no pairs at {path}; give a CSV file, a folder with the folders {', '.join(inputs)}, or a folder of "

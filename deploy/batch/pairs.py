@@ -79,6 +79,9 @@ class Pairs(Protocol):
     styles: int
     """How many of them belong to one pair, each in a style of its own."""
 
+    notes: tuple[str, ...]
+    """Lines about files that are not used."""
+
     roll: int
     """How many pairs further on each target label is taken from."""
 

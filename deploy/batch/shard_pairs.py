@@ -36,6 +36,7 @@ class ShardPairs:
 
     def __init__(self, store: Store, schema: LabelSchema, inputs: tuple[str, ...], options: PairOptions) -> None:
         self.store, self.schema, self.inputs = store, schema, inputs
+        self.notes: tuple[str, ...] = ()
         self.part, self.output, self.styles = options.part, options.output, options.styles
         self.manifest: Manifest = store.manifest()
         if difference := schema.difference(self.manifest.schema):

@@ -104,7 +104,8 @@ class Service:
         schema = self.session.schema
         if not kind_of(schema).one_file(schema):
             raise BadInput(
-                f"{self.session.path} reads DensePose pictures, which requests do not carry; serve another model"
+                f"{self.session.path} reads label maps that are in two files, and a request carries one; give both to "
+                "`python -m deploy batch`, as DENSEPOSE.png|KEYPOINTS.json in a CSV"
             )
         self.inputs = chain.sample_inputs()
         self.preparing = Preparing(Labelling("auto", schema), self.inputs, chain.style_length)

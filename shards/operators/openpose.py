@@ -9,6 +9,7 @@ import numpy as np
 
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.names import file_called
 
 COCO_OF_BODY_25 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 """For each of the 18 keypoints of OpenPose's COCO model, the one of BODY_25, whose number 8 is the mid hip."""
@@ -23,7 +24,7 @@ def keypoints_of(folder: Path, stem: str, number: int, height: int, width: int) 
 
     Raises BadInput naming the file when it is missing, or not such a file, and when its keypoints are in another unit.
     """
-    path = folder / f"{stem}_{number:012d}_keypoints.json"
+    path = file_called(folder, f"{stem}_{number:012d}_keypoints.json")
     if not path.is_file():
         raise BadInput(f"{path} is missing; run OpenPose with --write_json over all frames of {stem}")
     bodies = _bodies(path)
@@ -59,7 +60,7 @@ def _unit(folder: Path) -> Unit:
     Points from -1 to 1 show by a negative one, as nobody stays in the lower right quarter of every frame.
     """
     unit: Unit = "0 to 1"
-    for path in sorted(folder.glob("*_keypoints.json")):
+    for path in sorted(folder.glob("[!.]*_keypoints.json")):
         places = _seen(_bodies(path))
         if places.size and places.max() > _NEAR_ONE:
             return "pixels"

@@ -15,12 +15,14 @@ from accelerate.utils import GradientAccumulationPlugin, broadcast_object_list
 from likeness import atomic
 from likeness.arguments import count
 from likeness.command import BadInput, run_command
+from likeness.folders import Unused
 from likeness.process.interrupts import saying
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis
 from trainer.evaluate import paint
 from trainer.evaluate.evaluation import Evaluation, Folders, evaluate
 from trainer.evaluate.judged_pairs import JudgedPairs, JudgedShards, open_judged
 from trainer.evaluate.metrics_asked_for import add_arguments, sources_of
+from trainer.evaluate.painted_folder import painted_in
 from trainer.ranks import environment
 from trainer.speed import arithmetic
 
@@ -106,6 +108,10 @@ def _evaluation(options: argparse.Namespace) -> Evaluation | None:
         arithmetic.use("fp32")
         if isinstance(subject, Synthesis):
             subject.module.to(accelerator.device)
+        if isinstance(subject, Folders):
+            notes = _unused(subject, pairs, options.pairs)
+            if accelerator.is_main_process:
+                print("".join(f"note: {note}\n" for note in notes), end="", file=sys.stderr)
         with _new_folder(options.out, accelerator) as folder:
             return evaluate(accelerator, pairs, options.pairs, subject, sources, folder, options.roll)
 
@@ -144,6 +150,23 @@ def _folders(options: argparse.Namespace, pairs: JudgedPairs) -> Folders:
         if isinstance(rolled, int) and (rolled - options.roll) % pairs.total:
             raise BadInput(f"{summary} says --roll-labels {rolled}; give --roll {rolled}, not {options.roll}")
     return Folders(options.pictures, options.swapped, options.roll)
+
+
+def _unused(folders: Folders, pairs: JudgedPairs, asked: int | None) -> list[str]:
+    """Lines about what lies beside the pictures that are judged. asked: how many pairs, None for all.
+
+    Raises BadInput when a folder has two pictures of a pair.
+    """
+    whole = asked is None or asked >= pairs.total
+    keys = {pairs.pair(number).key for number in range(pairs.total)} if whole else set()
+    lines = []
+    for folder in filter(None, (folders.pictures, folders.swapped)):
+        unused = Unused()
+        for key in painted_in(folder, unused):
+            if whole and key not in keys:
+                unused.add("of no pair", key)
+        lines += [f"{folder}: {line}" for line in unused.notes()]
+    return lines
 
 
 def _painter(synthesis: Synthesis | None, pairs: JudgedPairs, location: str) -> Synthesis | None:

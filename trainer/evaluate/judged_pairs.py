@@ -13,6 +13,7 @@ import numpy as np
 from likeness.array import Array
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
+from likeness.names import file_called, spelled
 from likeness.rows import Columns, read_rows
 from shards.media.orientation import as_shown
 from shards.media.pictures import decode_picture, is_png, read_bytes, read_ids
@@ -132,17 +133,20 @@ class JudgedList(JudgedPairs):
         if len(self._groups) != len(rows):
             raise BadInput(f"{path} names a picture twice")
 
+    def _file(self, row: dict[str, str], name: str) -> Path:
+        return file_called(self.path.parent, row[name])
+
     def _checked(self, line: int, row: dict[str, str]) -> dict[str, str]:
         for name in (*COLUMNS.needed, *(["label"] if self.labelled else [])):
             if not row[name]:
                 raise BadInput(f"{self.path} line {line}: {name} is empty")
-            if name != "picture" and not (self.path.parent / row[name]).is_file():
+            if name != "picture" and not self._file(row, name).is_file():
                 raise BadInput(f"{self.path} line {line}: there is no {name} {self.path.parent / row[name]}")
         if row.get("same_style", "0") not in ("0", "1", ""):
             raise BadInput(f"{self.path} line {line}: same_style is {row['same_style']!r}, not 0 or 1")
         picture = Path(row["picture"])
         stem = picture.with_suffix("") if picture.suffix.lower() in FORMATS else picture
-        return {**row, "picture": stem.as_posix()}
+        return {**row, "picture": spelled(stem.as_posix())}
 
     def pair(self, number: int) -> Pair:
         row = self._rows[number]
@@ -153,12 +157,11 @@ class JudgedList(JudgedPairs):
 
     def photos(self, number: int) -> Photos:
         row = self._rows[number]
-        target, exemplar = (read_photo(self.path.parent / row[name]) for name in ("target", "exemplar"))
+        target, exemplar = (read_photo(self._file(row, name)) for name in ("target", "exemplar"))
         ids = None
         if self.labelled:
-            ids = _read_label(
-                self.path.parent / row["label"], self.path.parent / row["target"], (len(target), target.shape[1])
-            )
+            size = (len(target), target.shape[1])
+            ids = _read_label(self._file(row, "label"), self._file(row, "target"), size)
         return Photos(self.pair(number), target, exemplar, ids)
 
     def groups(self, pair: Pair) -> tuple[str, str]:

@@ -4,7 +4,27 @@ from pathlib import Path
 
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.folders import Unused, visible_files
+from likeness.names import file_called
 from trainer.evaluate.judged_pairs import FORMATS, read_photo
+
+
+def painted_in(folder: Path, unused: Unused) -> dict[str, Path]:
+    """The pictures of a folder, by the keys of their pairs: their names in it without the ending.
+
+    It is walked as packing walks folders, see `likeness.folders`; what is no picture is counted in `unused`.
+    Raises BadInput when two are of one pair.
+    """
+    pictures: dict[str, Path] = {}
+    for name, path in visible_files(folder, unused).items():
+        if path.suffix.lower() not in FORMATS:
+            unused.add("that are no pictures", name)
+            continue
+        key = name[: -len(path.suffix)]
+        if key in pictures:
+            raise BadInput(f"{path} and {pictures[key].name} are pictures of one pair; keep one of them")
+        pictures[key] = path
+    return pictures
 
 
 class PaintedFolder:
@@ -19,7 +39,7 @@ class PaintedFolder:
     def file(self, key: str) -> Path:
         """Raises BadInput when the picture is missing."""
         for ending in FORMATS:
-            file = self.folder / f"{key}{ending}"
+            file = file_called(self.folder, f"{key}{ending}")
             if file.is_file():
                 return file
         raise BadInput(

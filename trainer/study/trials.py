@@ -1,6 +1,7 @@
 """The pairs that a study shows, with both methods' pictures of each."""
 
 import hashlib
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from tqdm import tqdm
 
 from likeness.array import Array
 from likeness.command import BadInput
+from likeness.folders import Unused
 from shards.media.pictures import decode_picture, read_bytes
 from shards.reading.samples import PICTURE_FORMATS, Members, OpenShard, check_shard, decode_photo
 from shards.records import LabelSchema, Manifest, load_manifest
+from trainer.evaluate.painted_folder import painted_in
 
 EXEMPLAR = tuple(f"exemplar.{name}" for name in PICTURE_FORMATS)
 """The names that an exemplar's member of a sample can have."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-"""Of pictures; other files of a folder are left alone."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,8 @@ def trials_of(a: Path, b: Path, pairs: Path, number: int | None, seed: int) -> t
     if a.resolve() == b.resolve():
         raise BadInput(f"--a and --b are both {a}; give the folders of two methods")
     manifest, folder = load_manifest(pairs)
-    pictures = {method: _pictures(method) for method in (a, b)}
     places = _places(manifest, folder)
+    pictures = {method: _pictures(method, places, pairs) for method in (a, b)}
     painted = sorted(key for key in places if key in pictures[a] or key in pictures[b])
     if not painted:
         raise BadInput(f"neither {a} nor {b} holds a picture of a pair of {pairs}, such as {min(places)}.png")
@@ -103,16 +104,19 @@ def _places(manifest: Manifest, folder: Path) -> dict[str, tuple[Path, int]]:
     return places
 
 
-def _pictures(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by name without suffix. Raises BadInput when it is none, or has a picture twice."""
+def _pictures(folder: Path, places: Mapping[str, object], pairs: Path) -> dict[str, Path]:
+    """The pictures of a folder by key; says what in it is not used. places: by the keys of the pairs.
+
+    Raises BadInput when it is none, or has a picture twice.
+    """
     if not folder.is_dir():
         raise BadInput(f"{folder} is no folder of pictures; paint some with `python -m deploy batch --out {folder}`")
-    pictures: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES:
-            if path.stem in pictures:
-                raise BadInput(f"{path} and {pictures[path.stem].name} are pictures of one pair; keep one of them")
-            pictures[path.stem] = path
+    unused = Unused()
+    pictures = painted_in(folder, unused)
+    for key in sorted(pictures.keys() - places.keys()):
+        unused.add(f"of no pair of {pairs}", key)
+    for note in unused.notes():
+        print(f"note: {folder}: {note}", file=sys.stderr)
     return pictures
 
 

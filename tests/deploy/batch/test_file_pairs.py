@@ -97,3 +97,43 @@ def test_other_label_maps_are_in_one_file(folder: Path) -> None:
     content = (folder / "keypoints.json").read_bytes()
     with pytest.raises(BadInput, match="second is one file too many"):
         POSE.decode_files(standard_schema("pose", SIDE, SIDE), [(content, "first"), (content, "second")])
+
+
+def test_folders_are_walked_as_packing_walks_them(folder: Path, tmp_path: Path) -> None:
+    """Links to folders are followed, names match however they are spelled, and what is not read is counted."""
+    pairs, elsewhere = tmp_path / "pairs", tmp_path / "elsewhere"
+    for inside in ("label/caf\u00e9", "exemplar_label", "features"):
+        (pairs / inside).mkdir(parents=True)
+    (elsewhere / "cafe\u0301").mkdir(parents=True)
+    points, photo = (folder / "keypoints.json").read_bytes(), (folder / "photo.png").read_bytes()
+    (pairs / "label/caf\u00e9/1.json").write_bytes(points)
+    (pairs / "label/loop").symlink_to(pairs / "label")
+    (pairs / "label/._1.json").write_bytes(b"\0")
+    (pairs / "label/.hidden").mkdir()
+    (pairs / "label/gone").symlink_to(tmp_path / "nothing")
+    (pairs / "exemplar_label/all.json").write_bytes(points)
+    (elsewhere / "cafe\u0301/1.png").write_bytes(photo)
+    (elsewhere / "cafe\u0301/caf\u00e9-2.png").write_bytes(photo)
+    (pairs / "label/caf\u00e9/cafe\u0301-2.json").write_bytes(points)
+    (pairs / "exemplar").symlink_to(elsewhere)
+    (pairs / ".DS_Store").touch()
+    opened = open_pairs(pairs, standard_schema("pose", SIDE, SIDE), INPUTS)
+    jobs = list(opened.jobs(lambda *_: True))
+    assert [job.output for job in jobs] == ["caf\u00e9/1.png", "caf\u00e9/caf\u00e9-2.png"]
+    assert all(set(job.load()) == set(INPUTS) for job in jobs)
+    assert opened.notes == (
+        "not used: 1 dead links (gone); 1 folders of inputs that the model does not read (features); "
+        "3 hidden (.DS_Store, ._1.json, .hidden); 1 links to a folder that they lie in (loop)",
+    )
+
+
+def test_a_table_may_spell_names_in_another_form(folder: Path) -> None:
+    (folder / "cafe\u0301.json").write_text(json.dumps(POINTS.tolist()))
+    pairs = open_pairs(as_csv(folder, "iuv1.png|caf\u00e9.json", "iuv1.png|cafe\u0301.json"), SCHEMA, INPUTS)
+    assert isinstance(pairs, FilePairs)
+    (job,) = pairs.jobs(lambda *_: True)
+    loaded = job.load()
+    np.testing.assert_array_equal(loaded["label"], loaded["exemplar_label"])
+    before = pairs.mark(job.output)
+    (folder / "cafe\u0301.json").write_text(json.dumps(POINTS.tolist()) + "\n")
+    assert pairs.mark(job.output) != before

@@ -104,6 +104,24 @@ class TestSketch:
         assert len(sketch.curves(np.array([[(0, 0), (4, 4), (5, 0)]]))[0]) == 5  # a = -1
         assert len(sketch.curves(np.array([[(0, 0), (5, 6), (6, 1)]]))[0]) == 0  # a = -6.2
 
+    @pytest.mark.parametrize("end", [(10, 30), (30, 10), (10, 11), (30, 30), (12, 40), (40, 12)])
+    def test_two_points_are_joined_though_they_share_a_coordinate(self, end: tuple[int, int]) -> None:
+        """As the published code fits a line to two points, along the axis on which they are further apart."""
+        start, (right, down) = (10, 10), end
+        longer = np.linspace(10, max(end), max(end) - 10)
+        slope, height = np.polyfit((10, max(end)), (10, min(end)), 1)
+        shorter = slope * longer + height
+        expected = (longer, shorter) if right >= down else (shorter, longer)
+        for points in ([start, end, end], [end, start, start]):
+            _, *drawn = sketch.curves(np.array([points]))
+            for ours, wanted in zip(drawn, expected, strict=True):
+                np.testing.assert_array_equal(ours, np.floor(wanted + 1e-9).astype(int))
+
+    @pytest.mark.parametrize("points", [[(10, 10), (10, 14), (40, 20)], [(10, 10), (40, 14), (40, 20)]])
+    def test_three_points_without_a_parabola_are_not_drawn(self, points: list[tuple[int, int]]) -> None:
+        assert not len(sketch.curves(np.array([points]))[0])
+        assert not len(sketch.curves(np.array([points])[..., ::-1])[0])
+
     @given(st.lists(st.tuples(st.integers(0, 511), st.integers(0, 511)), min_size=3, max_size=3))
     def test_curves_agree_with_a_fitted_parabola(self, points: list[tuple[int, int]]) -> None:
         piece = np.array(points, float)

@@ -197,11 +197,22 @@ def test_pictures_of_anything_by_a_list(world: World, tmp_path: Path, capsys: py
             rows.append(
                 [f"p{number}.jpg", f"target{number}.png", f"exemplar{number}.png", str(number % 2), f"g{number}"]
             )
-    with (tmp_path / "pairs.csv").open("w", newline="") as file:
+    # Another system's folder: a link to it, files beside the pictures, names that a Mac has spelled.
+    (tmp_path / "target0.png").rename(tmp_path / "tärget0.png".replace("ä", "a\u0308"))
+    rows[0][0:2] = "pä0.jpg", "tärget0.png"
+    (tmp_path / "painted" / "p0.jpg").rename(tmp_path / "painted" / "pa\u03080.jpg")
+    for name in (".DS_Store", "notes.txt", "p7.png"):
+        (tmp_path / "painted" / name).touch()
+    (tmp_path / "painted").rename(tmp_path / "elsewhere")
+    (tmp_path / "painted").symlink_to(tmp_path / "elsewhere")
+    with (tmp_path / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["picture", "target", "exemplar", "same_style", "group"], *rows])
     words = ["--pictures", str(tmp_path / "painted"), "--data", str(tmp_path / "pairs.csv"), "--json"]
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
-    figures = json.loads(capsys.readouterr().out)["figures"]
+    printed = capsys.readouterr()
+    beside = "not used: 1 hidden (.DS_Store); 1 of no pair (p7); 1 that are no pictures (notes.txt)"
+    assert f"note: {tmp_path / 'painted'}: {beside}" in printed.err.splitlines()
+    figures = json.loads(printed.out)["figures"]
     assert figures["l1"]["pictures"] == 3, "only where the style is the same is the target the answer"
     targets = [np.asarray(Image.open(tmp_path / f"target{number}.png")).astype(float) for number in (1, 3, 5)]
     assert figures["l1"]["value"] == pytest.approx(np.mean([np.abs(t - t // 2).mean() for t in targets]), abs=1.0)

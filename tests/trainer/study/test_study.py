@@ -508,6 +508,20 @@ def test_bad_input_is_named(
     assert "--a would begin a study" in capsys.readouterr().err
 
 
+def test_what_is_not_shown_is_said(
+    painted: tuple[Path, Path], packed: Path, keys: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = paint(tmp_path / "a", [keys[0], "no-pair"], RED), paint(tmp_path / "b", keys[:1], BLUE)
+    (a / ".hidden.png").touch()
+    (a / "summary.json").touch()
+    assert [trial.key for trial in trials_of(a, b, packed / "test", None, 0)[0]] == [keys[0]]
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: {a}: not used: 1 hidden (.hidden.png); 1 of no pair of {packed / 'test'} (no-pair); "
+        "1 that are no pictures (summary.json)"
+    ]
+
+
 def test_which_pairs_are_drawn(painted: tuple[Path, Path], packed: Path, keys: list[str], tmp_path: Path) -> None:
     def drawn(number: int | None, seed: int) -> list[str]:
         return [trial.key for trial in trials_of(*painted, packed / "test", number, seed)[0]]

@@ -17,8 +17,8 @@ PACKED = {
     "--source VIDEOS --out SHARDS`",
     23: "poses with DensePose pictures: pack shards by `python -m shards pack --labels pose --openpose DIR "
     "--densepose DIR --source VIDEOS --out SHARDS`",
-    42: "the classes 0 to 40 and 255: name them in STREETS/classes.json, in this order, and pack shards by "
-    "`python -m shards pack --dataset pictures --source STREETS --out SHARDS`",
+    42: "the classes 0 to 40 and 255: pack shards by `python -m shards pack --dataset bdd100k --classes "
+    "shards/sources/pix2pixsc-street-classes.json --source BDD100K --out SHARDS`",
 }
 """By channels of a label map, the published faces', dances' and streets': what they are, and how to pack them."""
 SELF_VGG = 20

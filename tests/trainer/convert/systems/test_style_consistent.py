@@ -32,7 +32,7 @@ from trainer.checkpoints.synthesis import load_for_synthesis
     ("channels", "ways"),
     [
         (49, ("poses with DensePose pictures", "shards pack --labels pose --openpose DIR --densepose DIR")),
-        (87, ("the classes 0 to 40 and 255", "classes.json", "shards pack --dataset pictures --source STREETS")),
+        (87, ("the classes 0 to 40 and 255", "--classes shards/sources/pix2pixsc-street-classes.json")),
         (33, ("--label sketch",)),
     ],
 )
