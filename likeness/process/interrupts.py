@@ -1,5 +1,6 @@
-"""Ctrl-C: the first one lets a command finish its sentence, the second one ends it wherever it is."""
+"""Ctrl-C and SIGTERM: the first one lets a command finish its sentence, the second one ends it wherever it is."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -29,3 +30,50 @@ def saying(kept: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(kept()) from None
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came."""
+
+
+_cleans_up = os.getpid()
+"""The process whose handler `_terminated` is: worker processes that are forked have it, too."""
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if os.getpid() != _cleans_up:
+        # Of a worker process, which came by it before `_forget` did; what was begun is its parent's.
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise _TerminatedError
+
+
+def _forget() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+# Worker processes are ended by it, at once and without a word.
+os.register_at_fork(after_in_child=_forget)
+
+
+@contextmanager
+def cleaning_up() -> Iterator[None]:
+    """SIGTERM inside ends the process as it does by itself, but not before what was begun is removed.
+
+    A second one waits for nothing. Leaves other handlers, and ignored signals, alone.
+    """
+    global _cleans_up
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    _cleans_up = os.getpid()
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    except _TerminatedError:
+        # Whoever sent it learns that it did what it was for.
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        _forget()

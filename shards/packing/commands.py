@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from likeness import machine
-from likeness.arguments import count, slice_of, whole
+from likeness.arguments import count, pixels, positive, share, slice_of, whole
 from likeness.process.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.media.orientation import DrawnOn
@@ -76,13 +76,13 @@ def _add_files(add: Add) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the shards")
     add("--dry-run", action="store_true", help="print what it would come to, in pairs and bytes, and stop")
     add("--seed", type=whole, default=0, metavar="K", help="equal seeds give equal pairs")
-    add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
+    add("--size", type=pixels, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
     add("--workers", type=count, metavar="N", help="processes that decode and label; without it, one per core")
     add("--samples-per-shard", type=count, default=1000, metavar="N", help="samples in one tar file")
     add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
     add("--slice", type=slice_of, metavar="I/N", help="write slice I (from 0) of N only, for job arrays; then merge")
-    add("--max-bad", type=float, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
-    add("--file-timeout", type=float, default=1800.0, metavar="S", help="seconds that one video may take")
+    add("--max-bad", type=share, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
+    add("--file-timeout", type=positive, default=1800.0, metavar="S", help="seconds that one video may take")
 
 
 def _add_labels(add: Add) -> None:
@@ -116,11 +116,11 @@ def _add_pairs(add: Add) -> None:
     add("--repeat", type=count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
     add("--exemplars", type=count, metavar="N", help="exemplars that each target gets in a row, not 1")
     add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
-    add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
-    add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
+    add("--same-style-rate", type=share, metavar="P", help="share of exemplars from the target's window, not 0.3")
+    add("--window-seconds", type=positive, metavar="S", help="a window in seconds instead of the preset's")
     add(
         "--least-distance",
-        type=int,
+        type=whole,
         metavar="BITS",
         help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
     )
@@ -138,7 +138,7 @@ def _add_held_out(add: Add) -> None:
         help="a new folder for held-out pairs: sources of their own, and exemplars of another style than the target",
     )
     add("--test-pairs", type=count, default=200, metavar="N", help="how many held-out pairs")
-    add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
+    add("--test-fraction", type=share, default=0.1, metavar="P", help="share of the videos that are held out")
     add("--halves", action="store_true", help="hold out the second half of every video instead (the dance split)")
 
 
