@@ -36,15 +36,8 @@ class _TerminatedError(BaseException):
     """SIGTERM came."""
 
 
-_cleans_up = os.getpid()
-"""The process whose handler `_terminated` is: worker processes that are forked have it, too."""
-
-
 def _terminated(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if os.getpid() != _cleans_up:
-        # Of a worker process, which came by it before `_forget` did; what was begun is its parent's.
-        os.kill(os.getpid(), signal.SIGTERM)
     raise _TerminatedError
 
 
@@ -53,8 +46,25 @@ def _forget() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-# Worker processes are ended by it, at once and without a word.
-os.register_at_fork(after_in_child=_forget)
+def _hold() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_go() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _in_worker() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+# Worker processes are ended by it, at once and without a word. It is held back while one is forked: a signal that came
+# to the handler of its parent, which it begins with, would be lost.
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_in_worker)
 
 
 @contextmanager
@@ -63,12 +73,10 @@ def cleaning_up() -> Iterator[None]:
 
     A second one waits for nothing. Leaves other handlers, and ignored signals, alone.
     """
-    global _cleans_up
     on_main = threading.current_thread() is threading.main_thread()
     if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    _cleans_up = os.getpid()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         yield

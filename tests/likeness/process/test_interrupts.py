@@ -81,8 +81,8 @@ def work():
         child = os.fork()
         if child == 0:
             time.sleep(60)
-        print(child, flush=True)
         try:
+            print(child, flush=True)
             time.sleep(60)
         finally:
             # A worker process ends at once; were it to raise, it would clean up after its parent.
