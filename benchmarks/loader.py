@@ -37,6 +37,7 @@ import webdataset
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from likeness.arguments import count
 from likeness.machine import device
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
@@ -229,7 +230,7 @@ def compete(turns: Connection, name: str, shards: Path, place: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", type=Path, help="shards of JPEG photos; without them, faces are drawn and packed")
-    parser.add_argument("--runs", type=int, default=9, help="turns of each")
+    parser.add_argument("--runs", type=count, default=9, help="turns of each")
     options = parser.parse_args()
     torch.set_num_threads(1)
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from likeness.arguments import count, positive
 from likeness.process.threads import QUIET, share_cores
 
 WAYS = ("sleeping", "spinning")
@@ -79,10 +80,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--config", type=Path, default=Path("trainer/configs/demo.yaml"))
     parser.add_argument(
-        "--neighbours", type=int, default=cores, help="spinning processes, one for each core by default"
+        "--neighbours", type=count, default=cores, help="spinning processes, one for each core by default"
     )
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long each turn measures")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--seconds", type=positive, default=8.0, help="how long each turn measures")
+    parser.add_argument("--turns", type=count, default=3)
     parser.add_argument("--iterate", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.iterate:

@@ -34,6 +34,7 @@ from export.gates.samples import CALIBRATION, Samples, real_samples
 from export.latency.eager import Source, eager_pytorch
 from export.latency.here import physical_cores
 from export.served import BF16_OPSET, Recipe, metadata_of
+from likeness.arguments import count
 from likeness.array import Array
 from likeness.machine import device, versions
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis, untrained
@@ -167,8 +168,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("trainer/configs/demo.yaml"))
     parser.add_argument("--checkpoint", type=Path, help="trained weights, instead of a config")
-    parser.add_argument("--samples", type=int, default=16, help="pictures that are compared")
-    parser.add_argument("--turns", type=int, default=9, help="measured pictures of each row, after two")
+    parser.add_argument("--samples", type=count, default=16, help="pictures that are compared")
+    parser.add_argument("--turns", type=count, default=9, help="measured pictures of each row, after two")
     parser.add_argument("--table", action="store_true", help="a Markdown table instead of JSON")
     return parser.parse_args()
 

@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from likeness.arguments import count, positive
 from likeness.loopback import free_port
 from likeness.machine import device as describe_device
 from trainer import config as configs
@@ -219,15 +220,20 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", type=Path, default=Path("trainer/configs/demo.yaml"), help="what is trained here")
-    add("--batch", type=int, default=2, help="samples per rank here (default: 2)")
-    add("--steps", type=int, default=9, help="measured steps of each kind, after two that are not counted")
+    add("--batch", type=count, default=2, help="samples per rank here (default: 2)")
+    add("--steps", type=count, default=9, help="measured steps of each kind, after two that are not counted")
     add("--gpu-config", type=Path, default=Path("trainer/configs/face.yaml"), help="what is predicted for GPUs")
     add("--gpu-batches", default="1,4,8", help="samples per GPU (default: 1,4,8)")
-    add("--gpu-tflops", type=float, default=400.0, help="arithmetic that a GPU reaches in training (default: 400)")
-    add("--nvlink-gb-s", type=float, default=450.0, help="GB/s of a GPU to its neighbour, one direction (default: 450)")
-    add("--network-gb-s", type=float, default=50.0, help="GB/s of a GPU's own network port (default: 50)")
-    add("--latency-us", type=float, default=5.0, help="microseconds per hop of a ring (default: 5)")
-    add("--overlap", type=float, default=0.7, help="share of the backward pass that hides messages (default: 0.7)")
+    add("--gpu-tflops", type=positive, default=400.0, help="arithmetic that a GPU reaches in training (default: 400)")
+    add(
+        "--nvlink-gb-s",
+        type=positive,
+        default=450.0,
+        help="GB/s of a GPU to its neighbour, one direction (default: 450)",
+    )
+    add("--network-gb-s", type=positive, default=50.0, help="GB/s of a GPU's own network port (default: 50)")
+    add("--latency-us", type=positive, default=5.0, help="microseconds per hop of a ring (default: 5)")
+    add("--overlap", type=positive, default=0.7, help="share of the backward pass that hides messages (default: 0.7)")
     add("--worker", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -33,6 +33,7 @@ import numpy as np
 import psutil
 
 from deploy.runtime import Session
+from likeness.arguments import count, positive
 from likeness.array import Array
 from likeness.machine import device, versions
 from shards.inputs import INPUTS, inputs_of
@@ -355,10 +356,10 @@ def thinned(memory: list[float]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="an exported model, instead of the untrained demo")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads in one run of the model, here and there")
-    parser.add_argument("--turns", type=int, default=300, help="of the comparison with one client")
-    parser.add_argument("--requests", type=int, default=10_000)
-    parser.add_argument("--overload-seconds", type=float, default=20)
+    parser.add_argument("--threads", type=count, default=1, help="CPU threads in one run of the model, here and there")
+    parser.add_argument("--turns", type=count, default=300, help="of the comparison with one client")
+    parser.add_argument("--requests", type=count, default=10_000)
+    parser.add_argument("--overload-seconds", type=positive, default=20)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or untrained(Path(folder))

@@ -19,6 +19,7 @@ from importlib.metadata import version
 import cv2
 import numpy as np
 
+from likeness.arguments import count
 from likeness.array import Array
 from likeness.machine import device
 from shards.labels import sketch
@@ -45,7 +46,7 @@ def drawn_in(face: Array, size: int, way: Callable[..., Array]) -> tuple[float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=60, help="turns of each")
+    parser.add_argument("--turns", type=count, default=60, help="turns of each")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     states = faces.sample_states(np.random.default_rng(1), options.turns, 4.0)

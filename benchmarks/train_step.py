@@ -37,6 +37,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from likeness.arguments import count
 from likeness.machine import device as describe_device
 from shards.reading.stream import Stream, open_shards
 from trainer import config as configs
@@ -382,9 +383,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("trainer/configs/demo.yaml"))
     parser.add_argument("--method", help="train the config's data with this method instead")
-    parser.add_argument("--size", type=int, help="height and width in pixels instead of the config's")
-    parser.add_argument("--batch", type=int, help="samples per step instead of the config's")
-    parser.add_argument("--runs", type=int, default=7, help="measured turns of each, after two that are not counted")
+    parser.add_argument("--size", type=count, help="height and width in pixels instead of the config's")
+    parser.add_argument("--batch", type=count, help="samples per step instead of the config's")
+    parser.add_argument("--runs", type=count, default=7, help="measured turns of each, after two that are not counted")
     parser.add_argument(
         "--kinds",
         default="plain fp32 plain,ours fp32 plain,ours bf16 plain",

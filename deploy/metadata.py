@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from likeness.command import BadInput
+from likeness.names import quoted
 from shards.inputs import INPUTS, STYLE_LENGTH, Io, Spec, photo_spec
 from shards.labels.instance_features import CHANNELS, FeatureCentres, parse_centres
 from shards.records import SIZE_MULTIPLE, LabelSchema
@@ -14,6 +15,7 @@ FORMAT = "2"
 PREFIX = "likeness."
 OUTPUT = "image"
 
+_Kind = TypeVar("_Kind")
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
@@ -114,24 +116,24 @@ class Metadata:
         centres, reach = props.get(f"{PREFIX}feature_centres"), props.get(f"{PREFIX}reach")
         try:
             return cls(
-                method=props[f"{PREFIX}method"],
-                schema=LabelSchema.from_json(json.loads(props[f"{PREFIX}label_schema"])),
-                checkpoint_sha256=props[f"{PREFIX}checkpoint_sha256"],
-                mlflow_run_id=props[f"{PREFIX}mlflow_run_id"] or None,
-                images_seen=int(props[f"{PREFIX}images_seen"]),
-                perceptual=props[f"{PREFIX}perceptual"],
+                method=_word(props[f"{PREFIX}method"]),
+                schema=LabelSchema.from_json(_json(props[f"{PREFIX}label_schema"], dict)),
+                checkpoint_sha256=_word(props[f"{PREFIX}checkpoint_sha256"]),
+                mlflow_run_id=_word(props[f"{PREFIX}mlflow_run_id"]) or None,
+                images_seen=_whole(props[f"{PREFIX}images_seen"], 0, 2**63 - 1),
+                perceptual=_word(props[f"{PREFIX}perceptual"]),
                 io=_one_of(props[f"{PREFIX}io"], Io),
                 precision=_one_of(props[f"{PREFIX}precision"], Precision),
-                dynamic_size=bool(json.loads(props[f"{PREFIX}dynamic_size"])),
-                options=dict(json.loads(props[f"{PREFIX}options"])),
-                gates=tuple(json.loads(props[f"{PREFIX}gates"])),
-                size_multiple=int(props.get(f"{PREFIX}size_multiple", SIZE_MULTIPLE)),
-                style_length=int(props.get(f"{PREFIX}style_length", STYLE_LENGTH)),
-                feature_channels=int(props.get(f"{PREFIX}feature_channels", CHANNELS)),
+                dynamic_size=_json(props[f"{PREFIX}dynamic_size"], bool),
+                options=_json(props[f"{PREFIX}options"], dict),
+                gates=tuple(_json(props[f"{PREFIX}gates"], list)),
+                size_multiple=_whole(props.get(f"{PREFIX}size_multiple", str(SIZE_MULTIPLE)), 1, _LARGEST),
+                style_length=_whole(props.get(f"{PREFIX}style_length", str(STYLE_LENGTH)), 1, _LARGEST),
+                feature_channels=_whole(props.get(f"{PREFIX}feature_channels", str(CHANNELS)), 1, _LARGEST),
                 feature_centres=None if centres is None else parse_centres(centres, where),
-                reach=None if reach is None else int(reach),
+                reach=None if reach is None else _whole(reach, 0, 2**31 - 1),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise BadInput(f"{where} has damaged metadata ({error}); export it again") from error
 
     def to_json(self) -> dict[str, Any]:
@@ -139,7 +141,36 @@ class Metadata:
         return {name: value for name, value in asdict(self).items() if name not in ("version", "feature_centres")}
 
 
+_LARGEST = 2**16
+"""Of numbers that arrays are made by."""
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        raise ValueError(f"{quoted(text)} is not a whole number from {least} to {most}")
+    return int(text)
+
+
+def _word(text: str) -> str:
+    """What people read, and machines keep in columns of their own."""
+    if len(text) > 1000 or not text.isprintable():
+        raise ValueError(f"{quoted(text)} is no name")
+    return text
+
+
+def _json(text: str, kind: type[_Kind]) -> _Kind:
+    """A JSON value of that very type, of numbers that are numbers."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    value = json.loads(text, parse_constant=refuse)
+    if type(value) is not kind:
+        raise ValueError(f"{quoted(text)} is no {kind.__name__} in JSON")
+    return value
+
+
 def _one_of(value: str, choices: Any) -> Any:
     if value not in get_args(choices):
-        raise ValueError(f"{value!r} is none of {', '.join(get_args(choices))}")
+        raise ValueError(f"{quoted(value)} is none of {', '.join(get_args(choices))}")
     return value

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from likeness.arguments import count, whole
+from likeness.names import quoted
 
 if TYPE_CHECKING:
     from deploy.runtime import Session
@@ -67,7 +68,7 @@ def devices(text: str) -> tuple[int, ...]:
     """Different numbers of devices."""
     numbers = tuple(whole(part.strip()) for part in text.split(","))
     if len(set(numbers)) < len(numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} names a device twice")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} names a device twice")
     return numbers
 
 
@@ -75,5 +76,5 @@ def size(text: str) -> tuple[int, int]:
     """(height, width) of WIDTHxHEIGHT."""
     width, cross, height = text.partition("x")
     if not cross:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no size such as 512x256")
     return count(height), count(width)

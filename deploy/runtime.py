@@ -158,11 +158,19 @@ class Session:
 
     def run_unchecked(self, feeds: dict[str, Array]) -> Array:
         """The part of `run` that the model's own thread must do: `check` comes before it and `checked` after it."""
+        count = len(next(iter(feeds.values())))
         try:
-            return self._model.run(feeds)
+            image = self._model.run(feeds)
         except REFUSED as error:
-            count = len(next(iter(feeds.values())))
             raise BadInput(f"{self.path} cannot run a batch of {count}: {one_line(str(error))}") from error
+        # What the graph says of its output, a runtime does not hold it to.
+        wanted = self._specs[OUTPUT]
+        if image.dtype != wanted.dtype or image.shape[:1] != (count,) or not _fits(wanted, image.shape[1:]):
+            raise BadInput(
+                f"{self.path} gave {image.dtype} of shape {image.shape} for a batch of {count}, not {wanted.dtype} of "
+                f"{wanted.shape_in_words()} as its metadata say; export it again"
+            )
+        return image
 
     def checked(self, image: Array) -> Array:
         """The image. Raises BadInput when it has values that are not finite."""
@@ -172,8 +180,7 @@ class Session:
 
     def _check(self, name: str, value: Array) -> None:
         spec = self._specs[name]
-        fits = value.ndim == len(spec.shape) + 1 and len(value) > 0 and _shape_fits(spec, value.shape[1:])
-        if not fits:
+        if not (value.ndim and len(value) > 0 and _fits(spec, value.shape[1:])):
             raise BadInput(
                 f"{name} has shape {value.shape}; {self.path} takes {spec.shape_in_words()}, "
                 f"by its label schema of kind {self.schema.kind!r}"
@@ -207,6 +214,15 @@ class Session:
                 )
         if list(self._model.outputs) != [OUTPUT]:
             raise BadInput(f"{self.path} does not have the one output {OUTPUT!r}; export it again")
+        dtype, shape = self._model.outputs[OUTPUT]
+        wanted = self._specs[OUTPUT]
+        # A side that the graph leaves open is known once it has run.
+        known = [side if own is None else own for own, side in zip(shape[1:], wanted.shape, strict=False)]
+        if dtype != wanted.dtype or len(shape) != len(wanted.shape) + 1 or tuple(known) != wanted.shape:
+            raise BadInput(
+                f"{self.path} has an output of {dtype}, shape {shape}, but by its own metadata it is {wanted.dtype}, "
+                f"{wanted.shape_in_words()}; export it again"
+            )
 
     def _sized(self, size: tuple[int, int] | None) -> LabelSchema:
         schema = self.metadata.schema
@@ -228,8 +244,8 @@ class Session:
         return sized
 
 
-def _shape_fits(spec: Spec, shape: tuple[int, ...]) -> bool:
-    return all(
+def _fits(spec: Spec, shape: tuple[int, ...]) -> bool:
+    return len(shape) == len(spec.shape) and all(
         side == wanted or (wanted is None and side >= 2 * spec.multiple and side % spec.multiple == 0)
         for side, wanted in zip(shape, spec.shape, strict=True)
     )

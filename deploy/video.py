@@ -127,6 +127,7 @@ def _check(chain: Chain, video: Path, exemplar: Path | None, out: Path) -> None:
         raise BadInput(f"--out {out} is no video; give a name that ends in one of {', '.join(CONTAINERS)}")
     if out.is_dir() or out.resolve() in (each.resolve() for each in (video, exemplar) if each):
         raise BadInput(f"--out {out} is {'a folder' if out.is_dir() else 'what is read'}; choose another name")
+    atomic.refuse_existing(out)
     if LABEL not in inputs:
         raise BadInput(f"{model} reads no label map, so that a video has nothing to tell it")
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from likeness.arguments import whole
 from likeness.command import BadInput, run_command
 from likeness.process.interrupts import saying
 
@@ -130,7 +131,7 @@ def _add_names_and_gates(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--opset",
-        type=int,
+        type=whole,
         help="ONNX operator set, 18 to 24, up to 21 for --provider cuda (default: 20; 22 for bf16)",
     )
     add(

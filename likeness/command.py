@@ -5,10 +5,11 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
-from likeness.names import readable
+from likeness.names import in_one_line
 from likeness.process import surroundings
-from likeness.process.interrupts import end_at_the_second
+from likeness.process.interrupts import cleaning_up, end_at_the_second
 from likeness.process.standard_streams import open_closed
 from likeness.process.system_errors import in_words
 
@@ -25,24 +26,27 @@ if isinstance(sys.stdout, io.TextIOWrapper):
 class BadInput(ValueError):
     """Input that a person can mend. The message names the file, the value and the remedy.
 
-    It goes into tables and JSON, too: bytes of a file's name that are no UTF-8 are written as `readable` writes them.
+    Whatever it quotes, it is one line of bounded length that UTF-8 can hold (see `in_one_line`): it goes into tables,
+    JSON and terminals.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(readable(message))
+        super().__init__(in_one_line(message))
 
 
-def run_command(command: Callable[[], int | None]) -> int:
+def run_command(command: Callable[[], int | None], hears_sigterm: bool = False) -> int:
     """Runs a command's body and turns what a person can mend into one line on stderr.
 
     Returns the exit code: 0 done, 2 bad input or what the system refuses (no right, no room, no such file), 130 for
     Ctrl-C, 141 when nobody reads the output any more (as a shell reports SIGPIPE, and as silently), or what the body
     returned. Anything else that is raised is a defect of ours and keeps its traceback.
+    hears_sigterm: whether the body has a way of its own to end by SIGTERM, and the process ends at once until it hears.
     """
     open_closed()
     end_at_the_second()
     try:
-        return _finished(command)
+        with nullcontext() if hears_sigterm else cleaning_up():
+            return _finished(command)
     except BadInput as error:
         return _refused(str(error))
     except KeyboardInterrupt as stop:
@@ -54,7 +58,7 @@ def run_command(command: Callable[[], int | None]) -> int:
             return UNREAD
         if (words := in_words(error)) is None:
             raise
-        return _refused(words)
+        return _refused(in_one_line(words))
 
 
 def _finished(command: Callable[[], int | None]) -> int:

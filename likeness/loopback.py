@@ -2,14 +2,18 @@
 
 import argparse
 import ipaddress
+import re
 import socket
 from contextlib import closing
-from urllib.parse import urlsplit
 
 from likeness.command import BadInput
+from likeness.names import quoted
 
 LOOPBACK = "127.0.0.1"
 """An address of this machine that nobody else reaches."""
+
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([0-9a-z._-]+))(?::[0-9]{0,5})?", re.IGNORECASE)
+"""A Host header (RFC 9110, section 7.2): nothing else may stand before, between or behind name and port."""
 
 
 def is_loopback(host: str) -> bool:
@@ -40,10 +44,9 @@ def known_host(header: str, host: str) -> bool:
     header: the request's Host. host: what the server listens on. Where that is every address, any number is good, and
     of names this machine's.
     """
-    try:
-        name = urlsplit(f"//{header}").hostname or ""
-    except ValueError:
+    if (match := _HOST.fullmatch(header)) is None:
         return False
+    name = (match[1] or match[2]).lower()
     if name == host or is_loopback(name):
         return True
     if host not in ("0.0.0.0", "::"):
@@ -84,6 +87,6 @@ def free_port(host: str, port: int) -> int:
 
 def port(text: str) -> int:
     """A port, for argparse: 1 to 65535, or 0 for any that is free."""
-    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port, 1 to 65535, or 0 for any that is free")
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a port, 1 to 65535, or 0 for any that is free")
     return int(text)

@@ -15,6 +15,26 @@ def readable(text: str) -> str:
     return re.sub(r"[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", text)
 
 
+LONGEST = 2000
+"""Characters of a message; a path has 4,096 bytes at most, and hardly ever more than 200."""
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def in_one_line(text: str, longest: int = LONGEST) -> str:
+    """Text of whatever origin as a part of one line for people: what ends lines or moves a terminal's cursor stands as
+    Python writes it (\\n, \\x1b), bytes that are no UTF-8 as `readable` has them, and the middle of what is longer than
+    `longest` characters is left out.
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2 - 1]}…{text[-(longest // 2) :]}"
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), readable(text))
+
+
+def quoted(text: str) -> str:
+    """A value from outside as messages repeat it: in quotes, escaped, and of 80 characters at most."""
+    return repr(in_one_line(text, 80))
+
+
 def spelled(name: str) -> str:
     """A name as it is compared: é is one letter, whether it came as one (NFC) or as e and an accent (NFD)."""
     return unicodedata.normalize("NFC", name)

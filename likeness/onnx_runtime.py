@@ -296,11 +296,14 @@ class Model:
         device: int | None = None,
     ) -> None:
         self.native = start(path, provider, threads, remedy, engines, device)
-        self.metadata: dict[str, str] = dict(self.native.get_modelmeta().custom_metadata_map)
-        """Its `metadata_props`."""
-        self.inputs = {tensor.name: _described(tensor) for tensor in self.native.get_inputs()}
-        """Type and shape of each tensor by its name, None for an axis that is free."""
-        self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
+        try:
+            self.metadata: dict[str, str] = dict(self.native.get_modelmeta().custom_metadata_map)
+            """Its `metadata_props`."""
+            self.inputs = {tensor.name: _described(tensor) for tensor in self.native.get_inputs()}
+            """Type and shape of each tensor by its name, None for an axis that is free."""
+            self.outputs = {tensor.name: _described(tensor) for tensor in self.native.get_outputs()}
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{path} holds text that is not UTF-8 ({error}); {remedy}") from error
         self._bound = BoundRun(self.native, MEMORY[provider], device or 0) if provider in MEMORY else None
         # Bound memory is there once, so that runs on a device take turns; the CPU's runs need not.
         self._lock = threading.Lock()

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,21 @@ import numpy as np
 
 from likeness.command import BadInput
 from likeness.loopback import foreign, is_loopback
+from likeness.names import in_one_line
 from likeness.one_writer import only_writer
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 LONGEST_NAME = 40
-NAME: dict[str, Any] = {"min_length": 1, "max_length": LONGEST_NAME, "pattern": r"^\S(.*\S)?$"}
-"""What a rater's name must be, as FastAPI's parameters take it."""
+NAME: dict[str, Any] = {
+    "min_length": 1,
+    "max_length": LONGEST_NAME,
+    "pattern": r"^[^\s\p{Cc}=+@-]([^\p{Cc}]*[^\s\p{Cc}])?$",
+}
+"""What a rater's name must be, as FastAPI's parameters take it: no control characters, and no formula's beginning."""
+LARGEST_BODY = 2**14
+"""Bytes of an answer, which has a few hundred."""
 _READING = ["GET", "HEAD"]
 _SHARED = {"rating_page.css": "text/css", "rating_page.js": "text/javascript"}
 
@@ -29,6 +37,7 @@ def page_app(title: str, page: Path, host: str) -> "FastAPI":
     Nothing is loaded from elsewhere.
     """
     from fastapi import FastAPI, Request
+    from fastapi.exceptions import RequestValidationError
     from fastapi.responses import FileResponse, JSONResponse
 
     app = FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None)
@@ -38,11 +47,21 @@ def page_app(title: str, page: Path, host: str) -> "FastAPI":
         if refused := foreign(request.headers.get("host", ""), request.headers.get("origin"), host):
             code, detail = refused
             return JSONResponse({"detail": detail}, code)
+        if refused := _size_refused(request.headers):
+            code, detail = refused
+            return JSONResponse({"detail": detail}, code, {"Connection": "close"})
         response = await call(request)
         response.headers["Content-Security-Policy"] = "default-src 'self' 'unsafe-inline'; img-src 'self' data:"
         # Else a browser may show an older release's script beside this one's page.
         response.headers.setdefault("Cache-Control", "no-cache")
         return response
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        # Without the value itself, which FastAPI would repeat: JSON need not be able to hold it.
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse({"detail": in_one_line(f"{where or 'the body'}: {first['msg']}", 300)}, 422)
 
     @app.api_route("/", methods=_READING)
     def whole() -> FileResponse:
@@ -55,6 +74,16 @@ def page_app(title: str, page: Path, host: str) -> "FastAPI":
             return FileResponse(Path(__file__).with_name(name), media_type=kind)
 
     return app
+
+
+def _size_refused(headers: Mapping[str, str]) -> tuple[int, str] | None:
+    """Status and reason to refuse a body with before it is read; None for one that is small."""
+    if "transfer-encoding" in headers:
+        return 411, "send the body's Content-Length"
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY:
+        return 413, f"the body has more than {LARGEST_BODY:,} bytes"
+    return None
 
 
 def require_packages() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from likeness import atomic
 from likeness.command import BadInput
+from likeness.names import quoted
+from likeness.rows import defused
 
 
 def seconds_of(path: Path, line: int, row: Mapping[str, str]) -> float:
@@ -21,7 +23,7 @@ def seconds_of(path: Path, line: int, row: Mapping[str, str]) -> float:
         raise BadInput(f"{path} line {line}: {error}; seconds are a number, answered_at a time in ISO 8601") from error
     if not (math.isfinite(seconds) and seconds >= 0 and row["rater"]):
         raise BadInput(
-            f"{path} line {line}: seconds are {seconds:g}, the rater is {row['rater']!r}; both must be given"
+            f"{path} line {line}: seconds are {seconds:g}, the rater is {quoted(row['rater'])}; both must be given"
         )
     return seconds
 
@@ -31,5 +33,7 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, A
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {name: defused(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows
+    )
     atomic.write_text(path, text.getvalue())

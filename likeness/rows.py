@@ -1,6 +1,7 @@
 """Rows of CSV files as people and spreadsheet programs write them, with checks that name file, line and column."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,25 @@ class Columns:
     """Whether columns of other names may stand beside them; nobody reads those."""
 
 
+_FORMULA = "[=+@\\t\\r-]"
+"""What spreadsheet programs take for the beginning of a formula, which they run when somebody opens the file."""
+
+
+def defused(cell: str) -> str:
+    """Text as a cell that no spreadsheet program runs: behind an apostrophe where it would. `plain` undoes it."""
+    return f"'{cell}" if re.match(f"'*{_FORMULA}", cell) else cell
+
+
+def plain(cell: str) -> str:
+    """The text of a cell that `defused` may have written."""
+    return cell[1:] if re.match(f"'+{_FORMULA}", cell) else cell
+
+
 def read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
     """(line number, cells by column) of every row of a CSV file in UTF-8, in order; empty lines are passed over.
 
-    A byte order mark, which spreadsheet programs put first, is no part of the first column's name.
+    A byte order mark, which spreadsheet programs put first, is no part of the first column's name, nor is what
+    `defused` put before a cell a part of that.
     Raises BadInput, when iteration comes to it, where the file cannot be read, is no CSV file, lacks a column, has one
     too many, or a row has more or fewer fields than the header.
     """
@@ -41,7 +57,7 @@ def read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str
                 if None in row or any(row[name] is None for name in columns.needed):
                     have = f"{columns.what} have {', '.join(header)}"
                     raise BadInput(f"{path} line {reader.line_num} has not {len(header)} fields; {have}")
-                yield reader.line_num, {name: cell or "" for name, cell in row.items()}
+                yield reader.line_num, {name: plain(cell or "") for name, cell in row.items()}
     except OSError as error:
         raise BadInput(f"{path} cannot be read as {columns.what}: {error.strerror}; {columns.remedy}") from error
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from likeness.arguments import count
 from likeness.command import BAD_INPUT, DONE, BadInput, run_command
 from likeness.disk import nearest_existing
 from likeness.loopback import free_port
@@ -287,10 +288,8 @@ def _command(arguments: Sequence[str] | None) -> int:
         metavar="YAML",
         help="the training config; further files change some of its settings",
     )
-    parser.add_argument("--world-size", type=int, default=1, metavar="N", help="ranks of the job (default: 1)")
+    parser.add_argument("--world-size", type=count, default=1, metavar="N", help="ranks of the job (default: 1)")
     options, overrides = parser.parse_known_args(arguments)
-    if options.world_size < 1:
-        raise BadInput(f"--world-size {options.world_size}: a job has at least one rank")
     wrong = 0
     for finding in findings(configs.load(options.config, overrides), options.world_size):
         wrong += finding.state == "wrong"

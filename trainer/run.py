@@ -95,4 +95,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     outlive_readers()
-    sys.exit(run_command(main))
+    sys.exit(run_command(main, hears_sigterm=True))

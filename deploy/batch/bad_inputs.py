@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.batch.pairs import BadPair, Changes
 from likeness import atomic
 from likeness.command import BadInput
+from likeness.rows import defused
 
 FIELDS = ("output", "input", "reason")
 _SECONDS = 1.0
@@ -63,7 +64,7 @@ class BadInputs:
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(FIELDS)
-        writer.writerows((output, where, reason) for output, (where, reason) in self.listed.items())
+        writer.writerows(map(defused, (output, where, reason)) for output, (where, reason) in self.listed.items())
         atomic.write_text(self._list, text.getvalue())
 
 

@@ -24,11 +24,12 @@ from deploy.chain import Chain
 from deploy.metadata import OUTPUT
 from deploy.service import multipart
 from deploy.service.batcher import Batcher, FullError, Tensors
-from deploy.service.metrics import Metrics
+from deploy.service.metrics import Exposition, Metrics
 from likeness.array import Array
 from likeness.command import BadInput
 from likeness.loopback import LOOPBACK, foreign
 from likeness.machine import ON_CPU
+from likeness.names import in_one_line, quoted
 from shards.inputs import INPUTS, Input, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture, is_jpeg, is_png, stored_size
@@ -39,10 +40,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-ROUTES = ("/", "/synthesize", "/healthz", "/readyz", "/metrics")
-METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH")
 READING = ["GET", "HEAD"]
 """What every resource that can be read understands (RFC 9110, section 9.1)."""
+ROUTES = {"/": READING, "/synthesize": ["POST"], "/healthz": READING, "/readyz": READING, "/metrics": READING}
+"""The methods of each."""
+OTHER = "_OTHER"
 MOST_PIXELS = 2**24
 """Of a picture: to decode more takes too long."""
 PHOTO_BYTES = 2**23
@@ -82,7 +84,9 @@ class Refused(Exception):
 
     def __init__(self, status: int, reason: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.reason, self.message, self.headers = status, reason, message, headers
+        self.status, self.reason, self.headers = status, reason, headers
+        # It may quote what the client sent.
+        self.message = in_one_line(message)
 
     def response(self) -> JSONResponse:
         return JSONResponse({"error": self.message}, self.status, self.headers)
@@ -117,6 +121,7 @@ class Service:
             chain.run_unchecked, limits.max_batch, limits.max_queue, self._ran, chain.session.parallel
         )
         self.metrics = Metrics(self.session, lambda: self.batcher.depth)
+        self.exposition = Exposition(self.metrics.text)
         self._uploaded = 0
         self._reading: set[asyncio.Timeout] = set()
         self._painting: set[asyncio.Task[bytes]] = set()
@@ -159,6 +164,7 @@ class Service:
         ended = self.batcher.close(seconds)
         for pool in (self._decoders, self._encoders):
             pool.shutdown(cancel_futures=True)
+        self.exposition.close()
         return ended
 
     async def app(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -180,11 +186,7 @@ class Service:
             else:
                 await self._routes(scope, receive, sent)
         finally:
-            self.metrics.requests.labels(
-                scope["method"] if scope["method"] in METHODS else "_OTHER",
-                scope["path"] if scope["path"] in ROUTES else "_OTHER",
-                str(status),
-            ).observe(time.perf_counter() - begun)
+            self.metrics.requests.labels(*_measured_as(scope), str(status)).observe(time.perf_counter() - begun)
 
     def description(self) -> dict[str, Any]:
         """What a client must know to ask for a picture."""
@@ -257,7 +259,7 @@ class Service:
 
         @app.api_route("/metrics", methods=READING)
         async def metrics() -> Response:
-            return Response(self.metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+            return Response(await self.exposition.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
         async def synthesize(request: Request) -> Response:
             return Response(await self._answer(request), media_type="image/png")
@@ -413,7 +415,7 @@ class Service:
             raise Refused(
                 422,
                 "bad_input",
-                f"the parts are {', '.join(names) or 'none'}; send exactly {wanted}{further}, each once",
+                f"the parts are {', '.join(map(quoted, names)) or 'none'}; send exactly {wanted}{further}, each once",
             )
         seed = _seed_of(dict(parts).get(SEED, b"0"))
         for name, content in parts:
@@ -447,6 +449,14 @@ class Service:
 
     def _full(self, retry_after: float) -> Refused:
         return _busy("queue_full", f"{self.limits.max_queue} requests are waiting already; ask again", retry_after)
+
+
+def _measured_as(scope: Message) -> tuple[str, str]:
+    """Method and route of a request in the metrics, of which clients can so make few: each costs whoever reads them."""
+    method, route = scope["method"], scope["path"]
+    if route not in ROUTES:
+        return OTHER, OTHER
+    return method if method in ROUTES[route] else OTHER, route
 
 
 def _failed(error: BaseException) -> Refused:

@@ -1,6 +1,9 @@
 """The service's metrics for Prometheus."""
 
+import asyncio
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import prometheus_client
 
@@ -63,3 +66,42 @@ class Metrics:
 
     def text(self) -> bytes:
         return prometheus_client.generate_latest(self.registry)
+
+
+class Exposition:
+    """The text of the metrics for any number of clients, who cannot make it cost more than a part of one processor.
+
+    make: what gives the text; it is called in a thread, by one at a time. Who asks while it is at work, or resting,
+    waits for the next text and shares it with all others who wait: none is older than the question.
+    """
+
+    REST = 4.0
+    """So many times as long as a text took to make, none is made."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._next: asyncio.Task[bytes] | None = None
+        self._making = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "metrics")
+        self._rested = 0.0
+
+    async def text(self) -> bytes:
+        if self._next is None:
+            self._next = asyncio.create_task(self._made())
+        # Shielded: whoever leaves takes it from nobody else.
+        return await asyncio.shield(self._next)
+
+    async def _made(self) -> bytes:
+        async with self._making:
+            await asyncio.sleep(self._rested - time.monotonic())
+            self._next = None
+            begun = time.monotonic()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+            finally:
+                ended = time.monotonic()
+                self._rested = ended + self.REST * (ended - begun)
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown(cancel_futures=True)

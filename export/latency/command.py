@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from likeness.arguments import count, whole
+from likeness.arguments import count, positive, whole
 from likeness.command import DONE, BadInput
+from likeness.names import quoted
 
 if TYPE_CHECKING:
     from deploy.runtime import Session
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=count, metavar="N", help="CPU threads in one run (default: one per physical core)")
     add(
         "--target-ms",
-        type=_milliseconds,
+        type=positive,
         default=10.0,
         metavar="MS",
         help="what p95 of a run at batch 1, without copies, is judged by (default: %(default)g)",
@@ -111,18 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 def _batches(text: str) -> tuple[int, ...]:
     sizes = tuple(dict.fromkeys(count(part.strip()) for part in text.split(",")))
     if 1 not in sizes:
-        raise argparse.ArgumentTypeError(f"{text!r} lacks batch 1, which the target is judged by; give 1,{text}")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} lacks batch 1, which the target is judged by; add it")
     return sizes
-
-
-def _milliseconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time in milliseconds, above 0")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,9 +15,11 @@ from deploy.metadata import Metadata
 from export.tensorrt import rtx as tensorrt_rtx
 from export.weights import tensors_of, weights_of
 from likeness import atomic, engine_cache, onnx_runtime
+from likeness.arguments import count
 from likeness.command import BadInput
 from likeness.engine_cache import Facts, Profile, Record, Runtime
 from likeness.gpu import visible_gpu
+from likeness.names import quoted
 
 if TYPE_CHECKING:
     from export.gates.result import GateResult
@@ -262,9 +264,9 @@ def _place(facts: Facts) -> str:
 
 
 def _batches(text: str) -> tuple[int, ...]:
-    numbers = [int(part) for part in text.split(",") if part.isascii() and part.isdigit()]
-    if len(numbers) != 3 or text.count(",") != 2 or numbers[0] < 1 or sorted(numbers) != numbers:
-        raise argparse.ArgumentTypeError(f"{text!r} is no smallest, usual and largest batch such as 1,8,32")
+    numbers = [count(part) for part in text.split(",")]
+    if len(numbers) != 3 or sorted(numbers) != numbers:
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is no smallest, usual and largest batch such as 1,8,32")
     return tuple(numbers)
 
 

@@ -1,5 +1,6 @@
-"""Ctrl-C: the first one lets a command finish its sentence, the second one ends it wherever it is."""
+"""Ctrl-C and SIGTERM: the first one lets a command finish its sentence, the second one ends it wherever it is."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -29,3 +30,58 @@ def saying(kept: Callable[[], str]) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(kept()) from None
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM came."""
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise _TerminatedError
+
+
+def _forget() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _hold() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _let_go() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _in_worker() -> None:
+    if signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+# Worker processes are ended by it, at once and without a word. It is held back while one is forked: a signal that came
+# to the handler of its parent, which it begins with, would be lost.
+os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_in_worker)
+
+
+@contextmanager
+def cleaning_up() -> Iterator[None]:
+    """SIGTERM inside ends the process as it does by itself, but not before what was begun is removed.
+
+    A second one waits for nothing. Leaves other handlers, and ignored signals, alone.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    if not on_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    except _TerminatedError:
+        # Whoever sent it learns that it did what it was for.
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        _forget()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from likeness import machine
-from likeness.arguments import count, slice_of, whole
+from likeness.arguments import count, pixels, positive, share, slice_of, whole
 from likeness.process.interrupts import saying
 from likeness.shipped import shipped
 from likeness.subcommands import Subcommands, subcommand
@@ -92,8 +92,8 @@ def _add_files(add: Add) -> None:
     add("--samples-per-shard", type=count, default=1000, metavar="N", help="samples in one tar file")
     add("--format", choices=("jpg", "png"), default="jpg", help="of the photos: JPEG at quality 95, or lossless PNG")
     add("--slice", type=slice_of, metavar="I/N", help="write slice I (from 0) of N only, for job arrays; then merge")
-    add("--max-bad", type=float, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
-    add("--file-timeout", type=float, default=1800.0, metavar="S", help="seconds that one video may take")
+    add("--max-bad", type=share, default=MAX_BAD, metavar="P", help="share of the files that may be unreadable")
+    add("--file-timeout", type=positive, default=1800.0, metavar="S", help="seconds that one video may take")
 
 
 def _add_labels(add: Add) -> None:
@@ -127,7 +127,7 @@ def _add_preparation(add: Add) -> None:
     add("--crop", choices=tuple(CROPS), help=f"how faces are cut out, not aligned. {crops}")
     add(
         "--margin",
-        type=float,
+        type=positive,
         default=1.0,
         metavar="M",
         help="how much more than the face an aligned crop shows: at 1 the hair just fits in, at 2 the shoulders do",
@@ -142,7 +142,7 @@ def _add_preparation(add: Add) -> None:
     )
     add(
         "--least-symmetry",
-        type=float,
+        type=share,
         metavar="R",
         help="leave out faces that are turned further: 1 is frontal, 0 a profile; without it 0, and with --crop paper "
         f"{PAPER_SYMMETRY:g}",
@@ -163,10 +163,8 @@ def _add_preparation(add: Add) -> None:
 
 def size_of(text: str) -> int | tuple[int, int]:
     """A width such as 256, or width and height such as 192x256, in pixels."""
-    sides = text.lower().replace("×", "x").split("x")
-    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) < 6 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a width such as 256 nor a size such as 192x256")
-    return (int(sides[0]), int(sides[1])) if len(sides) > 1 else int(sides[0])
+    width, times, height = text.lower().replace("×", "x").partition("x")
+    return (pixels(width), pixels(height)) if times else pixels(width)
 
 
 def _add_pairs(add: Add) -> None:
@@ -174,11 +172,11 @@ def _add_pairs(add: Add) -> None:
     add("--repeat", type=count, metavar="N", help="pairs per frame, not the preset's 30 (official: 50)")
     add("--exemplars", type=count, metavar="N", help="exemplars that each target gets in a row, not 1")
     add("--preset", choices=tuple(PRESETS), default="default", help="how pairs are drawn, see above")
-    add("--same-style-rate", type=float, metavar="P", help="share of exemplars from the target's window, not 0.3")
-    add("--window-seconds", type=float, metavar="S", help="a window in seconds instead of the preset's")
+    add("--same-style-rate", type=share, metavar="P", help="share of exemplars from the target's window, not 0.3")
+    add("--window-seconds", type=positive, metavar="S", help="a window in seconds instead of the preset's")
     add(
         "--least-distance",
-        type=int,
+        type=whole,
         metavar="BITS",
         help="bits of 64 in which the perceptual hashes of exemplar and target must differ, not 3; 0 is no bound",
     )
@@ -206,7 +204,7 @@ def _add_held_out(add: Add) -> None:
         help="a new folder for held-out pairs: sources of their own, and exemplars of another style than the target",
     )
     add("--test-pairs", type=count, default=200, metavar="N", help="how many held-out pairs")
-    add("--test-fraction", type=float, default=0.1, metavar="P", help="share of the videos that are held out")
+    add("--test-fraction", type=share, default=0.1, metavar="P", help="share of the videos that are held out")
     add("--halves", action="store_true", help="hold out the second half of every video instead (the dance split)")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from likeness import atomic
 from likeness.command import BadInput
+from likeness.rows import defused
 
 FILE = "quarantine.csv"
 MAX_BAD = 0.05
@@ -33,5 +34,5 @@ def write_quarantine(folder: Path, bad: Sequence[tuple[str, str]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(("source", "reason"))
-    writer.writerows(bad)
+    writer.writerows(map(defused, row) for row in bad)
     atomic.write_text(folder / FILE, text.getvalue())

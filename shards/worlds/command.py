@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from likeness.arguments import count, whole
+from likeness.arguments import count, pixels, positive, whole
 from likeness.process.interrupts import saying
 from likeness.subcommands import Subcommands, subcommand
 from shards.worlds import WORLDS
@@ -22,9 +22,9 @@ def add_worlds(commands: Subcommands) -> None:
     add("world", choices=tuple(WORLDS), help="which world")
     add("--out", type=Path, required=True, metavar="DIR", help="a new folder for the videos")
     add("--videos", type=count, default=20, metavar="N", help="how many videos, each with a style of its own")
-    add("--seconds", type=float, default=4.0, metavar="S", help="length of a video")
-    add("--fps", type=float, default=8.0, metavar="F", help="frames per second")
-    add("--size", type=int, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
+    add("--seconds", type=positive, default=4.0, metavar="S", help="length of a video")
+    add("--fps", type=positive, default=8.0, metavar="F", help="frames per second")
+    add("--size", type=pixels, default=256, metavar="PIXELS", help="picture width, a multiple of 16")
     add("--seed", type=whole, default=0, metavar="K", help="equal seeds give equal videos")
 
 

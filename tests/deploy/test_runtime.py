@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from deploy.metadata import Metadata
 from deploy.runtime import Session
@@ -101,6 +102,96 @@ def test_models_that_are_not_ours_are_refused(model: Path, tmp_path: Path) -> No
             Session(tmp_path / name)
     with pytest.raises(BadInput, match="no model at"):
         Session(tmp_path / "none.onnx")
+
+
+def painting(path: Path, output: Any, *nodes: Any, **changes: str) -> Path:
+    """A model of one input, the exemplar, whose graph is `nodes`; by its metadata it paints pictures of 32×32."""
+    exemplar = helper.make_tensor_value_info("exemplar", TensorProto.FLOAT, ("N", 3, 32, 32))
+    nodes = nodes or (helper.make_node("Identity", ["exemplar"], ["image"]),)
+    constants = [numpy_helper.from_array(np.arange(32) % 2 == 0, "every_second")]
+    graph = helper.make_graph([*nodes], "paint", [exemplar], [output], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    facts = Metadata("m", standard_schema("sketch", 32, 32), "untrained", None, 0, "none")
+    helper.set_model_props(made, {**facts.to_props(), **changes})
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def pictured(*shape: Any, kind: int = TensorProto.FLOAT) -> Any:
+    return helper.make_tensor_value_info("image", kind, shape)
+
+
+def test_an_output_that_is_not_what_the_file_says_is_refused(tmp_path: Path) -> None:
+    file, photo = tmp_path / "model.onnx", np.zeros((2, 3, 32, 32), np.float32)
+    assert Session(painting(file, pictured("N", 3, 32, 32))).run(exemplar=photo).shape == (2, 3, 32, 32)
+    assert Session(painting(file, pictured("N", 3, "H", "W"))).run(exemplar=photo).shape == (2, 3, 32, 32)
+    double = helper.make_node("Cast", ["exemplar"], ["image"], to=TensorProto.DOUBLE)
+    flat = helper.make_node("Flatten", ["exemplar"], ["image"])
+    half = helper.make_node("MaxPool", ["exemplar"], ["image"], kernel_shape=[2, 2], strides=[2, 2])
+    for output, node in (
+        (pictured("N", 3, 32, 32, kind=TensorProto.DOUBLE), double),
+        (pictured("N", 3072), flat),
+        (pictured("N", 3, 16, 16), half),
+    ):
+        with pytest.raises(
+            BadInput, match=rf"{file} has an output of .* by its own metadata it is float32, \(N, 3, 32"
+        ):
+            Session(painting(file, output, node))
+    # What the graph leaves open shows when it has run.
+    some = helper.make_node("Compress", ["exemplar", "every_second"], ["image"], axis=2)
+    session = Session(painting(file, pictured("N", "C", "H", "W"), some))
+    with pytest.raises(BadInput, match=r"gave float32 of shape \(2, 3, 16, 32\) for a batch of 2, not float32"):
+        session.run(exemplar=photo)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("images_seen", "size_multiple", "style_length", "feature_channels", "reach")
+          for value in ("-1", "x", "", "1.5", "²", "9" * 5000, str(2**64), " 1", "1_0")),
+        ("size_multiple", "0"),
+        ("dynamic_size", "2"),
+        ("dynamic_size", '"yes"'),
+        ("options", "[]"),
+        ("options", '{"base": NaN}'),
+        ("options", "[" * 100_000),
+        ("gates", "{}"),
+        ("label_schema", "[" * 100_000),
+        ("label_schema", "7"),
+        ("method", "x" * 100_000),
+        ("method", "a\x1b[2J\nb"),
+        ("precision", "y" * 100_000),
+    ],
+)  # fmt: skip
+def test_metadata_of_another_type_or_size_are_refused(name: str, value: str) -> None:
+    props = Metadata("m", standard_schema("sketch", 32, 32), "untrained", None, 0, "none").to_props()
+    with pytest.raises(BadInput, match=r"^model.onnx has damaged metadata .*; export it again$") as refused:
+        Metadata.from_props({**props, f"likeness.{name}": value}, "model.onnx")
+    assert len(str(refused.value)) < 400
+
+
+def test_text_that_is_not_utf8_in_a_file(tmp_path: Path) -> None:
+    file = painting(tmp_path / "model.onnx", pictured("N", 3, 32, 32), **{"likeness.method": "MARKED"})
+    file.write_bytes(file.read_bytes().replace(b"MARKED", b"caf\xe9\xff\xff"[:6]))
+    with pytest.raises(BadInput, match=rf"{file} holds text that is not UTF-8"):
+        Session(file)
+
+
+def test_weights_are_read_from_beside_the_file_only(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(np.ones(1, np.float32).tobytes())
+    (tmp_path / "models").mkdir()
+    node = helper.make_node("Add", ["exemplar", "weight"], ["image"])
+    file = painting(tmp_path / "models" / "model.onnx", pictured("N", 3, 32, 32), node)
+    made = onnx.load(file)
+    for location in ("../secret", str(tmp_path / "secret")):
+        weight = numpy_helper.from_array(np.zeros(1, np.float32), "weight")
+        external_data_helper.set_external_data(weight, location)
+        weight.ClearField("raw_data")
+        del made.graph.initializer[1:]
+        made.graph.initializer.append(weight)
+        file.write_bytes(made.SerializeToString())
+        with pytest.raises(BadInput, match=r"model\.onnx"):
+            Session(file)
 
 
 def test_metadata_survive_the_round_trip() -> None:

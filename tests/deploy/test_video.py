@@ -202,6 +202,10 @@ def test_refusals_leave_no_file(model: Path, figures: Path, tmp_path: Path, caps
     (tmp_path / "folder.mp4").mkdir()
     assert "is a folder" in refused("--video", video, "--exemplar", exemplar, name="../folder.mp4")
     assert "is what is read" in refused("--video", video, "--exemplar", exemplar, name=str(video))
+    kept = tmp_path / "kept.mp4"
+    kept.write_bytes(b"somebody's")
+    assert f"{kept} exists already" in refused("--video", video, "--exemplar", exemplar, name=str(kept))
+    assert kept.read_bytes() == b"somebody's"
     for option, value in (("--per-shard", "3"), ("--slice", "1/2"), ("--format", "jpg"), ("--cache", str(tmp_path))):
         assert f"{option} goes with --pairs" in refused("--video", video, "--exemplar", exemplar, option, value)
     for option in ("--exemplar", "--exemplar-label"):

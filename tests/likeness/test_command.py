@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from likeness.command import run_command
+from likeness.command import BadInput, run_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,3 +89,29 @@ sys.exit(run_command(body))
     assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 0
     word, number = file.read_text(encoding="utf-8").split()
     assert word == "done" and int(number) > 2
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("a\nerror: b", "a\\nerror: b"),
+        ("\x1b[2J\x07\x00", "\\x1b[2J\\x07\\x00"),
+        ("a\u2028b\x85", "a\\u2028b\\x85"),
+        (os.fsdecode(b"caf\xe9.png"), "caf%E9.png"),
+        ("\ud800", "\\ud800"),
+        ("Grüße, 写真 “…”", "Grüße, 写真 “…”"),
+    ],
+)
+def test_what_a_message_quotes_is_a_part_of_one_line(
+    capsys: pytest.CaptureFixture[str], given: str, shown: str
+) -> None:
+    assert str(BadInput(f"{given}; mend it")) == f"{shown}; mend it"
+    assert refusal(capsys, BadInput(given)) == f"error: {shown}\n"
+    # What the system refuses has a file's name in it.
+    assert shown in refusal(capsys, OSError(errno.EACCES, os.strerror(errno.EACCES), given))
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    message = str(BadInput(f"file.csv line 3: {'x' * 100_000} is no number; mend it"))
+    assert len(message) <= 2000
+    assert message.startswith("file.csv line 3: xxx") and message.endswith("xxx is no number; mend it")

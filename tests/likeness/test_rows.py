@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from likeness.command import BadInput
-from likeness.rows import Columns, read_rows
+from likeness.rating_rows import write_rows
+from likeness.rows import Columns, defused, plain, read_rows
 
 COLUMNS = Columns("pairs", ("target", "exemplar"), "give a CSV file of pairs", optional=("s",))
 
@@ -45,3 +48,20 @@ def test_bad_files_are_refused(tmp_path: Path, content: bytes, words: str) -> No
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.csv cannot be read as pairs: No such file.*; give a CSV file of pairs"):
         list(read_rows(tmp_path / "none.csv", COLUMNS))
+
+
+@given(st.text(alphabet=st.sampled_from("'=+-@\t\ra1é,\"\n"), max_size=6))
+def test_no_cell_is_a_formula_and_each_is_read_back(cell: str) -> None:
+    written = defused(cell)
+    assert not written.startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert plain(written) == cell
+    assert written == cell or written == f"'{cell}"
+
+
+def test_a_file_of_answers_runs_nothing_when_a_spreadsheet_program_opens_it(tmp_path: Path) -> None:
+    path, columns = tmp_path / "answers.csv", ("rater", "source", "seconds")
+    rows = [{"rater": "=cmd()", "source": "-x.mp4", "seconds": -1.5}, {"rater": "'=a", "source": "b", "seconds": 2}]
+    write_rows(path, columns, rows)
+    assert path.read_text().splitlines()[1:] == ["'=cmd(),'-x.mp4,-1.5", "''=a,b,2"]
+    read = [row for _, row in read_rows(path, Columns("answers", columns, "write some"))]
+    assert [(row["rater"], row["source"]) for row in read] == [("=cmd()", "-x.mp4"), ("'=a", "b")]

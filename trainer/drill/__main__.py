@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from likeness.command import DONE, BadInput, run_command
+from likeness.arguments import count, whole
+from likeness.command import DONE, run_command
 from trainer.drill.outcome import METHOD, Outcome, drill
 
 HELP = """\
@@ -30,9 +31,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--kills", type=int, default=5, help="how often the run is killed (default: 5)")
-    add("--seed", type=int, default=0, help="seed of the points and signals (default: 0)")
-    add("--processes", type=int, default=1, help="ranks of the run, on this machine's CPU (default: 1)")
+    add("--kills", type=whole, default=5, help="how often the run is killed (default: 5)")
+    add("--seed", type=whole, default=0, help="seed of the points and signals (default: 0)")
+    add("--processes", type=count, default=1, help="ranks of the run, on this machine's CPU (default: 1)")
     add("--method", default=METHOD, help=f"the method that trains (default: {METHOD})")
     add("--folder", type=Path, help="where to work, such as the cluster's filesystem (default: a temporary folder)")
     add("--json", action="store_true", help="print the outcome as JSON, for machines")
@@ -41,8 +42,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
-    if options.kills < 0 or options.processes < 1:
-        raise BadInput(f"--kills {options.kills} --processes {options.processes}: at least 0 and 1")
     if options.folder is not None:
         options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="drill-", dir=options.folder))

@@ -1,5 +1,6 @@
 """The service as its clients meet it: a process of its own, real sockets, and every way to be a bad client."""
 
+import asyncio
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from PIL import Image
 from deploy.chain import Chain
 from deploy.runtime import Session
 from deploy.service.app import Limits, Refused, Service
+from deploy.service.metrics import Exposition
 from deploy.service.multipart import parts_of
 from likeness.array import Array
 from shards.input_files import decode_label, decode_photo
@@ -360,6 +362,60 @@ def test_metrics_are_in_base_units_and_bounded_in_number(server: Server) -> None
     assert 'http_route="/synthesize"' in text and 'http_response_status_code="200"' in text
     assert 'le="0.075"' in text and 'width="32"' in text
     assert "nothing" not in text and "secret" not in text and "BREW" not in text
+    # Each combination costs whoever reads them.
+    for path in ("/", "/healthz", "/readyz", "/metrics", "/nothing"):
+        for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+            assert server.ask(method, path).status in (404, 405)
+    text = server.get("/metrics").content.decode()
+    counts = [line for line in text.splitlines() if line.startswith("http_server_request_duration_seconds_count")]
+    assert not [line for line in counts if re.search(r'method="(PUT|DELETE|PATCH|OPTIONS|TRACE)"', line)]
+    assert len([line for line in counts if 'code="404"' in line]) == 1
+
+
+def test_any_number_of_clients_share_the_text_of_the_metrics_and_none_gets_an_old_one() -> None:
+    made: list[int] = []
+    asked = 0
+
+    def make() -> bytes:
+        # What was asked until now; the time that a text takes to make, others can ask in.
+        made.append(asked)
+        time.sleep(0.01)
+        return str(made[-1]).encode()
+
+    exposition = Exposition(make)
+
+    async def client() -> None:
+        nonlocal asked
+        for _ in range(5):
+            asked += 1
+            mine = asked
+            assert int(await exposition.text()) >= mine
+
+    async def all_clients() -> None:
+        await asyncio.gather(*(client() for _ in range(100)))
+
+    asyncio.run(all_clients())
+    exposition.close()
+    assert asked == 500 and len(made) < 20
+
+
+def test_a_metrics_text_that_fails_fails_alone() -> None:
+    answers: list[Exception | bytes] = [RuntimeError("no /proc"), b"well"]
+
+    def make() -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def asked() -> bytes:
+        with pytest.raises(RuntimeError, match="no /proc"):
+            await exposition.text()
+        return await exposition.text()
+
+    exposition = Exposition(make)
+    assert asyncio.run(asked()) == b"well"
+    exposition.close()
 
 
 GOOD = request(1)
@@ -411,6 +467,13 @@ def test_bad_input_is_refused_and_never_computed(name: str, server: Server) -> N
     assert re.search(message, answer.error)
     after = server.metric("inference_batch_size_count"), server.metric("inference_requests_rejected_total")
     assert after == (before[0], before[1] + 1)
+
+
+def test_what_a_refusal_quotes_is_short_and_one_line(server: Server) -> None:
+    for name in ("x" * 4000, "a\x1b[2Jb\x0c", "caf\u00e9 \u2028"):
+        for given in ([(name, b"x")], [*GOOD, (name, b"x")], [("label", name.encode() * 100)], [("seed", b"\xff" * 9)]):
+            answer = server.post(given)
+            assert answer.status in (400, 422) and len(answer.error) < 1000 and answer.error.isprintable()
 
 
 def test_a_picture_of_a_hundred_megapixels_costs_nothing(server: Server) -> None:
@@ -499,7 +562,8 @@ def test_a_body_that_trickles_is_given_up(server: Server) -> None:
 
 
 def test_pages_of_other_sites_are_not_answered(server: Server) -> None:
-    assert server.get("/", Host="attacker.example").status == 400
+    for host in ("attacker.example", f"127.0.0.1:{server.port}.attacker.example"):
+        assert server.get("/", Host=host).status == 400
     for origin in ("http://attacker.example", "null", "http://[::"):
         assert server.post(GOOD, Origin=origin).status == 403
     assert server.post(GOOD, Origin=f"http://localhost:{server.port}", Host=f"localhost:{server.port}").status == 200

@@ -348,8 +348,8 @@ def test_another_method_is_named(model_file: Path, tmp_path: Path) -> None:
         (["--batch", "1,two"], "'two' is not a whole number"),
         (["--provider", "tpu"], "invalid choice: 'tpu'"),
         (["--runs", "0"], "'0' is not a whole number of at least 1"),
-        (["--target-ms", "0"], "'0' is not a time in milliseconds"),
-        (["--target-ms", "nan"], "'nan' is not a time in milliseconds"),
+        (["--target-ms", "0"], "'0' is not a number above 0"),
+        (["--target-ms", "nan"], "'nan' is not a number above 0"),
     ],
 )
 def test_bad_figures_are_refused_before_anything_is_loaded(

@@ -65,3 +65,55 @@ def test_only_ctrl_c_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == ""
+
+
+WRITING = """
+import os, sys, time
+from pathlib import Path
+from likeness import atomic
+from likeness.command import run_command
+
+def work():
+    out = Path(sys.argv[1])
+    with atomic.new_file(out / "picture.png") as partial, atomic.new_folder(out / "shards") as folder:
+        partial.write_bytes(b"half")
+        (folder / "a.tar").write_bytes(b"half")
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+        try:
+            print(child, flush=True)
+            time.sleep(60)
+        finally:
+            # A worker process ends at once; were it to raise, it would clean up after its parent.
+            os.kill(child, 15)
+            print(os.waitpid(child, 0)[1], flush=True)
+            time.sleep(float(sys.argv[2]))
+
+sys.exit(run_command(work))
+"""
+
+
+def writing(out: Path, seconds: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", WRITING, str(out), str(seconds)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline().strip().isdigit()
+    assert len(os.listdir(out)) == 2
+    process.send_signal(signal.SIGTERM)
+    return process
+
+
+def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
+    process = writing(tmp_path, 0)
+    said, errors = process.communicate(timeout=20)
+    assert said == "15\n", "the child's own end"
+    assert (process.returncode, errors) == (-signal.SIGTERM, "")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_second_sigterm_waits_for_nothing(tmp_path: Path) -> None:
+    process = writing(tmp_path, 60)
+    assert process.stdout is not None and process.stdout.readline() == "15\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == -signal.SIGTERM

@@ -217,6 +217,32 @@ def test_answers_without_a_browser(server: Server) -> None:
     assert refused(lambda: server.get(f"photo/{token}/0/json")) == 404
     assert len(read_judgements(server.out)) == 1
 
+    def told(body: bytes, **headers: str) -> tuple[int, str]:
+        """Status and reason of a refusal of any bytes."""
+        headers = {"Content-Type": "application/json", **headers}
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(urllib.request.Request(server.url + "answer", body, headers), timeout=10)
+        return error.value.code, json.load(error.value)["detail"]
+
+    def altered(name: str, value: object) -> bytes:
+        return json.dumps({**answer, name: value}).encode()
+
+    for seconds in (float("nan"), float("inf"), -1.0, 1e308):
+        status, reason = told(altered("seconds", seconds))
+        assert status == 422 and reason.startswith("seconds: ")
+    for rater in ("=cmd()", "+1", "-1", "@x", "\ud800", "a\nb", "\x1b[2J", "x" * 41):
+        status, reason = told(altered("rater", rater))
+        assert status == 422 and reason.startswith("rater: ") and len(reason) < 300
+    assert told(b"[" * 10_000)[0] == 400
+    assert told(b"[1]")[0] == 422
+    # Refused by its head: nobody sends, or waits for, what follows.
+    assert told(altered("token", "x" * 2**20)) == (413, "the body has more than 16,384 bytes")
+    with pytest.raises(urllib.error.HTTPError) as chunked:
+        stream = urllib.request.Request(server.url + "answer", iter([b"{}"]), {"Content-Type": "application/json"})
+        urllib.request.urlopen(stream, timeout=10)
+    assert chunked.value.code == 411
+    assert len(read_judgements(server.out)) == 1
+
 
 def test_other_pairs_have_another_token(shards: Path, tmp_path: Path) -> None:
     tokens = {Judging(chosen_pairs(shards, 10, seed), tmp_path / "j.csv", seed).token for seed in range(3)}
@@ -257,6 +283,13 @@ def test_two_servers_do_not_write_one_file(server: Server, capsys: pytest.Captur
         ("[::1]:8765", "::1", True),
         (f"{socket.gethostname()}:8765", "0.0.0.0", True),
         ("127.0.0.1@evil.example", "127.0.0.1", False),
+        ("127.0.0.1:8765.evil.example", "127.0.0.1", False),
+        ("127.0.0.1:8765@evil.example", "127.0.0.1", False),
+        ("evil.example@127.0.0.1:8765", "127.0.0.1", False),
+        ("127.0.0.1/evil.example", "127.0.0.1", False),
+        ("127.0.0.1#evil.example", "127.0.0.1", False),
+        ("[::1].evil.example", "127.0.0.1", False),
+        ("LOCALHOST:8765", "127.0.0.1", True),
         ("", "127.0.0.1", False),
     ],
 )

@@ -114,7 +114,7 @@ def test_preparations_that_do_not_fit_are_refused(tmp_path: Path, capsys: pytest
         (["--least-face", "50"], "--least-face 50 is for --labels face-landmarks, not for edges"),
         (["--margin", "2"], "--margin 2 is for --crop aligned of faces"),
         (["--labels", "face-landmarks", "--crop", "whole", "--margin", "2"], "--margin 2 is for --crop aligned"),
-        (["--labels", "face-landmarks", "--margin", "nan"], "a margin of nan is not between 0.5 and 4"),
+        (["--labels", "face-landmarks", "--margin", "7"], "a margin of 7.0 is not between 0.5 and 4"),
         (["--size", "33x32"], "picture width 33 is not a multiple of 16"),
     ):
         assert main([*pack, *more, "--out", str(tmp_path / "out")]) == 2

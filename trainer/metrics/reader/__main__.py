@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from likeness import atomic
+from likeness.arguments import count, whole
 from likeness.command import BadInput, run_command
 from shards.worlds import WORLDS
 from trainer.metrics.reader.files import save
@@ -23,8 +24,8 @@ def _command(arguments: Sequence[str] | None) -> None:
     parser.add_argument("--world", required=True, choices=tuple(WORLDS))
     parser.add_argument("--size", required=True, metavar="W[xH]", help="the pictures' size in pixels: 64, or 128x64")
     parser.add_argument("--out", required=True, type=Path, help="a new .safetensors file")
-    parser.add_argument("--steps", type=int, help="of training; fewer are quicker and read worse")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=count, help="of training; fewer are quicker and read worse")
+    parser.add_argument("--seed", type=whole, default=0)
     options = parser.parse_args(arguments)
     width, height = _size(options.size, options.world)
     atomic.refuse_existing(options.out)
