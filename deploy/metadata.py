@@ -9,6 +9,7 @@ from likeness.command import BadInput
 from likeness.names import quoted
 from shards.inputs import INPUTS, STYLE_LENGTH, Io, Spec, photo_spec
 from shards.labels.instance_features import CHANNELS, FeatureCentres, parse_centres
+from shards.labels.kinds import kind_of
 from shards.records import SIZE_MULTIPLE, LabelSchema
 
 FORMAT = "2"
@@ -117,7 +118,7 @@ class Metadata:
         try:
             return cls(
                 method=_word(props[f"{PREFIX}method"]),
-                schema=LabelSchema.from_json(_json(props[f"{PREFIX}label_schema"], dict)),
+                schema=_known(LabelSchema.from_json(_json(props[f"{PREFIX}label_schema"], dict))),
                 checkpoint_sha256=_word(props[f"{PREFIX}checkpoint_sha256"]),
                 mlflow_run_id=_word(props[f"{PREFIX}mlflow_run_id"]) or None,
                 images_seen=_whole(props[f"{PREFIX}images_seen"], 0, 2**63 - 1),
@@ -149,6 +150,11 @@ def _whole(text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and least <= int(text) <= most):
         raise ValueError(f"{quoted(text)} is not a whole number from {least} to {most}")
     return int(text)
+
+
+def _known(schema: LabelSchema) -> LabelSchema:
+    kind_of(schema)
+    return schema
 
 
 def _word(text: str) -> str:

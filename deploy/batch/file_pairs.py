@@ -178,6 +178,8 @@ def _rows(path: Path, inputs: tuple[str, ...], needed: tuple[str, ...]) -> Itera
     for line, row in read_rows(path, Columns("pairs", needed, f"the model reads {', '.join(inputs)}", optional)):
         if not all(row[name] for name in needed):
             raise BadInput(f"{path} line {line}: it does not fill the columns {', '.join(needed)}")
+        if any("\0" in cell for cell in row.values()):
+            raise BadInput(f"{path} line {line}: a cell holds a NUL, which no file's name can; take it out")
         yield line, row
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from likeness.arguments import count, positive, whole
 from likeness.command import DONE, BadInput
-from likeness.names import quoted
+from likeness.names import in_one_line, quoted
 
 if TYPE_CHECKING:
     from deploy.runtime import Session
@@ -112,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
 def _batches(text: str) -> tuple[int, ...]:
     sizes = tuple(dict.fromkeys(count(part.strip()) for part in text.split(",")))
     if 1 not in sizes:
-        raise argparse.ArgumentTypeError(f"{quoted(text)} lacks batch 1, which the target is judged by; add it")
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)} lacks batch 1, which the target is judged by; give 1,{in_one_line(text, 80)}"
+        )
     return sizes
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from likeness.command import BadInput
+from likeness.names import quoted
 from likeness.rating_rows import seconds_of, write_rows
 from likeness.rows import Columns, read_rows
 from shards.records import Shown
@@ -56,8 +57,8 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
     if answer is None:
         raise BadInput(f"{path} line {line}: judgement is {row['judgement']!r}; it is one of {', '.join(ANSWERS)}")
     for name in ("one_frame", "other_frame"):
-        if not (row[name].isascii() and row[name].isdigit()):
-            raise BadInput(f"{path} line {line}: {name} is {row[name]!r}, not a frame's number")
+        if not (row[name].isascii() and row[name].isdigit() and len(row[name]) < 19):
+            raise BadInput(f"{path} line {line}: {name} is {quoted(row[name])}, not a frame's number")
     judgement = Judgement(
         row["one"],
         int(row["one_frame"]),

@@ -92,7 +92,7 @@ def run(names: list[str], cases: float, first: int, keep: Path | None) -> dict[s
         _limit_memory()
         for name in names:
             numbers = range(first, first + max(1, round(cases * BOUNDARIES[name].weight)))
-            old = [(path.name, path.read_bytes()) for path in sorted((CASES / name).glob("*"))]
+            old = [(f"kept-{path.name}", path.read_bytes()) for path in sorted((CASES / name).glob("*"))]
             new = ((str(number), content_of(name, number)) for number in numbers)
             for case, content in (*old, *new):
                 found, details = verdict(name, content, _folder(scratch, name, case))

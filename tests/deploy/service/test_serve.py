@@ -469,6 +469,23 @@ def test_bad_input_is_refused_and_never_computed(name: str, server: Server) -> N
     assert after == (before[0], before[1] + 1)
 
 
+def test_data_beyond_a_picture_s_size_are_not_inflated_and_starve_nobody(server: Server) -> None:
+    """A megabyte inflates to a gigabyte here, behind the header of a picture that the model would take."""
+    squeezer = zlib.compressobj(9)
+    data = b"".join(squeezer.compress(bytes(2**20)) for _ in range(1000)) + squeezer.flush()
+    header = struct.pack(">IIBBBBB", 32, 32, 8, 2, 0, 0, 0)
+    starving = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    )
+    parts = without(GOOD, "exemplar", ("exemplar", starving))
+    with ThreadPoolExecutor(6) as pool:
+        refused = [pool.submit(server.post, parts) for _ in range(12)]
+        assert {server.post(GOOD).status for _ in range(6)} == {200}
+        assert {each.result().status for each in refused} == {422}
+    assert "more image data than its 32×32 pixels" in refused[0].result().error
+
+
 def test_what_a_refusal_quotes_is_short_and_one_line(server: Server) -> None:
     for name in ("x" * 4000, "a\x1b[2Jb\x0c", "caf\u00e9 \u2028"):
         for given in ([(name, b"x")], [*GOOD, (name, b"x")], [("label", name.encode() * 100)], [("seed", b"\xff" * 9)]):

@@ -344,10 +344,10 @@ def test_another_method_is_named(model_file: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--batch", "2,4"], "lacks batch 1, which the target is judged by; give 1,2,4"),
-        (["--batch", "1,0"], "'0' is not a whole number of at least 1"),
+        (["--batch", "1,0"], "'0' is not a whole number from 1 to"),
         (["--batch", "1,two"], "'two' is not a whole number"),
         (["--provider", "tpu"], "invalid choice: 'tpu'"),
-        (["--runs", "0"], "'0' is not a whole number of at least 1"),
+        (["--runs", "0"], "'0' is not a whole number from 1 to"),
         (["--target-ms", "0"], "'0' is not a number above 0"),
         (["--target-ms", "nan"], "'nan' is not a number above 0"),
     ],
