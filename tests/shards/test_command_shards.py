@@ -131,8 +131,6 @@ def test_an_existing_output_is_left_alone(faces: Path, tmp_path: Path, capsys: p
     [
         (("--size", "100"), "100 is not a multiple of 16 of at least 32"),
         (("--size", "16"), "16 is not a multiple of 16 of at least 32"),
-        (("--same-style-rate", "2"), "same-style rate 2.0"),
-        (("--window-seconds", "-1"), "window in seconds is -1.0"),
         (("--window-seconds", "0.01"), "window of 0.01 seconds"),
         (("--every", "1000"), "at least 2 frames each"),
         (("--test-out", "TEST", "--test-fraction", "1"), "test fraction 1.0"),
@@ -145,6 +143,23 @@ def test_bad_values_are_refused(
     assert pack(faces, tmp_path / "s", *arguments) == 2
     assert words in refusal(capsys)
     assert {path.name for path in tmp_path.iterdir()} <= {".s-packing"}, "only what labelling has finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--same-style-rate", "2"), "--same-style-rate: '2' is not a share between 0 and 1"),
+        (("--window-seconds", "-1"), "--window-seconds: '-1' is not a number above 0"),
+        (("--size", "64x"), "--size: '' is not a whole number"),
+    ],
+)
+def test_values_that_no_option_takes(
+    faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        pack(faces, tmp_path / "s", *arguments)
+    assert ended.value.code == 2 and words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("test_out", [False, True])
