@@ -209,7 +209,7 @@ def _read_pair_list(content: bytes, folder: Path) -> None:
         _written(folder, f"{name}.json", json.dumps({"landmarks": _landmarks()}).encode())
     _written(folder, "c.png", _encoded(".png", _photo()))
     path = _written(folder, "pairs.csv", content)
-    rows = read_csv(path, INPUTS_READ, Output(), 2)
+    rows = read_csv(path, INPUTS_READ, INPUTS_READ, Output(), 2)
     out = (folder / "out").resolve()
     assert all((out / name).resolve().is_relative_to(out) for name in rows)
     pairs = FilePairs(rows, path, sketch_schema(), INPUTS_READ, PairOptions())
