@@ -236,7 +236,7 @@ def test_answers_without_a_browser(server: Server) -> None:
     assert told(b"[" * 10_000)[0] == 400
     assert told(b"[1]")[0] == 422
     # Refused by its head: nobody sends, or waits for, what follows.
-    assert told(altered("token", "x" * 2**20)) == (413, "the body has more than 16,384 bytes")
+    assert told(altered("token", "x" * 2**15)) == (413, "the body has more than 16,384 bytes")
     with pytest.raises(urllib.error.HTTPError) as chunked:
         stream = urllib.request.Request(server.url + "answer", iter([b"{}"]), {"Content-Type": "application/json"})
         urllib.request.urlopen(stream, timeout=10)
