@@ -69,7 +69,7 @@ class Found:
     points: Array
     """(N, 2) or (N, 3): x and y in the photo's pixels, and a confidence."""
     box: Box | None
-    """The part of the photo to show, where it is the same for all frames of a video."""
+    """The part of the photo to show, where all frames of a video have a say in it."""
 
 
 @dataclass(frozen=True)

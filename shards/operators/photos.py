@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from shards.operators.beside import fitted_photo, label_by_ids, label_by_picture
 from shards.operators.edges import EdgeNetwork, canny
 from shards.operators.labelling import Found, Labelled, Labelling, Photo
 from shards.operators.points import (
-    body_box,
+    body_boxes,
     body_detector,
     find_body,
     find_face,
@@ -154,9 +154,9 @@ def _sights(
         everywhere.append(found(number, seconds, image))
         shape = image.shape[0], image.shape[1]
     seen = [points for points in everywhere if not isinstance(points, str)]
-    box = operator.view(np.concatenate(seen), shape, labelling) if seen else None
+    boxes = iter(operator.view(seen, shape, labelling))
     for (number, seconds, image), points in zip(frames(outcomes), everywhere, strict=True):
-        yield number, seconds, image, points if isinstance(points, str) else Found(points, box)
+        yield number, seconds, image, points if isinstance(points, str) else Found(points, next(boxes))
 
 
 def _photo(item: Item, sight: Sight, labelling: Labelling, outcomes: Counter[str]) -> Photo | None:
@@ -299,8 +299,8 @@ class Operator:
     word why it cannot; None for `worlds`, which reads sidecars video by video."""
     find: Callable[[Array, Item, int, Labelling], Array | str] | None = None
     """Finds the points that it needs, as `Found` has them, or says in a word why not; None where it needs none."""
-    view: Callable[[Array, tuple[int, int], Labelling], Box] | None = None
-    """What to show of the frames of a video, by all points found there, (N, 3), and height and width of the frames;
+    view: Callable[[Sequence[Array], tuple[int, int], Labelling], list[Box]] | None = None
+    """What to show of the frames of a video, by the points found in each, (N, 3), and height and width of the frames;
     None where each is cut for itself."""
     load: Callable[[Labelling], object] | None = None
     """Loads what it needs, or raises BadInput."""
@@ -332,7 +332,7 @@ OPERATORS: dict[str, Operator] = {
             POSE,
             label_body,
             find=find_body,
-            view=body_box,
+            view=body_boxes,
             load=_load_body_detector,
             options=("openpose", "densepose"),
         ),

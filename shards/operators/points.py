@@ -1,5 +1,6 @@
 """Faces and bodies found in photos, and the labels that are drawn from their points."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ MEDIAPIPE = Path("mediapipe")
 """What `--predictor` says for MediaPipe, wherever dlib is."""
 ROOM = 1.3
 """Sides of a body's picture in units of its keypoints' box: hands, feet and hair lie outside the box."""
+MOST_FILLED = 0.15
+"""Of a picture: where a box around all places that a body goes to would show more beyond the photo, the box moves."""
 
 
 @cache
@@ -98,19 +101,35 @@ def find_body(image: Array, item: Item, number: int, labelling: Labelling) -> Ar
     return np.asarray(points * (width, height, 1))
 
 
-def body_box(everywhere: Array, shape: tuple[int, int], labelling: Labelling) -> Box:
-    """What is shown of every frame of a video, or of a photo, in which a body's keypoints are, (N, 3) of all frames.
+def body_boxes(bodies: Sequence[Array], shape: tuple[int, int], labelling: Labelling) -> list[Box]:
+    """What is shown of each frame of a video, or of a photo, by the body's keypoints in it, (18, 3) in pixels.
 
-    shape: height and width of the frames. With the fit `crop` the box follows the body; it reaches beyond the photo
+    shape: height and width of the frames. With the fit `crop` the frames are cut around the body: all of them alike
+    where it stays in one place, and else by a box of one size that goes along with it. A box reaches beyond the photo
     only where the body needs it.
     """
     schema = labelling.schema
     aspect, fit = schema.width / schema.height, schema.preparation.fit
     height, width = shape
-    seen = everywhere[everywhere[:, 2] >= SURE, :2]
-    if fit != "crop" or len(seen) < 2:
-        return fitted(height, width, aspect, fit)
-    tight = around(seen.clip(0, (width, height)), aspect, 1.0)
+    whole = [fitted(height, width, aspect, fit)] * len(bodies)
+    seen = [body[body[:, 2] >= SURE, :2].clip(0, (width, height)) for body in bodies]
+    if fit != "crop" or any(len(points) < 2 for points in seen):
+        return whole
+    together = _with_room(around(np.concatenate(seen), aspect, 1.0), aspect, shape)
+    if together.outside(height, width) <= MOST_FILLED:
+        return [together] * len(bodies)
+    tight = [around(points, aspect, 1.0) for points in seen]
+    # A single frame may be mistaken.
+    rows = float(np.quantile([box.height for box in tight], 0.9))
+    size = max(1, round(rows)), max(1, round(rows * aspect))
+    # Keypoints are smoothed already; another body is another place at once.
+    boxes = (Box(box.top + (box.height - size[0]) // 2, box.left + (box.width - size[1]) // 2, *size) for box in tight)
+    return [_with_room(box, aspect, shape) for box in boxes]
+
+
+def _with_room(tight: Box, aspect: float, shape: tuple[int, int]) -> Box:
+    """A box around a body's box, in the photo if it has the room."""
+    height, width = shape
     rows = round(min(tight.height * ROOM, fitted(height, width, aspect, "pad").height))
     columns = max(1, round(rows * aspect))
     top = _moved(tight.top + (tight.height - rows) // 2, rows, height)
