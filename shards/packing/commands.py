@@ -138,7 +138,7 @@ def _add_preparation(add: Add) -> None:
         default="crop",
         help="how photos get the picture's proportions. "
         + "; ".join(f"{name}: {text}" for name, text in FITS.items())
-        + ". Where bodies are cropped, the crop follows the body, the same one all along a video",
+        + ". Where bodies are cropped, the crop follows the body: one for all of a video where it stays in its place",
     )
     add(
         "--least-symmetry",
