@@ -26,7 +26,9 @@ class LabelConvolution(nn.Conv2d):
 
     def _looked_up(self, rows: Tensor) -> Tensor:
         assert self.bias is not None
+        # Summed at least in float32 and rounded once, as a convolution does it.
         table = self._table()
+        table = table.to(torch.promote_types(table.dtype, torch.float32))
         if torch.compiler.is_exporting():
             # Graphs have no sums of rows, but for one look-up per tap.
             taps = [F.embedding(tap, table) for tap in rows.unbind(-1)]
@@ -36,7 +38,7 @@ class LabelConvolution(nn.Conv2d):
         else:
             summed = F.embedding_bag(rows.flatten(0, 2), table, mode="sum") + self.bias
             out = summed.view(*rows.shape[:3], -1)
-        return out.permute(0, 3, 1, 2).contiguous()
+        return out.permute(0, 3, 1, 2).contiguous().to(self.weight.dtype)
 
     def _table(self) -> Tensor:
         """What each row holds: (kernel² · (rows of a tap + 1), out). The last of a tap is the padding's, 0."""
@@ -48,13 +50,14 @@ class LabelConvolution(nn.Conv2d):
 
 
 def numbers_of(label: Tensor, boundary: bool) -> Tensor:
-    """What each pixel of a one-hot map is, as a number: float (N, C, H, W) to (N, 1, H, W) of the same type.
+    """What each pixel of a one-hot map is, as a number: (N, C, H, W) to float32 (N, 1, H, W).
 
     boundary: whether the last channel is a map of 0 and 1 beside them; numbers are then 2 · channel + boundary.
     """
     if not boundary:
-        return label.argmax(1, keepdim=True).to(label.dtype)
-    return 2 * label[:, :-1].argmax(1, keepdim=True).to(label.dtype) + label[:, -1:]
+        return label.argmax(1, keepdim=True).float()
+    # bfloat16 has whole numbers up to 256 only.
+    return 2 * label[:, :-1].argmax(1, keepdim=True).float() + label[:, -1:].float()
 
 
 def rows_of(numbers: Tensor, count: int, kernel: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 GAIN = 0.02
 
@@ -22,5 +23,13 @@ def spectral_convolution(
     """
     convolution = nn.Conv2d(narrow, wide, kernel, stride, padding, bias=bias)
     glorot(convolution)
-    normed: nn.Conv2d = spectral_norm(convolution)
-    return normed
+    # Registered on the convolution itself, which it returns.
+    spectral_norm(convolution)
+    return convolution
+
+
+def fold(module: nn.Module) -> None:
+    """Has every layer hold the weight that it computes with, for good: to be exported, in eval mode."""
+    for layer in module.modules():
+        if is_parametrized(layer, "weight"):
+            remove_parametrizations(layer, "weight")
