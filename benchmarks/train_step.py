@@ -44,9 +44,8 @@ from trainer import config as configs
 from trainer.batches import ahead, reading_of
 from trainer.config import Config
 from trainer.estimate import peak_flops
-from trainer.losses import feature_distances, least_squares, same_style_l1, semantic_factors
+from trainer.losses import feature_distances, feature_matching, least_squares, same_style_l1, semantic_factors
 from trainer.method import Batch
-from trainer.methods.pix2pixhd import feature_matching
 from trainer.schedules import phase
 from trainer.speed.arithmetic import Precision
 from trainer.speed.host_memory import keep_freed_memory

@@ -11,6 +11,7 @@ from export.centres import centres_of
 from likeness.command import BadInput
 from shards.inputs import INPUTS, Expansion, Io, Spec
 from trainer.checkpoints.synthesis import Synthesis
+from trainer.networks.spectral import fold
 
 OPSETS = range(18, 25)
 DEFAULT_OPSET = 20
@@ -53,6 +54,8 @@ class Served(nn.Module):
     def __init__(self, synthesis: Synthesis, recipe: Recipe) -> None:
         super().__init__()
         self.names, self.schema, self.recipe = synthesis.inputs, synthesis.schema, recipe
+        # Spectral norm has no nodes in a graph: weights are what they come to.
+        fold(synthesis.module)
         self.dtype = _TYPES.get(recipe.precision, torch.float32)
         self.module = synthesis.module if self.dtype == torch.float32 else _converted(synthesis.module, self.dtype)
         self.register_buffer("ids", torch.tensor(self.schema.ids, dtype=torch.int32).view(1, -1, 1, 1))

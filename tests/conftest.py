@@ -36,6 +36,8 @@ TINY = {
     "discriminator_base": 4,
     "discriminator_scales": 2,
     "encoder_base": 4,
+    "hidden": 4,
+    "settling": 8,
 }
 
 

@@ -9,6 +9,8 @@ from torch import Tensor
 
 RELATIVE_SIZES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 """M_5 / M_i: element counts of VGG-19's relu1_1 … relu5_1, relative to the deepest (specification 3.3)."""
+STAGES = 4
+"""Of a discriminator with 3 layers, whose outputs feature matching compares."""
 Weighting = Literal["adaptive", "official", "fixed"]
 
 
@@ -22,6 +24,11 @@ def least_squares(scores: Tensor, goal: float) -> Tensor:
     return (exact(scores) - goal).square().mean()
 
 
+def hinge(scores: Tensor, sign: int) -> Tensor:
+    """Mean over batch, channels and positions of max(0, 1 - sign·score), sign 1 for real and -1 for fake (SPADE 3)."""
+    return (1 - sign * exact(scores)).clamp(min=0).mean()
+
+
 def feature_distances(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     """Mean |difference| per sample and layer: (N, layers). `targets` get no gradient."""
     distances = [
@@ -29,6 +36,18 @@ def feature_distances(features: Sequence[Tensor], targets: Sequence[Tensor]) -> 
         for ours, theirs in zip(features, targets, strict=True)
     ]
     return torch.stack(distances, dim=1)
+
+
+def feature_matching(fake: list[list[Tensor]], real: list[list[Tensor]]) -> Tensor:
+    """Mean |difference| of the stages' outputs, summed over stages and averaged over scales (pix2pixHD 3).
+
+    However many stages there are, together they count as four.
+    """
+    scales = [
+        feature_distances(ours[:-1], theirs[:-1]).sum(1).mean() * (STAGES / len(ours[:-1]))
+        for ours, theirs in zip(fake, real, strict=True)
+    ]
+    return torch.stack(scales).mean()
 
 
 def semantic_factors(same_style: Tensor, weighting: Weighting, weight: float) -> Tensor:

@@ -11,7 +11,7 @@ from trainer import counts
 def test_every_figure_is_the_specifications(capsys: pytest.CaptureFixture[str]) -> None:
     assert counts.main(["--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["system"] for row in rows} == {"style-consistent", "pix2pixHD", "MUNIT"}
+    assert {row["system"] for row in rows} == {"style-consistent", "SPADE", "pix2pixHD", "MUNIT"}
     told = counts.table([counts.Row(**row) for row in rows])
     assert "DIFFERENT" not in told and "182,537,347" in told
     # Two formulas of the specifications, counted here.

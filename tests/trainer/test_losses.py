@@ -5,8 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.losses import RELATIVE_SIZES, feature_distances, least_squares, same_style_l1, semantic_loss
-from trainer.methods.pix2pixhd import feature_matching
+from trainer.losses import (
+    RELATIVE_SIZES,
+    feature_distances,
+    feature_matching,
+    least_squares,
+    same_style_l1,
+    semantic_loss,
+)
 from trainer.schedules import Schedule, linear_decay, phase
 
 OFFICIAL_FACE = [(0, 0.0), (500_000, 0.1), (550_000, 0.3), (600_000, 0.5), (700_000, 1.0)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from likeness.command import BadInput
 from shards.labels.instance_features import CHANNELS
 from shards.records import SIZE_MULTIPLE, LabelSchema
-from trainer.losses import feature_distances, least_squares, semantic_loss
+from trainer.losses import feature_distances, feature_matching, least_squares, semantic_loss
 from trainer.method import Batch, Losses, Method, PublishedCount, Stage
 from trainer.networks.enhancer import LocalEnhancer
 from trainer.networks.feature_encoder import FeatureEncoder
@@ -24,8 +24,6 @@ from trainer.options import Options
 from trainer.schedules import Schedule, linear_decay
 
 ENHANCED_MULTIPLE = 32
-STAGES = 4
-"""Of a discriminator with 3 layers, whose outputs feature matching compares."""
 Part = Literal["whole", "global", "fixed", "joint"]
 """What learns: the only generator; the global one at half size; the enhancer around it; both."""
 
@@ -342,18 +340,6 @@ class Pix2PixHD(Method):
         if "discriminator" in self.networks:
             outputs += self.networks["discriminator"](inputs)
         return outputs
-
-
-def feature_matching(fake: list[list[Tensor]], real: list[list[Tensor]]) -> Tensor:
-    """Mean |difference| of the stages' outputs, summed over stages and averaged over scales (pix2pixHD 3).
-
-    However many stages there are, together they count as four.
-    """
-    scales = [
-        feature_distances(ours[:-1], theirs[:-1]).sum(1).mean() * (STAGES / len(ours[:-1]))
-        for ours, theirs in zip(fake, real, strict=True)
-    ]
-    return torch.stack(scales).mean()
 
 
 def _enlarged(features: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""The papers' ablations: a few settings over any preset, which take out one term of the method and nothing else."""
+"""The papers' ablations: a few settings over any preset, which take out one term of the method and nothing else.
+
+Those of the style-consistent method; SPADE's have a test at the end.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,14 +12,17 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from tests.trainer.methods.record_losses import batch
 from trainer import methods
 from trainer.checkpoints.files import BEST
 from trainer.config import Config, load
 from trainer.loop import train
 from trainer.tracking.journal import read_journal
+from trainer.training import Training
 
 CONFIGS = Path(__file__).parents[3] / "trainer" / "configs"
-ABLATIONS = {file.stem: file for file in sorted((CONFIGS / "ablations").glob("*.yaml"))}
+FOLDER = CONFIGS / "ablations"
+ABLATIONS = {each.config: FOLDER / f"{each.config}.yaml" for each in methods.find("style_consistent").ablations}
 FULL = {"realism", "style", "semantic", "pixel"}
 TERMS = {
     "without_semantic": FULL - {"semantic"},
@@ -119,3 +125,34 @@ def test_the_weightings_differ_in_the_semantic_term_of_same_style_samples_alone(
     assert fixed < adaptive < official
     for term in ("realism", "style", "pixel"):
         assert len({line[f"generator/{term}"] for line in first}) == 1, "one seed: all else is one computation"
+
+
+SPADE: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "spade_style": ({"options.style": True}, {"realism", "features", "perceptual", "prior"}),
+    "spade_concatenation": ({"options.conditioning": "concatenation"}, {"realism", "features", "perceptual"}),
+    "spade_label_kernel_1": ({"options.label_kernel": 1}, {"realism", "features", "perceptual"}),
+    "spade_without_perceptual": ({"options.perceptual_weight": 0}, {"realism", "features"}),
+    "spade_without_features": ({"options.feature_weight": 0}, {"realism", "perceptual"}),
+}
+"""Of each file: the settings that it changes, and the generator's terms that are left."""
+
+
+def test_every_file_is_some_methods_ablation() -> None:
+    named = {each.config for name in methods.available() for each in methods.find(name).ablations}
+    assert {file.stem for file in FOLDER.glob("*.yaml")} == named
+    assert {each.config for each in methods.find("spade").ablations} == SPADE.keys()
+
+
+@pytest.mark.parametrize("name", SPADE)
+def test_what_spades_ablations_change(name: str, small_config: Callable[..., Config], tmp_path: Path) -> None:
+    changed, terms = SPADE[name]
+    base = tmp_path / "base.yaml"
+    base.write_text(yaml.safe_dump(small_config("spade").model_dump(mode="json")))
+    config = load([base, FOLDER / f"{name}.yaml"])
+    assert dict(flat(config.model_dump())) == dict(flat(load(base).model_dump())) | changed
+    training = Training(config, config.data.label_schema, None)
+    figures, skip = training.step(batch(training.method))
+    assert not skip
+    assert {key for key in figures if key.startswith("generator/")} == {
+        f"generator/{term}" for term in terms | {"total"}
+    }

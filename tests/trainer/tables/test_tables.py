@@ -34,7 +34,7 @@ def test_every_method_and_ablation_has_a_config_that_loads(world: str, budget: s
         ablations = {each.title for name in methods.available() for each in methods.find(name).ablations}
         # The full budget is the paper's, which has no L1 that could be left out.
         without = {"w/o L1", "w/o semantic loss and L1"}
-        assert without < ablations and len(ablations) == 8
+        assert without < ablations and len(ablations) == 13
         assert set(loaded) >= {*ablations, *published.ABLATION_FID} - (without if budget == "full" else set())
         assert budget == "small" or not without & set(loaded), "a row that repeats another"
     ours = loaded["style-consistent"]
