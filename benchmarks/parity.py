@@ -36,6 +36,7 @@ from export.latency.here import physical_cores
 from export.served import BF16_OPSET, Recipe, metadata_of
 from likeness.array import Array
 from likeness.machine import device, versions
+from likeness.onnx_runtime import spinning
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis, untrained
 
 Paint = Callable[[int], Array]
@@ -85,7 +86,8 @@ def in_pytorch(synthesis: Synthesis, real: Samples) -> dict[str, Paint]:
 
 
 def served(file: Path, provider: Provider, real: Samples) -> Paint:
-    session = Session(file, provider, physical_cores())
+    with spinning():
+        session = Session(file, provider, physical_cores())
     return lambda number: session.run(**compare.feeds(session, real[number : number + 1]))[0]
 
 
