@@ -37,7 +37,7 @@ from likeness.arguments import count
 from likeness.array import Array
 from likeness.checksums import sha256_of
 from likeness.machine import device, versions
-from likeness.onnx_runtime import no_spinning
+from likeness.onnx_runtime import spinning
 from shards.packing.pairs import preset
 from shards.packing.plan import Packing
 from shards.packing.write import pack
@@ -109,12 +109,12 @@ def end_to_end(session: Session, shards: Path, size: int, output: Output) -> Tur
         return turn_of(paint)
 
 
-def measured(session: Session, spinning: Session, shards: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measured(session: Session, bare_session: Session, shards: Path, options: argparse.Namespace) -> dict[str, Any]:
     feeds = prepared(session, shards, options.pictures, options.batch)
 
     def alone() -> Turn:
         time.sleep(REST)
-        return turn_of(lambda: bare(spinning, feeds, options.pictures, options.batch))
+        return turn_of(lambda: bare(bare_session, feeds, options.pictures, options.batch))
 
     turns: dict[str, list[tuple[Turn, Turn, Turn]]] = {name: [] for name in OUTPUTS}
     alone()
@@ -161,14 +161,14 @@ def main() -> None:
     parser.add_argument("--batch", type=count, default=1, help="pictures in one run of the model")
     parser.add_argument("--rounds", type=count, default=5)
     options = parser.parse_args()
-    spinning = open_session(options)
-    with no_spinning():
-        session = open_session(options)
+    with spinning():
+        alone = open_session(options)
+    session = open_session(options)
     load = round(os.getloadavg()[0], 2)
     with tempfile.TemporaryDirectory() as folder:
         shards = options.shards or packed(Path(folder), session, options.pictures)
         options.pictures = open_pairs(shards, session.schema, session.inputs).total
-        figures = measured(session, spinning, shards, options)
+        figures = measured(session, alone, shards, options)
     facts = session.metadata.to_json()
     result = {
         "model": {"sha256": sha256_of(session.path), "bytes": session.path.stat().st_size, "options": facts["options"]},

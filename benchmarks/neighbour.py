@@ -1,18 +1,22 @@
-"""Training beside a busy neighbour: what is left of its speed when other processes want the same cores.
+"""Training or serving beside a busy neighbour: what is left of its speed when other processes want the same cores.
 
     python benchmarks/neighbour.py                       the demo's networks and batch, one spinning process per core
     python benchmarks/neighbour.py --neighbours 4 --seconds 20 --turns 5
+    python benchmarks/neighbour.py --model model.onnx --shards data/test
 
-Each turn measures iterations for some seconds in a process of its own: as it is launched, with OpenMP threads that
-sleep at barriers, and with threads that spin, as libgomp has them when nothing is said; each alone and beside
-processes that do nothing but compute. With n neighbours on c cores a fair scheduler leaves c/(c + n) of the machine to
-c threads of training: that share of the speed alone is the goal, and no loss without a neighbour.
+Each turn measures for some seconds in a process of its own: iterations of training as it is launched, with OpenMP
+threads that sleep at barriers, and with threads that spin, as libgomp has them when nothing is said; or, with --model,
+pictures of pairs that two threads decode and encode beside the model, as the service does, with ONNX Runtime's threads
+sleeping or spinning between runs. Each alone and beside processes that do nothing but compute. With n neighbours on c
+cores a fair scheduler leaves c/(c + n) of the machine to c threads: that share of the speed alone is the goal, and no
+loss without a neighbour.
 
 Prints one JSON object.
 """
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -53,6 +57,36 @@ def iterate(way: str, config_file: Path, seconds: float) -> None:
     print(config.batch * steps / (time.perf_counter() - begun), flush=True)
 
 
+def paint(way: str, model: Path, shards: Path, seconds: float) -> None:
+    """The same of a model that is served: pictures of pairs, decoded and encoded in threads beside it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from deploy.batch.open_pairs import open_pairs
+    from deploy.pictures import to_picture
+    from deploy.runtime import Session
+    from likeness.onnx_runtime import spinning
+    from shards.media.pictures import encode_picture
+
+    with spinning() if way == "spinning" else contextlib.nullcontext():
+        session = Session(model)
+    jobs = itertools.cycle(list(open_pairs(shards, session.schema, session.inputs).jobs(lambda *_: True)))
+
+    with ThreadPoolExecutor(2) as pool:
+        ahead = [pool.submit(next(jobs).load) for _ in range(4)]
+        pictures, begun, encoded = -4, 0.0, None
+        while pictures <= 0 or time.perf_counter() < begun + seconds:
+            if pictures == 0:
+                begun = time.perf_counter()
+            loaded = ahead.pop(0).result()
+            ahead.append(pool.submit(next(jobs).load))
+            image = session.run(**{name: value[None] for name, value in session.tensors(loaded).items()})[0]
+            if encoded is not None:
+                encoded.result()
+            encoded = pool.submit(encode_picture, to_picture(image))
+            pictures += 1
+        print(pictures / (time.perf_counter() - begun), flush=True)
+
+
 @contextlib.contextmanager
 def neighbours(count: int) -> Iterator[None]:
     processes = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(count)]
@@ -70,6 +104,8 @@ def rate(way: str, options: argparse.Namespace, beside: int) -> float:
     environment["PYTHONPATH"] = str(Path(__file__).parents[1])
     command = [sys.executable, __file__, "--iterate", way, "--config", str(options.config)]
     command += ["--seconds", str(options.seconds)]
+    if options.model:
+        command += ["--model", str(options.model), "--shards", str(options.shards)]
     with neighbours(beside):
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return float(done.stdout.split()[-1])
@@ -84,8 +120,13 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=positive, default=8.0, help="how long each turn measures")
     parser.add_argument("--turns", type=count, default=3)
+    parser.add_argument("--model", type=Path, help="an exported model: measures serving")
+    parser.add_argument("--shards", type=Path, help="with --model: pairs to paint")
     parser.add_argument("--iterate", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.iterate and options.model:
+        paint(options.iterate, options.model, options.shards, options.seconds)
+        return
     if options.iterate:
         iterate(options.iterate, options.config, options.seconds)
         return
@@ -95,7 +136,7 @@ def main() -> None:
             measured[f"{way} alone"].append(rate(way, options, 0))
             measured[f"{way} beside"].append(rate(way, options, options.neighbours))
     figures: dict[str, Any] = {
-        "config": str(options.config),
+        "measured": str(options.model or options.config),
         "neighbours": options.neighbours,
         "share_of_the_cores": round(cores / (cores + options.neighbours), 3),
         "images_per_s": {name: round(statistics.median(values), 2) for name, values in measured.items()},

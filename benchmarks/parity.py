@@ -37,6 +37,7 @@ from export.served import BF16_OPSET, Recipe, metadata_of
 from likeness.arguments import count
 from likeness.array import Array
 from likeness.machine import device, versions
+from likeness.onnx_runtime import spinning
 from trainer.checkpoints.synthesis import Synthesis, load_for_synthesis, untrained
 
 Paint = Callable[[int], Array]
@@ -86,7 +87,8 @@ def in_pytorch(synthesis: Synthesis, real: Samples) -> dict[str, Paint]:
 
 
 def served(file: Path, provider: Provider, real: Samples) -> Paint:
-    session = Session(file, provider, physical_cores())
+    with spinning():
+        session = Session(file, provider, physical_cores())
     return lambda number: session.run(**compare.feeds(session, real[number : number + 1]))[0]
 
 

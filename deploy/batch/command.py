@@ -113,11 +113,9 @@ def _paint_pairs(options: argparse.Namespace) -> None:
     from deploy.batch.summary import table
     from deploy.chain import Chain
     from deploy.labelling import auto_labelling
-    from likeness.onnx_runtime import no_spinning
 
     output = Output(options.format, options.quality, options.per_shard)
-    with no_spinning():
-        chain = Chain.of(open_session(options))
+    chain = Chain.of(open_session(options))
     pairs = open_pairs(
         options.pairs,
         chain.session.schema,

@@ -58,8 +58,8 @@ def check_drawable(schema: LabelSchema, path: Path) -> None:
     """Raises BadInput for models whose label maps cannot be drawn by hand."""
     if not kind_of(schema).one_file(schema):
         raise BadInput(
-            f"{path} reads DensePose pictures, which nobody draws by hand; give them to `python -m deploy batch`, as "
-            "DENSEPOSE.png|KEYPOINTS.json in a CSV"
+            f"{path} reads DensePose pictures, which nobody can draw by hand; give them to `python -m deploy batch`, "
+            "as DENSEPOSE.png|KEYPOINTS.json in a CSV"
         )
 
 

@@ -154,7 +154,7 @@ def _described(options: argparse.Namespace, overrides: Sequence[str]) -> dict[st
     from export.latency.description import describe
     from export.latency.eager import eager_pytorch
     from export.latency.graph import Graph
-    from likeness.onnx_runtime import TF32
+    from likeness.onnx_runtime import TF32, spinning
 
     on_gpu = options.provider in timing.GPU_PROVIDERS
     kind = "gpu" if on_gpu else "cpu"
@@ -168,7 +168,9 @@ def _described(options: argparse.Namespace, overrides: Sequence[str]) -> dict[st
     _say("reading the graph")
     graph = Graph.read(options.model)
     _say(f"loading the model for {options.provider}")
-    session = Session(options.model, options.provider, request.threads, engines=options.engines)
+    # Measured is the model with the machine to itself.
+    with spinning():
+        session = Session(options.model, options.provider, request.threads, engines=options.engines)
     source = _source(options, overrides, session, on_gpu)
     with contextlib.ExitStack() as stack:
         eager = None

@@ -70,3 +70,14 @@ def test_threads_are_as_many_as_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_model_that_tells_whether_a_provider_starts_is_one() -> None:
     assert onnx_runtime._starts("cpu", {})
+
+
+def test_threads_spin_only_where_somebody_asks_for_it() -> None:
+    """Between runs: what decodes and encodes beside a model wants the same cores."""
+    key = "session.intra_op.allow_spinning"
+    assert onnx_runtime._session_options("cpu", None).get_session_config_entry(key) == "0"
+    with onnx_runtime.spinning():
+        spinning = onnx_runtime._session_options("cpu", None)
+    with pytest.raises(RuntimeError, match=key):
+        spinning.get_session_config_entry(key)
+    assert onnx_runtime._session_options("cpu", None).get_session_config_entry(key) == "0"

@@ -16,6 +16,7 @@ from likeness.command import BadInput
 from shards.records import LabelSchema
 from trainer.losses import exact, least_squares
 from trainer.method import Batch, Losses, Method
+from trainer.methods._depth import check_depth
 from trainer.methods._label_picture import label_picture
 from trainer.networks.munit_networks import STYLE_CHANNELS, ContentEncoder, Decoder, ScaledDiscriminators, StyleEncoder
 from trainer.options import Options
@@ -77,7 +78,9 @@ class TwoDomains(Method):
     one_seed = True
 
     def __init__(self, options: MunitOptions, schema: LabelSchema) -> None:
-        """Raises BadInput where the smallest picture of a discriminator would be too small for its convolutions."""
+        """Raises BadInput where the generator, or the smallest of its discriminators, is too deep for the pictures."""
+        depth = options.generator_downsamplings
+        check_depth(schema, depth, f"options.generator_downsamplings {depth}")
         least = 2 ** (options.discriminator_layers + options.discriminator_scales - 1)
         if min(schema.height, schema.width) < least:
             raise BadInput(

@@ -14,6 +14,7 @@ from shards.labels.instance_features import CHANNELS
 from shards.records import SIZE_MULTIPLE, LabelSchema
 from trainer.losses import feature_distances, feature_matching, least_squares, semantic_loss
 from trainer.method import Batch, Losses, Method, PublishedCount, Stage
+from trainer.methods._depth import check_depth
 from trainer.networks.enhancer import LocalEnhancer
 from trainer.networks.feature_encoder import FeatureEncoder
 from trainer.networks.generator import GlobalGenerator, PictureLayer, halved, initialise
@@ -352,10 +353,15 @@ def _encoder_downsamplings(options: Pix2PixHDOptions) -> int:
 
 def _multiple(options: Pix2PixHDOptions) -> int:
     """What the sides of a picture must be multiples of. With an enhancer, halved pictures are halved further."""
-    halvings = options.generator_downsamplings
+    return int(max(ENHANCED_MULTIPLE if options.enhancer else SIZE_MULTIPLE, 2 ** _halvings(options)))
+
+
+def _halvings(options: Pix2PixHDOptions) -> int:
+    """How often a picture is halved where the networks are deepest."""
+    deepest = options.generator_downsamplings
     if options.features != "none":
-        halvings = max(halvings, _encoder_downsamplings(options))
-    return int(max(ENHANCED_MULTIPLE, 2 ** (halvings + 1)) if options.enhancer else max(SIZE_MULTIPLE, 2**halvings))
+        deepest = max(deepest, _encoder_downsamplings(options))
+    return deepest + options.enhancer
 
 
 def _check(options: Pix2PixHDOptions, schema: LabelSchema) -> None:
@@ -364,14 +370,19 @@ def _check(options: Pix2PixHDOptions, schema: LabelSchema) -> None:
             f"options.features classes needs label maps of classes, but data.label is {schema.kind}; "
             "set options.features to instances or none"
         )
-    multiple = _multiple(options)
-    if schema.height % multiple or schema.width % multiple:
-        causes = "options.enhancer" if options.enhancer else "the depth of the generator or the feature encoder"
-        remedy = "set options.enhancer to false" if options.enhancer else "make them less deep"
-        raise BadInput(
-            f"{causes} needs pictures whose sides are multiples of {multiple}, not "
-            f"{schema.width}×{schema.height}; pack the shards at another size, or {remedy}"
+    causes = f"options.generator_downsamplings {options.generator_downsamplings}"
+    if options.features != "none":
+        causes += f" with a feature encoder of {_encoder_downsamplings(options)}"
+    if options.enhancer:
+        check_depth(
+            schema,
+            _halvings(options),
+            f"options.enhancer with {causes}",
+            "set it to false",
+            multiple=_multiple(options),
         )
+    else:
+        check_depth(schema, _halvings(options), causes, "make them less deep")
 
 
 METHOD = Pix2PixHD

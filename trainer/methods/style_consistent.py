@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from shards.records import LabelSchema
 from trainer.losses import Weighting, feature_distances, least_squares, same_style_l1, semantic_loss
 from trainer.method import Ablation, Batch, Losses, Method, PublishedCount
+from trainer.methods._depth import check_depth
 from trainer.networks.generator import GlobalGenerator, colours_of
 from trainer.networks.patchgan import PatchGAN
 from trainer.networks.vgg import VGG19
@@ -129,6 +130,9 @@ class StyleConsistent(Method):
     )
 
     def __init__(self, options: StyleConsistentOptions, schema: LabelSchema) -> None:
+        """Raises BadInput where the generator is too deep for the pictures."""
+        depth = options.generator_downsamplings
+        check_depth(schema, depth, f"options.generator_downsamplings {depth}")
         self.options = options
         self.networks = {
             "generator": ExemplarGenerator(schema.channels, options),

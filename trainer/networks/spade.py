@@ -12,7 +12,7 @@ from trainer.networks.norms import BatchNorm2d
 from trainer.networks.spectral import glorot, spectral_convolution
 
 Depth = Literal["normal", "more", "most"]
-Conditioning = Literal["spade", "concatenation"]
+Conditioning = Literal["modulation", "concatenation"]
 DOUBLINGS: dict[Depth, int] = {"normal": 5, "more": 6, "most": 7}
 """How often the start's size is doubled."""
 SLOPE = 0.2
@@ -113,7 +113,7 @@ class SpadeGenerator(nn.Module):
         start: tuple[int, int] | None = None,
         style_numbers: int = 256,
         boundary: bool = False,
-        conditioning: Conditioning = "spade",
+        conditioning: Conditioning = "modulation",
         lookup: bool = False,
     ) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class SpadeGenerator(nn.Module):
         self.doubled = tuple(doubled)
         self.depth, self.kernel, self.boundary, self.size = depth, kernel, boundary, start
         self.rows = 2 * (labels - 1) if boundary else labels
-        self.lookup = lookup and conditioning == "spade"
+        self.lookup = lookup and conditioning == "modulation"
         self.start: nn.Conv2d | nn.Linear
         if start is None:
             self.start = nn.Conv2d(labels, wide, 3, padding=1)

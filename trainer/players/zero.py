@@ -129,6 +129,8 @@ class Partitioned:
         self._engine.backward(loss, scale_wrt_gas=False)
 
     def step(self, rate: float) -> Tensor:
+        # DeepSpeed makes the host wait for the device twice in a step: it asks whether a gradient has overflowed, and
+        # whether the norm is a number. What is done here waits for nothing; the norm stays on the device.
         for group in self._engine.optimizer.param_groups:
             group["lr"] = rate
         self._engine.step()

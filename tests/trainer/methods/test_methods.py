@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from likeness.command import BadInput
+from shards.labels import standard_schema
 from tests.trainer.methods.record_losses import GOLDEN, LATE, batch, first_losses, make, record
 from trainer import methods
 from trainer.method import Batch, Method, Synthesizer
@@ -31,6 +33,33 @@ def test_pictures_have_the_labels_size_and_range(method: Method) -> None:
     assert image.shape == one.target.shape
     assert image.abs().max() < 1
     assert torch.isfinite(image).all()
+
+
+@pytest.mark.parametrize("depth", range(1, 7))
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (48, 64)])
+@pytest.mark.parametrize("name", methods.available())
+def test_a_generator_too_deep_for_the_pictures_is_refused(name: str, height: int, width: int, depth: int) -> None:
+    """What is begun, paints pictures of the labels' size: the smallest features have two values to a side."""
+    sizes = {"generator_base": 2, "generator_blocks": 1, "generator_downsamplings": depth, "discriminator_base": 2}
+    kind = methods.find(name)
+    if not sizes.keys() <= kind.options_type.model_fields.keys():
+        pytest.skip(f"{name} has other options")
+    if "discriminator_scales" in kind.options_type.model_fields:
+        sizes["discriminator_scales"] = 1
+    options, schema = kind.options_type(**sizes), standard_schema("sketch", height, width)
+    if height % 2**depth or width % 2**depth or height < 2 * 2**depth:
+        refused = rf"options\.generator_downsamplings {depth} needs pictures whose sides .* not {width}×{height}; pack"
+        with pytest.raises(BadInput, match=refused):
+            kind(options, schema)
+        return
+    method = kind(options, schema)
+    given = {
+        "label": torch.rand(1, schema.channels, height, width),
+        "exemplar_label": torch.rand(1, schema.channels, height, width),
+        "exemplar": torch.rand(1, 3, height, width),
+    }
+    image = method.synthesize(method.networks, {each: given[each] for each in method.inputs})
+    assert image.shape == (1, 3, height, width) and torch.isfinite(image).all()
 
 
 def test_each_player_gets_every_gradient_and_nobody_else_any(method: Method) -> None:

@@ -483,8 +483,10 @@ def test_options_that_do_not_go_together(options: dict[str, Any], message: str, 
 
 
 def test_sizes_and_labels_that_do_not_fit_are_refused(tiny: Callable[..., Pix2PixHD]) -> None:
-    with pytest.raises(BadInput, match="multiples of 32, not 48×64"):
+    with pytest.raises(BadInput, match="multiples of 32, of at least 32, not 48×64"):
         tiny(standard_schema("sketch", 64, 48), enhancer=True)
+    with pytest.raises(BadInput, match=r"enhancer with .* multiples of 32, of at least 64, not 32×32"):
+        tiny(standard_schema("sketch", 32, 32), enhancer=True, generator_downsamplings=4)
     with pytest.raises(BadInput, match=r"features classes needs label maps of classes, but data.label is sketch"):
         tiny(features="classes")
 
