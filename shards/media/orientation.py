@@ -29,6 +29,8 @@ MARKS = {
 QUARTER = 5
 """From this mark on height and width change places."""
 _ORIENTATION, _SHORT = 0x0112, 3
+_LONGEST = 2**20
+"""Bytes of EXIF data that are read; a damaged length may say gigabytes."""
 
 
 def orientation_of(path: Path) -> int:
@@ -110,7 +112,7 @@ def _of_jpeg(file: BinaryIO) -> bytes:
     file.seek(2)
     while True:
         fill, marker, length = struct.unpack(">BBH", file.read(4))
-        if fill != 0xFF or marker in (0xDA, 0xD9):
+        if fill != 0xFF or marker in (0xDA, 0xD9) or length < 2:
             return b""
         if marker == 0xE1 and (data := file.read(length - 2)).startswith(b"Exif\0\0"):
             return data
@@ -126,7 +128,7 @@ def _chunk(file: BinaryIO, start: int, header: str, wanted: bytes, trailer: int)
         fields = struct.unpack(header, file.read(8))
         length, name = fields if header.startswith(">") else fields[::-1]
         if name == wanted:
-            return file.read(length)
+            return file.read(min(length, _LONGEST))
         file.seek(length + (trailer or length % 2), io.SEEK_CUR)
 
 

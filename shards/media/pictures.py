@@ -1,8 +1,9 @@
 """Picture files and label files, read as people have them and written: JPEG, PNG, WebP, and PNG files of class ids."""
 
 import base64
+import os
+import stat
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,14 +13,21 @@ import simplejpeg
 
 from likeness.array import Array
 from likeness.command import BadInput
+from shards.media import png_data
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = png_data.SIGNATURE
 JPEG_SIGNATURE = b"\xff\xd8"
 _GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
 PNG_HEADER_BYTES = 26
 """How much of a PNG file `png_header` needs."""
 LARGEST_ID = 255
 """Of a class: ids are kept in 8 bits."""
+MOST_PIXELS = 2**27
+"""Of any picture: 134 million, which take 400 MB as RGB."""
+LARGEST_FILE = 2**30
+"""Bytes of any file that is read into memory as a whole."""
+_MOST_SCANS = 100
+"""Of a progressive JPEG; encoders write about ten, and each is a walk over all pixels."""
 
 
 def read_picture(path: Path, obey_mark: bool = True) -> Array:
@@ -32,14 +40,13 @@ def read_picture(path: Path, obey_mark: bool = True) -> Array:
 
 def decode_picture(content: bytes, name: str, obey_mark: bool = True) -> Array:
     """What `read_picture` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
+    chunks = _checked(content, name)
     try:
-        if is_png(content):
-            _png_chunks(content)
+        if chunks:
+            content = png_data.without_unseen(content, chunks)
         elif is_jpeg(content):
             # OpenCV paints the missing part of a file that was cut off grey, without a word.
             simplejpeg.decode_jpeg(content)
-        elif not (content.startswith(b"RIFF") and content[8:12] == b"WEBP"):
-            raise ValueError("neither PNG, JPEG nor WebP")
         flags = cv2.IMREAD_COLOR if obey_mark else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if picture is None:
@@ -47,6 +54,41 @@ def decode_picture(content: bytes, name: str, obey_mark: bool = True) -> Array:
     except (ValueError, cv2.error) as error:
         raise BadInput(f"{name} is no readable picture ({error}); give a whole PNG or JPEG file") from error
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def check_picture(content: bytes, name: str) -> None:
+    """Refuses a picture that is small as a file and huge when it is decoded; decodes no pixels.
+
+    By its header: more than `MOST_PIXELS`. By its data: more than a PNG's header promises, very many scans of a JPEG.
+    Other formats than PNG, JPEG and WebP are refused: of several frames or sizes, a header tells only the first.
+
+    name: what messages call it. Raises BadInput with the reason.
+    """
+    _checked(content, name)
+
+
+def _checked(content: bytes, name: str) -> png_data.Chunks:
+    """What `check_picture` does; the chunks of a PNG, of another file nothing."""
+    chunks: png_data.Chunks = []
+    try:
+        if is_png(content):
+            chunks = png_data.chunks_of(content)
+        elif not is_jpeg(content) and not _is_webp(content):
+            raise ValueError("neither PNG, JPEG nor WebP")
+        width, height = stored_size(content) or (0, 0)
+        if not width or not height:
+            raise ValueError("its header is damaged")
+        if width * height > MOST_PIXELS:
+            raise BadInput(f"{name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
+        if chunks:
+            png_data.check_image_data(chunks)
+        elif is_jpeg(content) and content.count(b"\xff\xda") > _MOST_SCANS:
+            raise ValueError(f"it has more than {_MOST_SCANS} scans")
+    except BadInput:
+        raise
+    except ValueError as error:
+        raise BadInput(f"{name} is no readable picture ({error}); give a whole PNG or JPEG file") from error
+    return chunks
 
 
 def encode_picture(picture: Array, format: str = "png", quality: int = 95) -> bytes:
@@ -83,7 +125,9 @@ def read_ids(path: Path) -> Array:
 def decode_ids(content: bytes, name: str) -> Array:
     """What `read_ids` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
-        ids = _png_ids(content)
+        ids = _png_ids(_checked(content, name))
+    except BadInput:
+        raise
     except (ValueError, cv2.error) as error:
         raise BadInput(f"{name} is no label picture ({error}); give an 8-bit grey or palette PNG of ids") from error
     if ids.max(initial=0) > LARGEST_ID:
@@ -106,7 +150,9 @@ def read_instances(path: Path) -> Array:
 def decode_instances(content: bytes, name: str) -> Array:
     """What `read_instances` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
     try:
-        return _png_ids(content).astype(np.uint16)
+        return _png_ids(_checked(content, name)).astype(np.uint16)
+    except BadInput:
+        raise
     except (ValueError, cv2.error) as error:
         raise BadInput(
             f"{name} is no instance map ({error}); give a grey PNG of 16 or 8 bits with a number per pixel"
@@ -146,7 +192,7 @@ def png_header(content: bytes) -> PngHeader | None:
 
 
 def stored_size(content: bytes) -> tuple[int, int] | None:
-    """(width, height) that a PNG or JPEG states in its header, before a camera's rotation; its pixels are not decoded.
+    """(width, height) that a PNG, JPEG or WebP states in its header, before a camera's rotation; no pixel is decoded.
 
     None for any other file, and where the header is damaged.
     """
@@ -154,7 +200,7 @@ def stored_size(content: bytes) -> tuple[int, int] | None:
         header = png_header(content)
         return None if header is None else (header.width, header.height)
     if not is_jpeg(content):
-        return None
+        return _webp_size(content) if _is_webp(content) else None
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(content, strict=False)
     except (KeyError, ValueError):  # it looks up codes that libjpeg-turbo gives back of what it could not read
@@ -163,50 +209,53 @@ def stored_size(content: bytes) -> tuple[int, int] | None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Raises BadInput when the file cannot be read."""
+    """Raises BadInput when the file cannot be read, or holds more than `LARGEST_FILE`."""
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            # Devices and pipes tell no size, and may never end.
+            endless = not stat.S_ISREG(status.st_mode)
+            large = status.st_size > LARGEST_FILE
+            content = b"" if large else file.read(LARGEST_FILE + 1 if endless else -1)
+    except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    if large or len(content) > LARGEST_FILE:
+        raise BadInput(f"{path} holds more than {LARGEST_FILE / 2**20:,.0f} MiB; give a smaller file")
+    return content
 
 
-def _png_chunks(content: bytes) -> list[tuple[bytes, bytes]]:
-    """(type, data) of every chunk. Raises ValueError when the file is cut off or a checksum is wrong."""
-    if not is_png(content):
-        raise ValueError("not a PNG file")
-    chunks: list[tuple[bytes, bytes]] = []
-    at = len(PNG_SIGNATURE)
-    while not chunks or chunks[-1][0] != b"IEND":
-        if len(content) < at + 12:
-            raise ValueError("the PNG file ends early")
-        length = int.from_bytes(content[at : at + 4], "big")
-        end = at + 8 + length
-        kind, data, checksum = content[at + 4 : at + 8], content[at + 8 : end], content[end : end + 4]
-        if len(checksum) < 4:
-            raise ValueError("the PNG file ends early")
-        if zlib.crc32(kind + data) != int.from_bytes(checksum, "big"):
-            raise ValueError(f"the checksum of its {kind.decode('ascii', 'replace')} chunk is wrong")
-        chunks.append((kind, data))
-        at = end + 4
-    if chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
-        raise ValueError("the PNG file has no header")
-    return chunks
+def _is_webp(content: bytes) -> bool:
+    return content.startswith(b"RIFF") and content[8:12] == b"WEBP"
 
 
-def _png_ids(content: bytes) -> Array:
+def _webp_size(content: bytes) -> tuple[int, int] | None:
+    """(width, height) of a WebP's canvas, which is that of its picture or of all its frames."""
+    kind, at = content[12:16], 20
+    if len(content) < at + 10:
+        return None
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(content[start : start + 3], "little") + 1 for start in (at + 4, at + 7))
+        return width, height
+    if kind == b"VP8L":
+        bits = int.from_bytes(content[at + 1 : at + 5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", content, at + 6)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _png_ids(chunks: png_data.Chunks) -> Array:
     """The stored values of a grey or palette PNG: (H, W) whole numbers. Raises ValueError for any other file."""
-    chunks = _png_chunks(content)
+    if not chunks:
+        raise ValueError("not a PNG file")
     width, height, depth, colour, *rest = struct.unpack(">IIBBBBB", chunks[0][1])
     if colour not in (_GREY, _PALETTE):
         what = "grey with transparency" if colour == _GREY_ALPHA else "a colour picture"
         raise ValueError(f"it is {what}; ids are one number per pixel")
     # Decoders turn a palette's indices into colours. Called grey and rid of its palette, the same file gives indices.
-    chunks[0] = (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _GREY, *rest))
-    grey = PNG_SIGNATURE + b"".join(
-        len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-        for kind, data in chunks
-        if kind in (b"IHDR", b"IDAT", b"IEND")
-    )
+    header = (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _GREY, *rest))
+    grey = png_data.file_of([header, *(chunk for chunk in chunks[1:] if chunk[0] in (b"IDAT", b"IEND"))])
     ids = cv2.imdecode(np.frombuffer(grey, np.uint8), cv2.IMREAD_UNCHANGED)
     if ids is None or ids.ndim != 2:
         raise ValueError("its pixels cannot be decoded")

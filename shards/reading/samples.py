@@ -22,6 +22,7 @@ from likeness.command import BadInput
 from shards import labels as label_maps
 from shards.labels.flip import flip_frame
 from shards.labels.kinds import Png, kind_of
+from shards.media import png_data
 from shards.media.pictures import png_header
 from shards.reading.tar_index import AGAIN, index_tar
 from shards.records import LABELLED_SIDES, SIDES, Frame, LabelSchema, Manifest, Pair, Shard
@@ -286,6 +287,7 @@ def _decode_png(members: Members, name: str, schema: LabelSchema, colours: Png, 
             wanted = f"{'an 8' if depth == 8 else f'a {depth}'}-bit {colours} PNG"
             raise ValueError(f"not {wanted} (bit depth {header.depth}, colour type {header.colour_type})")
         _check_size(members, name, schema, header.height, header.width)
+        png_data.check_image_data(png_data.chunks_of(content))
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if array is None:
             raise ValueError("the PNG data cannot be decoded")
