@@ -4,37 +4,52 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from likeness import atomic
+from pydantic import Field
+
+from likeness import atomic, typed
 from likeness.command import BadInput
+from likeness.typed import Digest, Finite, Natural
 from shards.preparation import PREPARATION, Preparation
 
 FORMAT_VERSION = 2
 SIZE_MULTIPLE = 16
 LabelKind = Literal["sketch", "pose", "classes", "picture", "edges"]
 Split = Literal["train", "test"]
+Level = Annotated[int, Field(ge=0, le=255)]
+"""An 8-bit value: of a colour, or the id of a class."""
+Side = Annotated[int, Field(ge=0, le=2**14)]
+"""A picture's height or width in pixels."""
+Spot = Annotated[int, Field(ge=-(2**14), le=2**14)]
+"""A landmark's x or y; what lies further outside a frame of 512×512 is a mistake."""
+Share = Annotated[float, Field(ge=-(2**10), le=2**10, allow_inf_nan=False)]
+"""A keypoint's x or y as a fraction of a side; what lies further outside the picture is a mistake."""
+_EXACT: Any = {"extra": "forbid"}
+"""For pydantic: members that the dataclass has not are refused."""
 
 
 @dataclass(frozen=True)
 class LabelSchema:
     """What the channels of a label map mean. Written once into the manifest; travels to the ONNX file."""
 
+    __pydantic_config__ = _EXACT
+
     kind: LabelKind
     """The name of one of `shards.labels.kinds.KINDS`."""
-    channels: int
+    channels: Natural
     """Label channels C_L after expansion; each lies in [0, 1]."""
-    height: int
+    height: Side
     """Picture height in pixels; a multiple of 16, at least 32."""
-    width: int
+    width: Side
     """Picture width in pixels; a multiple of 16, at least 32."""
     names: tuple[str, ...]
     """One name per channel."""
-    colours: tuple[tuple[int, int, int], ...]
+    colours: tuple[tuple[Level, Level, Level], ...]
     """One RGB triple per channel, for people to look at."""
-    ids: tuple[int, ...] = ()
+    ids: tuple[Level, ...] = ()
     """For `classes`, the uint8 id that each channel stands for (the void id included); else empty."""
-    void: int | None = None
+    void: Level | None = None
     """For `classes`, the id that means "unlabelled", or None."""
     preparation: Preparation = PREPARATION
     """How photos become pictures of this size; the JSON leaves the default out."""
@@ -59,18 +74,10 @@ class LabelSchema:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "LabelSchema":
-        """Raises BadInput when a field is missing or unknown."""
+        """Raises BadInput when a field is missing, unknown or of another type."""
         try:
-            return cls(
-                **{
-                    **data,
-                    "names": tuple(data["names"]),
-                    "ids": tuple(data["ids"]),
-                    "colours": tuple((int(r), int(g), int(b)) for r, g, b in data["colours"]),
-                    "preparation": Preparation.from_json(data.get("preparation", {})),
-                }
-            )
-        except (KeyError, TypeError) as error:
+            return typed.from_plain(cls, data)
+        except ValueError as error:
             raise BadInput(f"not a label schema: {error}") from error
 
     def difference(self, other: "LabelSchema") -> str | None:
@@ -100,17 +107,17 @@ class Frame:
 
     source: str
     """The video (or picture folder) it comes from, relative to the source directory."""
-    number: int
+    number: Natural
     """Its position in the source, counted from 0 in decoded frames."""
-    seconds: float
+    seconds: Finite
     """Its presentation time."""
     style: str
     """The style key; photos with equal keys have the same style."""
-    landmarks: tuple[tuple[int, int], ...] | None = None
+    landmarks: tuple[tuple[Spot, Spot], ...] | None = None
     """For `sketch`, 68 (x, y) integer pairs in a 512×512 frame laid over the picture."""
-    keypoints: tuple[tuple[float, float, float], ...] | None = None
+    keypoints: tuple[tuple[Share, Share, Finite], ...] | None = None
     """For `pose`, 18 (x, y, confidence) triples, x and y as fractions of width and height."""
-    outside: float | None = None
+    outside: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the picture that lies outside the photo and was filled, in (0, 1]; None where nothing was."""
     hash: str | None = None
     """Its perceptual hash, 64 bits in 16 hex digits; near-duplicates differ in few of them."""
@@ -124,18 +131,9 @@ class Frame:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Frame":
-        landmarks, keypoints = data.get("landmarks"), data.get("keypoints")
-        return cls(
-            source=data["source"],
-            number=data["number"],
-            seconds=data["seconds"],
-            style=data["style"],
-            landmarks=None if landmarks is None else tuple((int(x), int(y)) for x, y in landmarks),
-            keypoints=None if keypoints is None else tuple((float(x), float(y), float(c)) for x, y, c in keypoints),
-            outside=data.get("outside"),
-            hash=data.get("hash"),
-        )
+    def from_json(cls, data: Any) -> "Frame":
+        """Raises ValueError when a field is missing, of another type or not finite."""
+        return typed.from_plain(cls, data)
 
 
 @dataclass(frozen=True)
@@ -172,14 +170,26 @@ class Pair:
         return {"key": self.key, "s": int(self.same_style), **sides}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Pair":
-        """Raises BadInput when a field is missing."""
+    def from_json(cls, content: str | bytes) -> "Pair":
+        """The pair that a JSON text holds. Raises BadInput when a field is missing, of another type or not finite."""
         try:
-            target, exemplar, consistent = (Frame.from_json(data[side]) for side in SIDES[:-1])
-            inconsistent = Frame.from_json(data["inconsistent"]) if "inconsistent" in data else None
-            return cls(data["key"], target, exemplar, consistent, inconsistent, same_style=bool(data["s"]))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise BadInput(f"not a pair record: {error!r}") from error
+            record = typed.from_json(_Record, content)
+        except ValueError as error:
+            raise BadInput(f"not a pair record: {error}") from error
+        sides = {side: getattr(record, side) for side in SIDES}
+        return cls(record.key, same_style=bool(record.s), **sides)
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A pair as its JSON has it."""
+
+    key: str
+    s: Literal[0, 1]
+    target: Frame
+    exemplar: Frame
+    consistent: Frame
+    inconsistent: Frame | None = None
 
 
 SIDES = ("target", "exemplar", "consistent", "inconsistent")
@@ -190,13 +200,15 @@ LABELLED_SIDES = ("target", "exemplar")
 class Shard:
     """One tar file of the manifest."""
 
+    __pydantic_config__ = _EXACT
+
     name: str
     """Its file name, without any folder."""
-    samples: int
+    samples: Natural
     """How many samples it holds."""
-    bytes: int
+    bytes: Natural
     """Its size."""
-    sha256: str
+    sha256: Digest
     """SHA-256 of its bytes, in hex."""
 
 
@@ -222,7 +234,7 @@ class Manifest:
     """What the pairs were checked for, with the figures found (see `shards.packing.audit`)."""
     notes: tuple[str, ...] = ()
     """What was left out and why, in words."""
-    slice: tuple[int, int] | None = None
+    slice: tuple[Natural, Natural] | None = None
     """(i, n) in a part of the data that `merge` joins; None when all shards are here."""
     one_style: bool = False
     """Whether all photos have one style, so that samples have no `inconsistent`; the JSON leaves false out."""
@@ -276,39 +288,28 @@ def parse_manifest(text: str | bytes, where: str | Path) -> Manifest:
     Raises BadInput when it is not valid, or when a source stands in both splits.
     """
     try:
-        data = json.loads(text)
-        if data["version"] != FORMAT_VERSION:
+        version = typed.from_json(_Version, text).version
+        if version != FORMAT_VERSION:
             raise BadInput(
-                f"{where} has format version {data['version']}; this release reads version {FORMAT_VERSION}: "
-                "pack the shards again"
+                f"{where} has format version {typed.shown(version)}; this release reads version {FORMAT_VERSION}: pack "
+                "the shards again"
             )
-        manifest = Manifest(
-            schema=LabelSchema.from_json(data["schema"]),
-            split=data["split"],
-            seed=data["seed"],
-            sampling=data["sampling"],
-            shards=tuple(Shard(**shard) for shard in data["shards"]),
-            sources={split: tuple(names) for split, names in data["sources"].items()},
-            shared_sources=data["shared_sources"],
-            audit=data["audit"],
-            notes=tuple(data["notes"]),
-            slice=None if data["slice"] is None else (int(data["slice"][0]), int(data["slice"][1])),
-            instances=data.get("instances", False),
-            one_style=data.get("one_style", False),
-        )
-        for name in ("instances", "one_style"):
-            if not isinstance(value := getattr(manifest, name), bool):
-                raise ValueError(f"{name} is {value!r}, not true or false")
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        # A decoding error's repr holds the whole file.
-        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
-        raise BadInput(f"{where} is not a manifest: {reason}; pack the shards again") from error
+        manifest = typed.from_json(Manifest, text)
+    except BadInput:
+        raise
+    except ValueError as error:
+        raise BadInput(f"{where} is not a manifest: {error}; pack the shards again") from error
     both = set(manifest.sources.get("train", ())) & set(manifest.sources.get("test", ()))
     if both and not manifest.shared_sources:
         raise BadInput(f"{where}: source {min(both)} stands in train and in test; pack the shards again")
     return manifest
+
+
+@dataclass(frozen=True)
+class _Version:
+    """What every version of the manifest has."""
+
+    version: int
 
 
 Shown = frozenset[tuple[str, int]]

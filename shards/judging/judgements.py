@@ -43,6 +43,8 @@ class Judgement:
         return frozenset(((self.one, self.one_frame), (self.other, self.other_frame)))
 
 
+_DIGITS = 15
+"""Of a frame's number."""
 COLUMNS = tuple(field.name for field in fields(Judgement))
 
 
@@ -57,7 +59,7 @@ def _judgement(path: Path, line: int, row: dict[str, str]) -> Judgement:
     if answer is None:
         raise BadInput(f"{path} line {line}: judgement is {row['judgement']!r}; it is one of {', '.join(ANSWERS)}")
     for name in ("one_frame", "other_frame"):
-        if not (row[name].isascii() and row[name].isdigit() and len(row[name]) < 19):
+        if not (row[name].isascii() and row[name].isdigit() and len(row[name]) <= _DIGITS):
             raise BadInput(f"{path} line {line}: {name} is {quoted(row[name])}, not a frame's number")
     judgement = Judgement(
         row["one"],

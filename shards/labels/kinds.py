@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ Layers = tuple[tuple[int, int, int], ...]
 
 LEAST_EXTENT = 1 / 128
 """Of a picture's side: points that lie nearer together than that are in another unit."""
+_FURTHEST = 16
+"""Sides of the picture: a point further outside is a mistake."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,14 @@ class Points:
         if self.whole:
             return Frame(source, 0, 0.0, "", landmarks=tuple((int(x), int(y)) for x, y in points))
         return Frame(source, 0, 0.0, "", keypoints=tuple((float(x), float(y), float(c)) for x, y, c in points))
+
+    def check(self, points: Any, name: str) -> None:
+        """Raises ValueError, naming the member of `name`, unless they are `count` lists of `numbers` finite numbers."""
+        numbers, what = np.asarray(points), "whole numbers" if self.whole else "numbers"
+        if numbers.shape != (self.count, self.numbers) or numbers.dtype.kind not in ("i" if self.whole else "if"):
+            raise ValueError(f"{name} has {self.member} that are not {self.count} lists of {self.numbers} {what}")
+        if not (np.abs(numbers) <= _FURTHEST * self.side).all():
+            raise ValueError(f"{name} has {self.member} far outside the picture")
 
     def parse(self, content: bytes, name: str) -> Array:
         """The points of somebody's JSON file, float64 (count, numbers): bare, or in an object by their member's name.

@@ -40,8 +40,8 @@ def read_picture(path: Path, obey_mark: bool = True) -> Array:
 
 def decode_picture(content: bytes, name: str, obey_mark: bool = True) -> Array:
     """What `read_picture` gives, of a file's content. name: what messages call it. Raises BadInput as it does."""
-    chunks = _checked(content, name)
     try:
+        chunks = _checked(content, name)
         if chunks:
             content = png_data.without_unseen(content, chunks)
         elif is_jpeg(content):
@@ -51,6 +51,8 @@ def decode_picture(content: bytes, name: str, obey_mark: bool = True) -> Array:
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
         if picture is None:
             raise ValueError("its pixels cannot be decoded")
+    except BadInput:
+        raise
     except (ValueError, cv2.error) as error:
         raise BadInput(f"{name} is no readable picture ({error}); give a whole PNG or JPEG file") from error
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -64,30 +66,33 @@ def check_picture(content: bytes, name: str) -> None:
 
     name: what messages call it. Raises BadInput with the reason.
     """
-    _checked(content, name)
-
-
-def _checked(content: bytes, name: str) -> png_data.Chunks:
-    """What `check_picture` does; the chunks of a PNG, of another file nothing."""
-    chunks: png_data.Chunks = []
     try:
-        if is_png(content):
-            chunks = png_data.chunks_of(content)
-        elif not is_jpeg(content) and not _is_webp(content):
-            raise ValueError("neither PNG, JPEG nor WebP")
-        width, height = stored_size(content) or (0, 0)
-        if not width or not height:
-            raise ValueError("its header is damaged")
-        if width * height > MOST_PIXELS:
-            raise BadInput(f"{name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
-        if chunks:
-            png_data.check_image_data(chunks)
-        elif is_jpeg(content) and content.count(b"\xff\xda") > _MOST_SCANS:
-            raise ValueError(f"it has more than {_MOST_SCANS} scans")
+        _checked(content, name)
     except BadInput:
         raise
     except ValueError as error:
         raise BadInput(f"{name} is no readable picture ({error}); give a whole PNG or JPEG file") from error
+
+
+def _checked(content: bytes, name: str) -> png_data.Chunks:
+    """The chunks of a PNG, of another file nothing.
+
+    Raises BadInput for a picture that is too large, and ValueError for anything else that `check_picture` refuses.
+    """
+    chunks: png_data.Chunks = []
+    if is_png(content):
+        chunks = png_data.chunks_of(content)
+    elif not is_jpeg(content) and not _is_webp(content):
+        raise ValueError("neither PNG, JPEG nor WebP")
+    width, height = stored_size(content) or (0, 0)
+    if not width or not height:
+        raise ValueError("its header is damaged")
+    if width * height > MOST_PIXELS:
+        raise BadInput(f"{name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
+    if chunks:
+        png_data.check_image_data(chunks)
+    elif is_jpeg(content) and content.count(b"\xff\xda") > _MOST_SCANS:
+        raise ValueError(f"it has more than {_MOST_SCANS} scans")
     return chunks
 
 

@@ -74,7 +74,7 @@ def _bodies(path: Path) -> list[Array]:
     try:
         people = json.loads(path.read_text(encoding="utf-8"))["people"]
         return [_of_18(path, np.asarray(person["pose_keypoints_2d"], np.float64)) for person in people]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, OverflowError, RecursionError, TypeError, ValueError) as error:
         raise BadInput(
             f"{path} is no keypoint file of OpenPose: {error!r}; write it again with --write_json"
         ) from error

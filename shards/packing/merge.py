@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,16 +37,22 @@ def find_slices(out: Path) -> list[Path]:
 def merge(out: Path, slices: Sequence[Path] | None = None) -> Manifest:
     """Moves the shards of all slices into `out` and writes the manifest of all; the slices are gone afterwards.
 
-    slices: their folders; None looks beside `out`. What packing kept beside `out` is removed, too.
+    slices: their folders; None looks beside `out`. What packing kept beside `out` is removed, too. A slice's folder in
+    which somebody else's files lie stays with these, which is said on stderr.
 
-    Raises BadInput when `out` exists, slices are missing, damaged, or were not packed from the same plan.
+    Raises BadInput when `out` exists or lies in a slice, slices are missing, damaged, hold shards of one name, or were
+    not packed from the same plan.
     """
     slices = find_slices(out) if slices is None else list(slices)
+    for path in slices:
+        if path.resolve() in (out.resolve(), *out.resolve().parents):
+            raise BadInput(f"--out {out} lies in {path}, which goes when its shards are joined; choose another --out")
     parts = [load_manifest(path) for path in slices]
     _check(slices, [manifest for manifest, _ in parts])
     for manifest, folder in parts:
         for shard in manifest.shards:
             check_shard(folder, shard)
+    _check_names(slices, [manifest for manifest, _ in parts])
     shards = tuple(sorted((shard for manifest, _ in parts for shard in manifest.shards), key=lambda shard: shard.name))
     whole = replace(parts[0][0], shards=shards, slice=None)
     with new_folder(out) as folder:
@@ -55,10 +62,33 @@ def merge(out: Path, slices: Sequence[Path] | None = None) -> Manifest:
         if (parts[0][1] / FILE).is_file():
             shutil.copyfile(parts[0][1] / FILE, folder / FILE)
         whole.save(folder)
-    for path in slices:
-        shutil.rmtree(path)
+    for manifest, folder in parts:
+        _remove(folder, manifest)
     shutil.rmtree(work_folder(out), ignore_errors=True)
     return whole
+
+
+def _check_names(slices: Sequence[Path], manifests: Sequence[Manifest]) -> None:
+    where: dict[str, Path] = {}
+    for path, manifest in zip(slices, manifests, strict=True):
+        for shard in manifest.shards:
+            if shard.name in where:
+                raise BadInput(
+                    f"{where[shard.name]} and {path} both hold {shard.name}; pack one of them again with the same "
+                    "options"
+                )
+            where[shard.name] = path
+
+
+def _remove(folder: Path, manifest: Manifest) -> None:
+    """Removes what packing wrote into a slice's folder, and the folder unless it holds something else."""
+    # The manifest first: a folder that is half removed is no slice.
+    for name in ("manifest.json", FILE, *(shard.name for shard in manifest.shards)):
+        (folder / name).unlink(missing_ok=True)
+    if others := sorted(path.name for path in folder.iterdir()):
+        print(f"note: {folder} stays: pack did not write {', '.join(others[:3])}", file=sys.stderr)
+    else:
+        folder.rmdir()
 
 
 def _check(slices: Sequence[Path], manifests: Sequence[Manifest]) -> None:

@@ -14,6 +14,8 @@ from shards.records import Frame, Pair, Shown
 NEEDED, DRAWN = ("target", "exemplar"), ("consistent", "inconsistent")
 """Columns of photos: those that must be there, and those that are drawn where a row does not name them."""
 COLUMNS = Columns("pairs", NEEDED, "give a CSV file of pairs", optional=(*DRAWN, "s"))
+_DIGITS = 15
+"""Of a frame's number."""
 _LIST = 3
 """A random stream of its own, beside those of `shards.packing.pairs`."""
 
@@ -101,6 +103,6 @@ def _place(path: Path, line: int, name: str, row: Mapping[str, str]) -> tuple[st
             raise BadInput(f"{path} line {line}: {name} is empty; name a photo")
         return None
     source, _, number = text.rpartition("#") if "#" in text else (text, "", "0")
-    if not number.isdigit():
+    if not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
         raise BadInput(f"{path} line {line}: {name} {text!r} has no frame number behind its #")
     return source, int(number)

@@ -6,12 +6,13 @@ name is a hash of what it is made of (files with their sizes and times, and how 
 finds a unit can use it: the same command after a kill, and the other slices of a job array.
 """
 
+import errno
 import hashlib
 import json
 import os
 import signal
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from likeness.array import Array
 from likeness.atomic import new_file, write_text
 from likeness.command import BadInput
+from likeness.process.system_errors import in_words
 from shards.labels.kinds import kind_of
 from shards.media.pictures import encode_picture
 from shards.operators.labelling import Labelling, Photo
@@ -166,7 +168,7 @@ def write_unit(
             outcomes: Counter[str] = Counter()
             error = None
             try:
-                for photo in photos(outcomes):
+                for photo in _read(photos(outcomes)):
                     places.append({})
                     for extension, content in encode_photo(photo, preprocessing).items():
                         places[-1][extension] = file.tell(), len(content)
@@ -180,6 +182,31 @@ def write_unit(
             results.append(ItemResult(source, tuple(frames), dict(outcomes), error))
     data = {"items": [_to_json(result) for result in results], "places": places}
     write_text(folder / f"{name}.json", json.dumps(data, sort_keys=True) + "\n")
+
+
+_OF_A_FILE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ESTALE,
+    errno.ENAMETOOLONG,
+)
+"""What is wrong with one file and says nothing of the others, or of where is written."""
+
+
+def _read(photos: Iterable[Photo]) -> Iterator[Photo]:
+    """The photos; a file that the system does not let be read is a broken one."""
+    try:
+        yield from photos
+    except OSError as error:
+        if error.errno not in _OF_A_FILE:
+            raise
+        raise BadInput(in_words(error) or str(error)) from error
 
 
 def _to_json(result: ItemResult) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tqdm import tqdm
 
+from likeness.command import BadInput
 from shards.judging import judgements
 from shards.packing.pair_list import listed_pairs
 from shards.packing.pairs import Sampling, judged, paired_frames, sample_pairs
@@ -22,7 +23,7 @@ def pairs_of(plan: Plan, split: Split, cache: PhotoCache) -> tuple[list[Pair], S
     # Held-out exemplars come from other sources, as in the paper's tests (specification 5.1).
     sampling = replace(plan.sampling, same_style_rate=0.0) if split == "test" else plan.sampling
     frames = _frames_of(plan, split, cache)
-    verdicts = _verdicts(packing)
+    verdicts = _verdicts(packing, cache)
     if sampling.pairing == "list":
         assert packing.pair_list is not None
         vectors = stacked([cache.features(frame) for frame in frames]) if plan.preprocessing.features else None
@@ -48,10 +49,24 @@ def _count(packing: Packing, split: Split, sampling: Sampling, frames: int) -> i
     return packing.test_pairs if split == "test" else packing.pairs or sampling.repeat * frames
 
 
-def _verdicts(packing: Packing) -> Mapping[Shown, bool]:
+def _verdicts(packing: Packing, cache: PhotoCache) -> Mapping[Shown, bool]:
+    """What people said of the photos of either split; says how many of these were left out of this packing.
+
+    Raises BadInput when they judged a picture or video that is not in the dataset.
+    """
     if packing.judged is None:
         return {}
-    return judgements.verdicts(judgements.read_judgements(packing.judged))
+    said = judgements.read_judgements(packing.judged)
+    photos = {photo for judgement in said for photo in judgement.shown}
+    sources = {result.source for result in cache.results}
+    if foreign := sorted(source for source, _ in photos if source not in sources):
+        raise BadInput(
+            f"{packing.judged} judges {foreign[0]}, which is not in {packing.source}; give its own judgements"
+        )
+    known = {(frame.source, frame.number) for result in cache.results for frame in result.frames}
+    if left_out := len(photos - known):
+        tqdm.write(f"{packing.judged}: {left_out} of {len(photos)} judged frames were not packed", file=sys.stderr)
+    return judgements.verdicts(said)
 
 
 def _frames_of(plan: Plan, split: Split, cache: PhotoCache) -> list[Frame]:

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from likeness.atomic import move_folder, new_file, refuse_existing, write_text
 from likeness.checksums import sha256_of
 from likeness.command import BadInput
+from likeness.one_writer import only_writer
 from shards.media.ffmpeg_program import ffmpeg_in_use
 from shards.operators.photos import OPERATORS, prepare
 from shards.operators.points import landmarks_by
@@ -56,6 +58,19 @@ def pack(
     prepare(plan.preprocessing.labelling)
     if not all(item.still for item in plan.data.items):
         ffmpeg_in_use()  # what is wrong with it is wrong with every video
+    with ExitStack() as held:
+        for path in outputs:
+            refusal = f"another pack writes {path}; wait for it, or choose another --out"
+            held.enter_context(only_writer(path.parent / f".{path.name}.lock", refusal, keep=False))
+        # The one that held them before may have written them.
+        _check_outputs(outputs)
+        return _kept(plan, outputs, works, workers, part)
+
+
+def _kept(
+    plan: Plan, outputs: Sequence[Path], works: Sequence[Path], workers: int, part: tuple[int, int] | None
+) -> list[tuple[Path, Manifest]]:
+    """Builds the outputs; where that ends early, says what is kept."""
     try:
         finished = _build(plan, outputs, works, workers, part)
     except BaseException as error:

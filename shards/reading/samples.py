@@ -170,7 +170,7 @@ def decode(
 def decode_pair(members: Members) -> Pair:
     """The `json` member. Raises BadInput when it is missing or no pair."""
     try:
-        return Pair.from_json(orjson.loads(_content(members, "json")))
+        return Pair.from_json(_content(members, "json"))
     except ValueError as error:
         raise BadInput(f"{place(members, 'json')}: {error}; {AGAIN}") from error
 
@@ -195,9 +195,9 @@ def decode_record_label(
     """As `decode_label`, from the record as it is; mirrored, if wanted, before anything is drawn."""
     label_picture = decode_label_picture(members, side, schema)
     try:
-        frame = Frame.from_json(record[side])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"{place(members, 'json')} is not a pair record: {error!r}; {AGAIN}") from error
+        frame = Frame.from_json(record.get(side))
+    except ValueError as error:
+        raise BadInput(f"{place(members, 'json')} is not a pair record: {side}: {error}; {AGAIN}") from error
     if flip:
         frame = flip_frame(frame)
         if label_picture is not None:

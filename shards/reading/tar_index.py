@@ -6,6 +6,7 @@ Nothing is ever written, and no member's name is used as a path.
 """
 
 import os
+import re
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ MEMBER_LIMIT = 64 << 20
 AGAIN = "fetch the shard again or pack it anew"
 
 _ZERO = bytes(BLOCK)
+_OCTAL = re.compile(rb"[0-7]+")
 _REGULAR = (b"0", b"\0")
 
 
@@ -59,7 +61,7 @@ def _plain_members(descriptor: int, path: Path) -> list[tuple[str, int, int]] | 
             return members
         # 124 to 136 holds the size in octal digits, 156 the type, from 345 on a prefix of long names.
         digits = header[124:136].strip(b" \0")
-        plain = len(header) == BLOCK and header[156:157] in _REGULAR and not header[345] and digits.isdigit()
+        plain = len(header) == BLOCK and header[156:157] in _REGULAR and not header[345] and _OCTAL.fullmatch(digits)
         if not plain:
             return None
         size = int(digits, 8)

@@ -1,9 +1,13 @@
 """The sidecar beside a world's video: its style, and every frame's state and label."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
+
+from likeness import typed
 from likeness.command import BadInput
 from shards.worlds import WORLDS
 
@@ -41,19 +45,23 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
             )
         if data["version"] != VERSION:
             raise BadInput(f"{path} has version {data['version']}, not {VERSION}: draw the videos again")
-        member = WORLDS[data["world"]].KIND.member
+        kind = WORLDS[data["world"]].KIND
+        member = kind.member
         for place, frame in enumerate(data["frames"]):
             if frame["number"] != place or not frame[member]:
                 raise ValueError(f"frame {place} is out of order or has no {member}")
+            if kind.points is not None:
+                kind.points.check(frame[member], f"frame {place}")
             if ("instances" in frame) != ("instances" in data["frames"][0]):
                 raise ValueError("some frames have an instance map and others none")
         style_of(data)
         states_of(data)
-        float(data["fps"]), int(data["size"]), str(data["style_key"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        typed.from_plain(_Rest, data)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, BadInput):
             raise
-        reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
+        # A decoding error's repr holds the whole file; KeyError's text is the key alone.
+        reason = repr(error) if isinstance(error, KeyError) else str(error)
         raise BadInput(f"{path} is not a world's sidecar: {reason}; draw the videos again") from error
     checked: dict[str, Any] = data
     return checked
@@ -62,18 +70,18 @@ def sidecar_of(video: Path) -> dict[str, Any] | None:
 def states_of(sidecar: dict[str, Any]) -> list[Any]:
     """The world's `State` of every frame."""
     world = WORLDS[sidecar["world"]]
-    return [world.State(**_frozen(frame["state"])) for frame in sidecar["frames"]]
+    return [typed.from_plain(world.State, frame["state"], exact=True) for frame in sidecar["frames"]]
 
 
 def style_of(sidecar: dict[str, Any]) -> Any:
     """The world's `Style` of the video."""
-    return WORLDS[sidecar["world"]].Style(**_frozen(sidecar["style"]))
+    return typed.from_plain(WORLDS[sidecar["world"]].Style, sidecar["style"], exact=True)
 
 
-def _frozen(value: Any) -> Any:
-    """JSON's lists as the tuples they were."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {name: _frozen(item) for name, item in value.items()}
-    return value
+@dataclass(frozen=True)
+class _Rest:
+    """What a sidecar says beside style and frames."""
+
+    fps: Annotated[float, Field(gt=0, le=1000)]
+    size: Annotated[int, Field(gt=0, le=2**14)]
+    style_key: str
