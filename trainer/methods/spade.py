@@ -80,7 +80,9 @@ class SpadeOptions(Options):
     perceptual_weight: float = Field(10.0, ge=0, description="weight of the VGG loss")
     prior_weight: float = Field(0.2, ge=0, description="weight of a sample's KL divergence from the prior")
     settling: int = Field(240, gt=0, description="training samples that averaged weights take norm statistics from")
-    conditioning: Conditioning = Field("spade", description="how blocks read the label map; concatenation: ablation")
+    conditioning: Conditioning = Field(
+        "modulation", description="how blocks read the label map; concatenation: ablation"
+    )
     label_kernel: int = Field(3, gt=0, description="side of the convolutions that read the label map; 1: ablation")
     lookup: bool = Field(True, description="read label maps of classes by looking weights up, else by convolutions")
 
