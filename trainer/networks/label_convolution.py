@@ -29,15 +29,8 @@ class LabelConvolution(nn.Conv2d):
         # Summed at least in float32 and rounded once, as a convolution does it.
         table = self._table()
         table = table.to(torch.promote_types(table.dtype, torch.float32))
-        if torch.compiler.is_exporting():
-            # Graphs have no sums of rows, but for one look-up per tap.
-            taps = [F.embedding(tap, table) for tap in rows.unbind(-1)]
-            out = self.bias + taps[0]
-            for tap in taps[1:]:
-                out = out + tap
-        else:
-            summed = F.embedding_bag(rows.flatten(0, 2), table, mode="sum") + self.bias
-            out = summed.view(*rows.shape[:3], -1)
+        summed = F.embedding_bag(rows.flatten(0, 2), table, mode="sum") + self.bias
+        out = summed.view(*rows.shape[:3], -1)
         return out.permute(0, 3, 1, 2).contiguous().to(self.weight.dtype)
 
     def _table(self) -> Tensor:

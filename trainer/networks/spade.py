@@ -124,7 +124,7 @@ class SpadeGenerator(nn.Module):
         if depth == "most":
             widths.append(base // 2)
             doubled.append(True)
-        self.doubled = tuple(doubled)
+        self.doubled, self.wide = tuple(doubled), wide
         self.depth, self.kernel, self.boundary, self.size = depth, kernel, boundary, start
         self.rows = 2 * (labels - 1) if boundary else labels
         self.lookup = lookup and conditioning == "modulation"
@@ -143,30 +143,31 @@ class SpadeGenerator(nn.Module):
 
     def forward(self, label: Tensor, style: Tensor | None = None) -> Tensor:
         features = self._first_features(label, style)
-        condition = numbers_of(label, self.boundary) if self.lookup else label
-        read = label
+        # ONNX has no sum of rows: nine look-ups and their indices would be hundreds of nodes more.
+        lookup = self.lookup and not torch.compiler.is_exporting()
+        condition = numbers_of(label, self.boundary) if lookup else label
+        step = 2 ** DOUBLINGS[self.depth]
+        read = self._every(condition, step, lookup)
         for number, block in enumerate(self.blocks):
             if self.doubled[number]:
                 features = F.interpolate(features, scale_factor=2, mode="nearest")
-            if number == 0 or self.doubled[number]:
-                read = self._resized(condition, features)
+                step //= 2
+                read = self._every(condition, step, lookup)
             features = block(features, read)
         return torch.tanh(self.last(F.leaky_relu(features, SLOPE)))
 
     def _first_features(self, label: Tensor, style: Tensor | None) -> Tensor:
+        share = 2 ** DOUBLINGS[self.depth]
         if self.size is None:
-            share = 2 ** DOUBLINGS[self.depth]
-            size = (label.shape[-2] // share, label.shape[-1] // share)
-            out: Tensor = self.start(F.interpolate(label, size, mode="nearest"))
+            out: Tensor = self.start(label[..., ::share, ::share])
             return out
         assert style is not None, "a generator of style codes"
-        share = 2 ** DOUBLINGS[self.depth]
         if tuple(label.shape[-2:]) != (self.size[0] * share, self.size[1] * share):
             raise ValueError(f"label maps of {tuple(label.shape[-2:])}; the start is made for {self.size} · {share}")
         first: Tensor = self.start(style)
-        return first.view(len(first), -1, *self.size)
+        return first.view(-1, self.wide, *self.size)
 
-    def _resized(self, condition: Tensor, features: Tensor) -> Tensor:
-        """The label map at the features' size: of each cell its upper left pixel."""
-        small = F.interpolate(condition, features.shape[-2:], mode="nearest")
-        return rows_of(small, self.rows, self.kernel) if self.lookup else small
+    def _every(self, condition: Tensor, step: int, lookup: bool) -> Tensor:
+        """The label map at the features' size: of each cell of step² pixels the upper left one (specification 2.1)."""
+        small = condition[..., ::step, ::step]
+        return rows_of(small, self.rows, self.kernel) if lookup else small

@@ -31,7 +31,9 @@ SYSTEMS["coarse to fine"] = (
 # settle, and rates of its own.
 EXAMPLE = "paired_vae"
 SYSTEMS[EXAMPLE] = (EXAMPLE, {"generator_base": 4, "discriminator_base": 4, "rest_every": 8})
-REFUSED = {(EXAMPLE, "parts"), (EXAMPLE, "single")}
+SYSTEMS["spade with a style"] = ("spade", {"style": True, "style_numbers": 6})
+BATCH_NORMS = (EXAMPLE, "spade", "spade with a style")
+REFUSED = {(system, name) for system in BATCH_NORMS for name in ("parts", "single")}
 RATES = {EXAMPLE: {"players": {"discriminator": {"learning_rate": 4e-4, "betas": [0.0, 0.9]}}}}
 TOLERANCE = 1e-9
 """Largest difference of any weight after 8 iterations in double precision: what the order of sums makes of 1e-16.
