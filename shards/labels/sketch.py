@@ -87,7 +87,7 @@ def curves(pieces: Array, density: float = 1.0) -> tuple[Array, Array, Array]:
 
     Nor do pieces of three points of which two neighbours share their place on that axis: no parabola goes through
     them. The published code fits one all the same (`scipy.optimize.curve_fit`), and rounding decides whether its |a| is
-    some 40 or below 1: of random pieces whose first two points share it, scipy 1.11 and 1.17 both draw about 5 %, of
+    some 40 or below 1: of random pieces whose first two points share it, scipy 1.11 and 1.17 both draw 3 to 4 %, of
     those whose last two do about half, and agree on which no more often than two coins do.
     """
     pieces = np.asarray(pieces, dtype=np.float64)

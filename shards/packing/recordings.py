@@ -1,4 +1,7 @@
-"""The same footage under several names: re-encoded, cut, mirrored. It is one source, whatever its files are called."""
+"""The same footage under several names: re-encoded, cut, mirrored. It is one source, whatever its files are called.
+
+Footage in other colours is not the same: it has another style.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,6 +15,8 @@ STEP = 3
 """Of grey values: neighbours that differ by less are equal, as in a flat background, where encoders decide."""
 NEAR = 8
 """Bits of 128 in which two copies of one moment differ at most, after another encoding at another size."""
+COLOUR = 5.0
+"""By how much the mean colours of two copies differ at most, of 255."""
 SHARED = 0.3
 """The share of the shorter source's frames that the other one shows, too, at least."""
 MOST_ASKED = 40
@@ -27,12 +32,15 @@ def same_footage(photos: Iterable[tuple[str, Array]]) -> list[tuple[str, ...]]:
     minute.
     """
     by_source: dict[str, list[Array]] = defaultdict(list)
+    colours_by_source: dict[str, list[Array]] = defaultdict(list)
     for source, copy in photos:
         by_source[source].append(slopes(copy))
+        colours_by_source[source].append(copy.mean(axis=(0, 1), dtype=np.float32))
     enough = (name for name, found in by_source.items() if len(found) >= LEAST_FRAMES)
     # The shorter first: it says how much of it the others show.
     names = sorted(enough, key=lambda name: (len(by_source[name]), name))
     moments = [np.stack(by_source[name]) for name in names]
+    colours = [np.stack(colours_by_source[name]) for name in names]
     leader = list(range(len(names)))
 
     def lead(at: int) -> int:
@@ -41,7 +49,7 @@ def same_footage(photos: Iterable[tuple[str, Array]]) -> list[tuple[str, ...]]:
         return at
 
     for one in range(len(names)):
-        for other in _alike(moments, one):
+        for other in _alike(moments, colours, one):
             low, high = sorted((lead(one), lead(other)))
             leader[high] = low
     groups: dict[int, list[str]] = defaultdict(list)
@@ -73,7 +81,7 @@ def _packed(bits: Array) -> Array:
     return numbers
 
 
-def _alike(moments: Sequence[Array], one: int) -> list[int]:
+def _alike(moments: Sequence[Array], colours: Sequence[Array], one: int) -> list[int]:
     """The sources after this one, none of which is shorter, that show enough of its moments."""
     later = moments[one + 1 :]
     if not later:
@@ -82,8 +90,10 @@ def _alike(moments: Sequence[Array], one: int) -> list[int]:
     asked = moments[one][chosen]
     starts = np.cumsum([0, *(len(each) for each in later[:-1])])
     others = np.concatenate(later)
+    apart = np.abs(colours[one][chosen][:, None] - np.concatenate(colours[one + 1 :])[None]).max(axis=2)
     shared = np.zeros(len(later), int)
     for own in (asked, mirrored(asked)):
         near = np.bitwise_count(own[:, None] ^ others[None]).sum(axis=2, dtype=np.uint8) <= NEAR
+        near &= apart <= COLOUR
         shared = np.maximum(shared, np.logical_or.reduceat(near, starts, axis=1).sum(axis=0))
     return [one + 1 + int(at) for at in np.flatnonzero(shared >= max(SHARED * len(asked), 2))]

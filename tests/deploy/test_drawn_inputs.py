@@ -141,7 +141,6 @@ def test_looks_are_given_in_pictures(instanced: Path, streets: Path, tmp_path: P
     ("name", "value", "words"),
     [
         ("instances", np.zeros((64, 128, 3), np.uint8), "is no instance map .*it is a colour picture"),
-        ("instances", np.zeros((32, 128), np.uint16), "is 128×32 pixels, but the model takes 128×64"),
         ("features", np.zeros((32, 128, 3), np.uint8), "is 128×32 pixels, but the model takes 128×64"),
         ("features", None, "give features as an RGB PNG"),
     ],

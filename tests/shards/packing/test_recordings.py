@@ -33,6 +33,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     video_of(folder / "again.mkv", "coffee/0", "-crf", "35", "-vf", "scale=96:96")
     video_of(folder / "cut.mp4", "coffee/0", "-ss", "1")
     video_of(folder / "mirrored.mp4", "rocket/0", "-vf", "hflip")
+    # Another look is another style.
+    video_of(folder / "warm.mp4", "coffee/0", "-vf", "colorbalance=rm=0.3:bm=-0.3")
     return folder
 
 

@@ -169,7 +169,7 @@ def test_a_step_makes_the_host_wait_for_nothing(method: str, small_config: MakeC
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told")
 def test_freed_memory_stays_in_the_process() -> None:
-    """Page faults of thirty rounds of 40 MB, as the kernel counts them: 10,240 pages a round when it goes back."""
+    """Page faults of a hundred rounds of 40 MB, as the kernel counts them: 10,240 pages a round when it goes back."""
     program = (
         "import ctypes, resource, sys, torch\n"
         # Where the kernel gives huge pages unasked, hundreds of these faults would be one.
@@ -178,7 +178,7 @@ def test_freed_memory_stays_in_the_process() -> None:
         "assert sys.argv[1] == 'as it is' or keep_freed_memory()\n"
         "torch.ones(10 * 2**20)\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "for _ in range(30): torch.ones(10 * 2**20)\n"
+        "for _ in range(100): torch.ones(10 * 2**20)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
     )
     faults = {
@@ -187,5 +187,5 @@ def test_freed_memory_stays_in_the_process() -> None:
         )
         for how in ("as it is", "kept")
     }
-    assert faults["as it is"] > 270_000, "otherwise there is nothing to keep"
+    assert faults["as it is"] > 900_000, "otherwise there is nothing to keep"
     assert faults["kept"] < faults["as it is"] / 10
