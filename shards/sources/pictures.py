@@ -159,7 +159,7 @@ def described_classes(path: Path) -> Classes:
         colours = (
             tuple(_colour(value, value == void) for value in ids) if palette is None else tuple(map(tuple, palette))
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         # A decoding error's repr holds the whole file.
         reason = str(error) if isinstance(error, UnicodeDecodeError) else repr(error)
         raise BadInput(

@@ -160,7 +160,7 @@ def _read_tar(content: bytes, folder: Path) -> None:
         for number in range(len(shard)):
             members = shard.members(number)
             pair = decode_pair(members)
-            for frame in (pair.target, pair.exemplar, pair.consistent, pair.inconsistent):
+            for frame in pair.frames.values():
                 assert isinstance(frame.source, str) and isinstance(frame.style, str)
                 assert type(frame.number) is int
                 _bounded([frame.number, frame.seconds, frame.landmarks or (), frame.keypoints or ()])

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 HOSTILE_VALUES: tuple[Any, ...] = (
@@ -116,18 +117,19 @@ def _changed(rng: random.Random, data: Any) -> Any:
             case 0:
                 del data[place]
             case 1 if isinstance(data, list):
-                data.insert(place, data[place])
+                data.insert(place, deepcopy(data[place]))
             case 1:
-                data[rng.choice(("unknown", "", "x\ny"))] = data[place]
+                data[rng.choice(("unknown", "", "x\ny"))] = deepcopy(data[place])
             case 2 if isinstance(data, list):
-                data.extend(data[:64])
+                data.extend(deepcopy(data[:64]))
             case _:
                 data[place] = _changed(rng, data[place])
         return data
     # A number of the same type reaches further in than another type does.
     if isinstance(data, int | float) and abs(data) < 1e300 and rng.randrange(2):
         return rng.choice((-data, data + 1, data * 2, data * 10**6, data + 0.5, str(data)))
-    return rng.choice(HOSTILE_VALUES)
+    # A copy: a list that is put in here may be changed by the next round.
+    return deepcopy(rng.choice(HOSTILE_VALUES))
 
 
 def text_of(rng: random.Random, content: bytes) -> bytes:

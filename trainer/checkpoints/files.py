@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -121,7 +122,10 @@ def write(folder: Path, snapshot: Snapshot) -> None:
 def _named(run: Path, name: str) -> str | None:
     """The checkpoint that `latest` or `best` names; None where there is no such file."""
     file = run / name
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+    try:
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{file} is no name in UTF-8 ({error}); write a checkpoint's name into it") from error
 
 
 def best_value(run: Path, metric: str) -> float:
@@ -203,7 +207,8 @@ def _moved(folder: Path, into: Path) -> Path:
 def find(path: Path) -> Path | None:
     """The checkpoint that a path means: itself, or the `latest` one of a run's folder; None in an empty one.
 
-    Raises BadInput when the path does not exist or `latest` names a checkpoint that is gone.
+    Where `latest` is gone, and checkpoints are not, it is the one of the most images, which is said on stderr.
+    Raises BadInput when `latest` is no text, or names a checkpoint that is gone.
     """
     if (path / STATE).is_file():
         return path
@@ -211,7 +216,10 @@ def find(path: Path) -> Path | None:
         raise BadInput(f"{path}/{STATE} is missing: this is not a whole checkpoint; use another one")
     latest = _named(path, LATEST)
     if latest is None:
-        return None
+        whole = [*written(path).values()]
+        if whole:
+            print(f"note: {path / LATEST} is missing; the last checkpoint there is {whole[-1].name}", file=sys.stderr)
+        return whole[-1] if whole else None
     folder = path / latest
     if not (folder / STATE).is_file():
         raise BadInput(

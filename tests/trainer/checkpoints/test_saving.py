@@ -1,5 +1,6 @@
 """Checkpoints that are written while training goes on, on disks that fail."""
 
+import json
 import resource
 import threading
 import time
@@ -78,3 +79,21 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(tmp_path: Path) -> None:
     assert sorted(path.name[-4:] for path in tmp_path.glob("checkpoint-*")) == ["0004", "0008", "0010"]
     assert (tmp_path / "best").read_text().strip() == "checkpoint-0000000004"
     assert checkpoints.best_value(tmp_path, "held_out/semantic") == 0.3
+
+
+def test_checkpoints_whose_latest_is_gone_are_not_begun_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The one of the most images is taken, and said; copies of other names, halves and other files do not count."""
+    assert find(tmp_path) is None
+    for name in ("checkpoint-0000000008", "checkpoint-0000000016", "checkpoint-best-so-far", "checkpoint-0000000099"):
+        (tmp_path / name).mkdir()
+        if not name.endswith("99"):
+            (tmp_path / name / "state.json").write_text(
+                json.dumps({"images": int(name[-2:]) if name[-1].isdigit() else 5})
+            )
+    assert find(tmp_path) == tmp_path / "checkpoint-0000000016"
+    assert "latest is missing; the last checkpoint there is checkpoint-0000000016" in capsys.readouterr().err
+    (tmp_path / "latest").write_bytes(b"checkpoint-\xff")
+    with pytest.raises(BadInput, match=r"latest is no name in UTF-8 .*; write a checkpoint's name into it"):
+        find(tmp_path)
