@@ -127,7 +127,7 @@ class Metadata:
                 precision=_one_of(props[f"{PREFIX}precision"], Precision),
                 dynamic_size=_json(props[f"{PREFIX}dynamic_size"], bool),
                 options=_json(props[f"{PREFIX}options"], dict),
-                gates=tuple(_json(props[f"{PREFIX}gates"], list)),
+                gates=tuple(_json(props[f"{PREFIX}gates"], list, finite=False)),
                 size_multiple=_whole(props.get(f"{PREFIX}size_multiple", str(SIZE_MULTIPLE)), 1, _LARGEST),
                 style_length=_whole(props.get(f"{PREFIX}style_length", str(STYLE_LENGTH)), 1, _LARGEST),
                 feature_channels=_whole(props.get(f"{PREFIX}feature_channels", str(CHANNELS)), 1, _LARGEST),
@@ -164,13 +164,18 @@ def _word(text: str) -> str:
     return text
 
 
-def _json(text: str, kind: type[_Kind]) -> _Kind:
-    """A JSON value of that very type, of numbers that are numbers."""
+def _json(text: str, kind: type[_Kind], finite: bool = True) -> _Kind:
+    """A JSON value of that very type, of numbers that are numbers.
 
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number")
+    finite: False for the gates' figures: equal pictures have an infinite signal-to-noise ratio.
+    """
 
-    value = json.loads(text, parse_constant=refuse)
+    def read(constant: str) -> float:
+        if finite:
+            raise ValueError(f"{constant} is no number")
+        return float(constant)
+
+    value = json.loads(text, parse_constant=read)
     if type(value) is not kind:
         raise ValueError(f"{quoted(text)} is no {kind.__name__} in JSON")
     return value

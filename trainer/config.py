@@ -269,7 +269,7 @@ def _environment() -> Iterator[tuple[str, dict[str, Any]]]:
 def _read(file: Path) -> dict[str, Any]:
     file = shipped(file)
     if not file.is_file():
-        raise BadInput(f"no config at {file}; presets: {', '.join(sorted(str(p) for p in _presets()))}")
+        raise BadInput(f"no config at {file}; presets: {', '.join(_presets())}")
     data = _yaml(file.read_bytes(), str(file))
     if not isinstance(data, dict):
         raise BadInput(f"{file} holds no settings")
@@ -380,8 +380,9 @@ def _values(annotation: Any) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _presets() -> list[Path]:
-    return list((Path(__file__).parent / "configs").rglob("*.yaml"))
+def _presets() -> list[str]:
+    """Those that stand for themselves, by the names that they have in the documents."""
+    return sorted(f"trainer/configs/{path.name}" for path in (Path(__file__).parent / "configs").glob("*.yaml"))
 
 
 def _pairs(overrides: Sequence[str]) -> Iterator[tuple[str, Any]]:

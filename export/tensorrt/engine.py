@@ -264,9 +264,13 @@ def _place(facts: Facts) -> str:
 
 
 def _batches(text: str) -> tuple[int, ...]:
-    numbers = [count(part) for part in text.split(",")]
+    wrong = argparse.ArgumentTypeError(f"{quoted(text)} is no smallest, usual and largest batch such as 1,8,32")
+    try:
+        numbers = [count(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise wrong from error
     if len(numbers) != 3 or sorted(numbers) != numbers:
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is no smallest, usual and largest batch such as 1,8,32")
+        raise wrong
     return tuple(numbers)
 
 

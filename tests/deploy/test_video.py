@@ -104,6 +104,7 @@ def test_other_containers_and_videos_without_sound(suffix: str, model: Path, fig
     command = ["batch", "--model", str(model), "--exemplar", str(figures / "video-0000.mp4"), "--out", str(out)]
     assert main([*command, "--video", str(figures / "video-0001.mp4")]) == 0
     assert len(pictures(out)) == FRAMES
+    out.unlink()
     assert main([*command, "--video", str(figures / "video-0000.mp4")]) == 0
     # AAC that is encoded again begins with silence of its own; the tone must be there for as long.
     assert len(sound(out)) == pytest.approx(len(sound(figures / "video-0000.mp4")), rel=0.1)

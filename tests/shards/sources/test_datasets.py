@@ -559,7 +559,7 @@ def test_pictures_with_labels_in_colour(tmp_path: Path) -> None:
     ):
         pictures.find(tmp_path)
     (tmp_path / "labels/town/1.png").write_bytes(b"no picture")
-    with pytest.raises(BadInput, match=r"1\.png is no label picture \(not a PNG file\)"):
+    with pytest.raises(BadInput, match=r"1\.png is no label picture \(neither PNG, JPEG nor WebP\)"):
         pictures.find(tmp_path)
     written.write_pictures(tmp_path, pictures=2)
     (tmp_path / "labels/town/1.png").write_bytes(b"no picture")

@@ -20,7 +20,10 @@ CONFIGS = Path(__file__).parents[3] / "trainer" / "configs"
 FACE = CONFIGS / "face.yaml"
 LAYERS = [
     *([preset] for preset in sorted(CONFIGS.glob("*.yaml"))),
-    *([FACE, ablation] for ablation in sorted((CONFIGS / "ablations").glob("*.yaml"))),
+    *(
+        [CONFIGS / "spade-streets.yaml" if ablation.stem.startswith("spade_") else FACE, ablation]
+        for ablation in sorted((CONFIGS / "ablations").glob("*.yaml"))
+    ),
     *(
         [folder / "run.yaml", method]
         for folder in sorted((CONFIGS / "tables").iterdir())
