@@ -19,14 +19,6 @@ def auto_labelling(schema: LabelSchema, options: argparse.Namespace) -> Labellin
     for name in OPERATOR_OPTIONS:
         if getattr(options, name) and name not in useful:
             raise BadInput(f"--{name} is of no use to a model whose label maps are of kind {schema.kind!r}")
-    return Labelling(
-        "auto",
-        schema,
-        predictor=options.predictor,
-        openpose=options.openpose,
-        densepose=options.densepose,
-        parser=options.parser,
-        edges=options.edges,
-        # How long a video takes is the model's affair, and somebody waits for it.
-        timeout_s=None,
-    )
+    given = {name: getattr(options, name) for name in OPERATOR_OPTIONS}
+    # How long a video takes is the model's affair, and somebody waits for it.
+    return Labelling("auto", schema, **given, timeout_s=None)

@@ -16,18 +16,11 @@ STYLE_RANGE = 100.0
 """Far outside a normal draw; a style code beyond is a mistake."""
 
 
-def read_photo(path: Path, schema: LabelSchema) -> Array:
-    """A PNG or JPEG file as uint8 (H, W, 3) RGB; a camera's rotation mark is obeyed, transparency dropped.
-
-    Raises BadInput when it is missing, broken, or not of the schema's size.
-    """
-    return decode_photo(read_bytes(path), str(path), schema)
-
-
 def decode_photo(content: bytes, name: str, schema: LabelSchema) -> Array:
-    """What `read_photo` gives, of a file's content. name: what messages call it. Raises BadInput as it does.
+    """A PNG or JPEG file's content as uint8 (H, W, 3) RGB; a camera's rotation mark is obeyed, transparency dropped.
 
-    A file of another size is refused by its header: what its pixels would take in memory does not matter.
+    name: what messages call it. Raises BadInput when it is broken, or not of the schema's size. A file of another
+    size is refused by its header: what its pixels would take in memory does not matter.
     """
     size = schema.width, schema.height
     stored = stored_size(content)

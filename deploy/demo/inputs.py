@@ -13,11 +13,11 @@ from shards.input_files import decode_label, read_label
 from shards.inputs import EXEMPLAR, EXEMPLAR_LABEL, LABEL, STYLE_LENGTH, inputs_of
 from shards.labels.kinds import kind_of
 from shards.media.boxes import resized
-from shards.media.pictures import encode_picture, read_bytes, read_picture, stored_size
-from shards.operators.beside import fitted_photo
+from shards.media.pictures import encode_picture, read_bytes
+from shards.operators.beside import fitted_picture
 from shards.operators.labelling import Labelling
 from shards.operators.photos import photo_of, prepared_for_any
-from shards.operators.sample_files import MOST_PIXELS, Preparing
+from shards.operators.sample_files import Preparing, decoded
 from shards.reading import samples
 from shards.records import LabelSchema, load_manifest
 
@@ -91,7 +91,7 @@ def drawing_of(file: Path, labelling: Labelling) -> Drawing:
     def read() -> Drawing:
         content = read_bytes(file)
         if Preparing(labelling, (LABEL.name,), STYLE_LENGTH).is_photo(content, file.name):
-            photo = photo_of(_shown(file), file.name, prepared_for_any(file.name, labelling))
+            photo = photo_of(decoded((content, file.name)), file.name, prepared_for_any(file.name, labelling))
             loaded = labels.load(schema, photo.frame, photo.label_picture)
             return drawing_pad(schema).example(photo.frame, loaded)[0]
         return drawing_pad(schema).drawing(read_label(file, schema), file.read_bytes())
@@ -113,28 +113,20 @@ def uploaded(file: Path, labelling: Labelling, labelled: bool) -> Exemplar:
     labelling: see `labelling_of`. labelled: whether the model reads its label map. Raises BadInput when the photo
     cannot be read.
     """
-    image = _shown(file)
+    image = decoded((read_bytes(file), file.name))
     height, width = image.shape[:2]
     schema = labelling.schema
     note = f"{file.name}, {width}×{height}"
     try:
         photo = photo_of(image, file.name, prepared_for_any(file.name, labelling))
     except BadInput as error:
-        part, _ = fitted_photo(image, schema)
-        exemplar = Exemplar(resized(part, schema.height, schema.width), note=note + _cut(image, part, schema))
+        part = fitted_picture(image, schema)
+        exemplar = Exemplar(part, note=note + _cut(image, part, schema))
         # A face that is not found is a face that is not cut out: the picture may still be of use.
         missing = f"the model reads the exemplar's label map, too; upload that of {file.name} beside it ({error})"
         return replace(exemplar, missing=missing) if labelled else exemplar
     label = labels.load(schema, photo.frame, photo.label_picture) if labelled else None
     return Exemplar(photo.image, label, note + _cut(image, photo.image, schema))
-
-
-def _shown(file: Path) -> Array:
-    """The pixels of an uploaded photo. Raises BadInput for too many of them, before they are decoded."""
-    width, height = stored_size(read_bytes(file)) or (0, 0)
-    if width * height > MOST_PIXELS:
-        raise BadInput(f"{file.name} is {width}×{height} pixels, more than {MOST_PIXELS:,}; make it smaller")
-    return by_name(lambda: read_picture(file), file)
 
 
 def _cut(image: Array, part: Array, schema: LabelSchema) -> str:

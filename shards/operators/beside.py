@@ -21,7 +21,7 @@ def label_by_ids(image: Array, item: Item, number: int, labelling: Labelling, fo
         raise BadInput(f"{item.path} has no label picture; choose another label operator with --labels")
     raw = _on_photo(read_ids(item.label), item.label, item.path, image, labelling)
     schema = labelling.schema
-    ids = _fitted(raw, labelling)
+    ids = fitted_map(raw, schema)
     if labelling.of_raw is not None:
         table = np.full(256, -1, np.int16)
         table[list(labelling.of_raw)] = list(labelling.of_raw.values())
@@ -40,7 +40,7 @@ def label_by_ids(image: Array, item: Item, number: int, labelling: Labelling, fo
     if item.instances is None:
         raise BadInput(f"{item.path} has no instance map; give every picture one, or none")
     numbers = _on_photo(read_instances(item.instances), item.instances, item.path, image, labelling)
-    return Labelled(part, label_picture=ids, instances=_fitted(numbers, labelling), outside=outside)
+    return Labelled(part, label_picture=ids, instances=fitted_map(numbers, schema), outside=outside)
 
 
 def label_by_picture(
@@ -52,8 +52,7 @@ def label_by_picture(
     stored = read_picture(item.label, obey_mark=False)
     label, schema = _on_photo(stored, item.label, item.path, image, labelling), labelling.schema
     part, outside = fitted_photo(image, labelling.schema)
-    picture, _ = fitted_photo(label, labelling.schema)
-    return Labelled(part, label_picture=resized(picture, schema.height, schema.width), outside=outside)
+    return Labelled(part, label_picture=fitted_picture(label, schema), outside=outside)
 
 
 def fitted_photo(image: Array, schema: LabelSchema) -> tuple[Array, float]:
@@ -63,9 +62,16 @@ def fitted_photo(image: Array, schema: LabelSchema) -> tuple[Array, float]:
     return cut(image, box), box.outside(height, width)
 
 
-def _fitted(numbers: Array, labelling: Labelling) -> Array:
-    part, _ = fitted_photo(numbers, labelling.schema)
-    return nearest(part, labelling.schema.height, labelling.schema.width)
+def fitted_picture(image: Array, schema: LabelSchema) -> Array:
+    """What a schema shows of a picture, at its size."""
+    part, _ = fitted_photo(image, schema)
+    return resized(part, schema.height, schema.width)
+
+
+def fitted_map(numbers: Array, schema: LabelSchema) -> Array:
+    """The same of a map of numbers that must not be mixed."""
+    part, _ = fitted_photo(numbers, schema)
+    return nearest(part, schema.height, schema.width)
 
 
 def _on_photo(label: Array, file: Path, photo: Path, image: Array, labelling: Labelling) -> Array:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,6 @@ def label(options: argparse.Namespace) -> None:
     if options.like is not None:
         schema = load_manifest(options.like)[0].schema
     else:
-        from dataclasses import replace
-
         schema = replace(SKETCH.standard(256, 256), preparation=Preparation("aligned"))
     kind = kind_of(schema)
     given = {name: getattr(options, name) for name in OPERATOR_OPTIONS}

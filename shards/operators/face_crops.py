@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from likeness.array import Array
-from shards.media.boxes import Box, cut, fitted
+from shards.media.boxes import Box, cut, fitted, resized
 from shards.preparation import Preparation
 
 FRAME = 512
@@ -161,8 +161,7 @@ def _cutting(image: Array, points: Array, size: tuple[int, int], preparation: Pr
     part = cut(image, box, "repeated" if whole else "reflected")
     side = min(box.height, box.width)
     if not whole:
-        interpolation = cv2.INTER_AREA if side >= FRAME else cv2.INTER_CUBIC
-        part = cv2.resize(part, (FRAME, FRAME), interpolation=interpolation)
+        part = resized(part, FRAME, FRAME)
     return _Cutting(part, box.points(points) * FRAME, box.outside(height, width), side)
 
 

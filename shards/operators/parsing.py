@@ -11,6 +11,7 @@ from likeness.array import Array
 from likeness.command import BadInput
 from likeness.onnx_runtime import REFUSED, one_line, start
 from shards.labels import classes
+from shards.media.boxes import nearest
 from shards.records import LabelSchema
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -156,7 +157,7 @@ class Parser:
                 best[better], own[better] = scores[better], number
         elif output.size == output.shape[-1] * output.shape[-2] and output.dtype.kind in "iu":
             plane = output.reshape(output.shape[-2:]).astype(np.int32)
-            own = cv2.resize(plane, to, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.int64)
+            own = nearest(plane, schema.height, schema.width).astype(np.int64)
         else:
             raise BadInput(
                 f"{model.path} gives {output.dtype} {output.shape}; a segmentation model gives logits (1, classes, h, "

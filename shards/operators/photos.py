@@ -110,13 +110,13 @@ def photo_of(image: Array, name: str, labelling: Labelling) -> Photo:
     """
     _check_kind(labelling)
     outcomes: Counter[str] = Counter()
-    once = replace(labelling, smooth=False)
+    item, once = Item(name, Path(name), ""), replace(labelling, smooth=False)
 
     def frames(_: Counter[str]) -> Iterator[tuple[int, float, Array]]:
         return iter([(0, 0.0, image)])
 
-    for sight in _sights(Item(name, Path(name), ""), once, frames, outcomes):
-        if (photo := _photo(Item(name, Path(name), ""), sight, once, outcomes)) is not None:
+    for sight in _sights(item, once, frames, outcomes):
+        if (photo := _photo(item, sight, once, outcomes)) is not None:
             return photo
     raise BadInput(f"{name} cannot be used: {next(iter(outcomes))}; choose another photo")
 

@@ -5,12 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from likeness.array import Array
 from shards.labels.densepose import densepose_of
-from shards.media.boxes import Box, around, cut, fitted
+from shards.media.boxes import Box, around, cut, fitted, nearest
 from shards.operators.face_crops import Detector, Face, crop_face, landmarks_of
 from shards.operators.face_landmarks import FaceLandmarks
 from shards.operators.labelling import Found, Labelled, Labelling
@@ -155,7 +154,5 @@ def label_body(image: Array, item: Item, number: int, labelling: Labelling, foun
     parts = None
     if labelling.densepose is not None:
         picture = densepose_of(labelling.densepose, item.path.stem, number)
-        on_photo = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        size = schema.width, schema.height
-        parts = cv2.resize(cut(on_photo, box), size, interpolation=cv2.INTER_NEAREST_EXACT)
+        parts = nearest(cut(nearest(picture, height, width), box), schema.height, schema.width)
     return Labelled(cut(image, box), keypoints=keypoints, label_picture=parts, outside=box.outside(height, width))

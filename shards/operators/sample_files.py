@@ -14,10 +14,9 @@ from shards import labels
 from shards.input_files import decode_photo
 from shards.inputs import INSTANCES, Input, Loaded, check_marks, inputs_of
 from shards.labels.kinds import kind_of
-from shards.media.boxes import nearest, resized
 from shards.media.orientation import QUARTER, orientation
 from shards.media.pictures import decode_instances, decode_picture, is_jpeg, is_png, stored_size
-from shards.operators.beside import fitted_photo
+from shards.operators.beside import fitted_map, fitted_picture
 from shards.operators.labelling import Labelling
 from shards.operators.photos import OPERATORS, photo_of, prepared_for_any
 from shards.records import LabelSchema
@@ -78,7 +77,7 @@ class Preparing:
             return True
         if self.schema.ids:
             return is_jpeg(content)
-        picture = _decoded((content, name)).astype(np.int16)
+        picture = decoded((content, name)).astype(np.int16)
         return bool(np.ptp(picture, axis=2).max() > MOST_COLOUR)
 
 
@@ -122,20 +121,18 @@ def _photo(
     schema = preparing.schema
     if label is not None and label.name in files:
         own = files[label.name]
-        if _is_size(file[0], schema):
-            return {each.name: decode_photo(*file, schema), label.name: _label(own, preparing)}
-        return {each.name: _beside(file, own, preparing), label.name: _label(own, preparing)}
+        picture = decode_photo(*file, schema) if _is_size(file[0], schema) else _beside(file, own, preparing)
+        return {each.name: picture, label.name: _label(own, preparing)}
     if label is None and _is_size(file[0], schema):
         return {each.name: decode_photo(*file, schema)}
-    image = _decoded(file)
+    image = decoded(file)
     try:
         photo = photo_of(image, file[1], prepared_for_any(file[1], preparing.labelling))
     except BadInput:
         if label is not None:
             raise
         # The model reads the photo alone, and may have a use for one without a face.
-        part, _ = fitted_photo(image, schema)
-        return {each.name: resized(part, schema.height, schema.width)}
+        return {each.name: fitted_picture(image, schema)}
     found = {} if label is None else {label.name: labels.load(schema, photo.frame, photo.label_picture)}
     return {each.name: photo.image, **found}
 
@@ -143,7 +140,7 @@ def _photo(
 def _beside(file: File, label: Sequence[File], preparing: Preparing) -> Array:
     """A photo of another size than the model's, cut as its label picture is."""
     schema, kind = preparing.schema, kind_of(preparing.schema)
-    image = _decoded(file)
+    image = decoded(file)
     height, width = image.shape[:2]
     size = None if kind.points is not None or len(label) > 1 else stored_size(label[0][0])
     if size != (width, height):
@@ -153,8 +150,7 @@ def _beside(file: File, label: Sequence[File], preparing: Preparing) -> Array:
             f"{file[1]} is {width}×{height} pixels, and its label map {label[0][1]}{has} does not say where it lies in "
             f"it; give the photo as {schema.width}×{schema.height}{remedy}"
         )
-    part, _ = fitted_photo(image, schema)
-    return resized(part, schema.height, schema.width)
+    return fitted_picture(image, schema)
 
 
 def _label(files: Sequence[File], preparing: Preparing) -> Array:
@@ -164,14 +160,13 @@ def _label(files: Sequence[File], preparing: Preparing) -> Array:
         return kind.decode_files(schema, files)
     content, name = files[0]
     if preparing.is_photo(content, name):
-        photo = photo_of(_decoded(files[0]), name, prepared_for_any(name, preparing.labelling))
+        photo = photo_of(decoded(files[0]), name, prepared_for_any(name, preparing.labelling))
         return labels.load(schema, photo.frame, photo.label_picture)
     if kind.points is not None or stored_size(content) in (None, (schema.width, schema.height)):
         return kind.decode(schema, content, name)
     _check_pixels(content, name)
-    part, _ = fitted_photo(kind.pixels(content, name), schema)
-    small = nearest if schema.ids else resized
-    return kind.of_pixels(schema, small(part, schema.height, schema.width), name)
+    small = fitted_map if schema.ids else fitted_picture
+    return kind.of_pixels(schema, small(kind.pixels(content, name), schema), name)
 
 
 def _instances(file: File, preparing: Preparing) -> Array:
@@ -179,20 +174,19 @@ def _instances(file: File, preparing: Preparing) -> Array:
     if stored_size(content) in (None, (schema.width, schema.height)):
         return INSTANCES.decode(content, name, schema, preparing.style_length)
     _check_pixels(content, name)
-    part, _ = fitted_photo(decode_instances(content, name), schema)
-    return nearest(part, schema.height, schema.width)
+    return fitted_map(decode_instances(content, name), schema)
 
 
 def _is_size(content: bytes, schema: LabelSchema) -> bool:
     """Whether a photo, as it is shown, has the schema's size."""
     stored = stored_size(content)
-    return stored is not None and (stored if orientation(content) < QUARTER else stored[::-1]) == (
-        schema.width,
-        schema.height,
-    )
+    if stored is not None and orientation(content) >= QUARTER:
+        stored = stored[::-1]
+    return stored == (schema.width, schema.height)
 
 
-def _decoded(file: File) -> Array:
+def decoded(file: File) -> Array:
+    """The pixels of a photo as it is shown. Raises BadInput for too many of them, before they are decoded."""
     content, name = file
     _check_pixels(content, name)
     return decode_picture(content, name)

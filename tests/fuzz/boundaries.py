@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 import safetensors.torch
 import torch
-from onnx import TensorProto, helper
 
 from deploy.batch.file_pairs import FilePairs, read_csv
 from deploy.batch.outputs import Output
@@ -373,16 +372,7 @@ def _read_props(content: bytes, folder: Path) -> None:
 
 @cache
 def _models() -> list[bytes]:
-    side = ("N", 3, SIDE, SIDE)
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["exemplar"], ["image"])],
-        "paint",
-        [helper.make_tensor_value_info("exemplar", TensorProto.FLOAT, side)],
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, side)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    helper.set_model_props(model, _facts().to_props())
-    return [model.SerializeToString()]
+    return [servers.copying_model(SIDE, _facts())]
 
 
 def _read_model(content: bytes, folder: Path) -> None:

@@ -54,9 +54,9 @@ def _serve(app: Any, **settings: Any) -> int:
     return port
 
 
-@cache
-def _service(folder: Path) -> int:
-    shape = ("N", 3, SIDE, SIDE)
+def copying_model(side: int, metadata: Metadata) -> bytes:
+    """An ONNX file that paints its exemplar, float (N, 3, side, side)."""
+    shape = ("N", 3, side, side)
     graph = helper.make_graph(
         [helper.make_node("Identity", ["exemplar"], ["image"])],
         "paint",
@@ -64,10 +64,15 @@ def _service(folder: Path) -> int:
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, metadata.to_props())
+    return model.SerializeToString()
+
+
+@cache
+def _service(folder: Path) -> int:
     schema = KINDS["sketch"].standard(SIDE, SIDE)
-    helper.set_model_props(model, Metadata("style_consistent", schema, "0" * 64, None, 64, "random:0").to_props())
     path = folder / "served.onnx"
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(copying_model(SIDE, Metadata("style_consistent", schema, "0" * 64, None, 64, "random:0")))
     service = Service(Chain.of(Session(path, threads=1)), Limits(timeout=2))
     service.warm_up()
     return _serve(service.app, http=_Connection, log_level="error", access_log=False)

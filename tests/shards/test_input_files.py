@@ -10,13 +10,19 @@ from PIL import Image
 
 from likeness.array import Array
 from likeness.command import BadInput
-from shards.input_files import read_label, read_photo
+from shards.input_files import decode_photo, read_label
 from shards.labels import standard_schema
+from shards.media.pictures import read_bytes
+from shards.records import LabelSchema
 
 HEIGHT, WIDTH = 32, 48
 CLASSES = standard_schema("classes", HEIGHT, WIDTH)
 SKETCH = standard_schema("sketch", HEIGHT, WIDTH)
 POSE = standard_schema("pose", HEIGHT, WIDTH)
+
+
+def read_photo(path: Path, schema: LabelSchema) -> Array:
+    return decode_photo(read_bytes(path), str(path), schema)
 
 
 def noise(*shape: int, below: int = 256) -> Array:

@@ -27,7 +27,7 @@ from deploy.runtime import Session
 from export.__main__ import main as export
 from likeness.command import BadInput
 from shards import labels
-from shards.input_files import read_label, read_photo
+from shards.input_files import read_label
 from shards.labels import standard_schema
 from shards.media.pictures import encode_picture
 from shards.operators.edges import canny
@@ -38,6 +38,7 @@ from shards.reading import samples
 from shards.records import load_manifest
 from shards.worlds.film import film
 from tests.browser import CHROMIUM, FLAGS, needs_browser
+from tests.shards.test_input_files import read_photo
 
 ROOT = Path(__file__).parents[3]
 CAR, ROAD, VOID = 13, 0, 255
